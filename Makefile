@@ -1,0 +1,79 @@
+# Everything a developer or CI runs. `make` lists the targets.
+
+PYTHON   ?= python3
+VENV     ?= .venv
+# The torch requirement. On a GPU machine or another index, for example: make demo TORCH='torch>=2.10'
+TORCH    ?= torch==2.13.0
+BACKENDS ?= torch jax tensorflow
+WORKERS  ?= 2
+# Further pytest arguments, for example: make test BACKENDS=jax PYTEST='-k rotary'
+PYTEST   ?=
+
+python    := $(VENV)/bin/python
+# No bytecode at install: it costs more than compiling the few imported modules later.
+install   := $(python) -m pip install --quiet --no-compile --disable-pip-version-check --constraint .ci/constraints.txt
+# One thread per worker: two workers with two threads each are slower on two cores than one with one.
+one_core  := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NPROC=1 \
+             TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2 TOKENIZERS_PARALLELISM=false
+pytest    := $(one_core) $(python) -m pytest -q -n $(WORKERS) --dist worksteal --durations 5 $(PYTEST)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all check format bench clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(python):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "zoo needs Python 3.11 or newer, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo: setup.cfg .ci/constraints.txt | $(python)
+	@echo "Installing zoo with torch into $(VENV): a minute or two."
+	$(install) "$(TORCH)" --editable ".[torch,plots]"
+	@touch $@
+
+$(VENV)/test: setup.cfg .ci/constraints.txt | $(python)
+	@echo "Installing zoo, three backends and the test tools into $(VENV): 4 GB, some minutes."
+	$(install) "$(TORCH)" --editable ".[torch,jax,tensorflow,dev]"
+	@touch $@ $(VENV)/demo
+
+demo: $(VENV)/demo  ## train and compare two text matchers on bundled pairs (torch)
+	KERAS_BACKEND=torch $(python) examples/text_matching.py
+
+test: check  ## check, then every test but the slow ones on all three backends
+	@$(MAKE) --no-print-directory run-tests SLOW='and not slow'
+
+test-all: check  ## the same with the slow tests
+	@$(MAKE) --no-print-directory run-tests SLOW=
+
+# All runs happen even if one fails; the last step adds them up and holds them against the stored floors.
+.PHONY: run-tests
+run-tests: $(VENV)/test
+	@rm -rf build/tests; status=0; \
+	echo "== neutral"; \
+	KERAS_BACKEND=$(firstword $(BACKENDS)) $(pytest) -m "neutral $(SLOW)" --junitxml build/tests/neutral.xml || status=1; \
+	for backend in $(BACKENDS); do \
+	    echo "== $$backend"; \
+	    KERAS_BACKEND=$$backend $(pytest) -m "not neutral $(SLOW)" --junitxml build/tests/$$backend.xml || status=1; \
+	done; \
+	[ -n "$(PYTEST)" ] || $(python) .ci/count_tests.py build/tests neutral $(BACKENDS) || status=1; \
+	exit $$status
+
+check: $(VENV)/test  ## lint, formatting, types
+	$(python) -m ruff check .
+	$(python) -m ruff format --check .
+	@# Types are checked on an installed tree: in the checkout zoo.layers is ../layers, which mypy cannot know.
+	@rm -rf build/lib build/typed
+	@$(python) -m pip install --quiet --no-deps --no-build-isolation --disable-pip-version-check --target build/typed .
+	cd build/typed && $(abspath $(python)) -m mypy --config-file $(CURDIR)/setup.cfg --cache-dir $(CURDIR)/.mypy_cache -p zoo
+
+format: $(VENV)/test  ## sort imports, format, mend what ruff can mend
+	$(python) -m ruff check --fix .
+	$(python) -m ruff format .
+
+bench: $(VENV)/test  ## side by side with peers; an idle machine, please
+	for script in benchmarks/*.py; do $(python) $$script || exit 1; done
+
+clean:  ## remove the environment and everything built
+	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
