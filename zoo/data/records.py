@@ -1,0 +1,215 @@
+"""Rows of texts and labels as plain sequences: `Pairs`, `Triplets`, `Texts`, and the normalisers that make them.
+
+Each behaves as a list of tuples, so that lists and these types are interchangeable everywhere.
+"""
+
+import hashlib
+import json
+import math
+import numbers
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+
+import numpy as np
+
+
+class Records(Sequence):
+    """Columns of texts with optional labels, seen as a sequence of tuples. See `Pairs`, `Triplets`, `Texts`."""
+
+    text_columns = ()
+    labels = None
+    line_numbers = None
+
+    @property
+    def columns(self):
+        """The text columns, a tuple of lists of str."""
+        return tuple(getattr(self, name) for name in self.text_columns)
+
+    def __len__(self):
+        return len(self.columns[0])
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return self.take(range(len(self))[index])
+        row = tuple(column[index] for column in self.columns)
+        if self.labels is not None:
+            return (*row, self.labels[index].item())
+        return row if len(row) > 1 else row[0]
+
+    def __eq__(self, other):
+        if not isinstance(other, (Records, list)):
+            return NotImplemented
+        return list(self) == list(other)
+
+    __hash__ = None
+
+    def __repr__(self):
+        where = f" of {self.source}" if self.source else ""
+        return f"<{type(self).__name__}: {len(self)} rows{where}, {'' if self.labels is not None else 'un'}labelled>"
+
+    def take(self, indices):
+        """The rows at these indices, in this order, as the same type."""
+        indices = [int(index) for index in indices]
+        changes = {name: [getattr(self, name)[index] for index in indices] for name in self.text_columns}
+        for name in ("labels", "line_numbers"):
+            if getattr(self, name) is not None:
+                changes[name] = getattr(self, name)[indices]
+        return replace(self, **changes)
+
+    @cached_property
+    def sha256(self):
+        """Hash of the texts and labels in their order; the same for a file, its .gz and the list of its tuples."""
+        digest = hashlib.sha256()
+        for row in self:
+            digest.update(json.dumps(row).encode("ascii") + b"\n")
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Pairs(Records):
+    """Text pairs: a sequence of `(text_a, text_b, label)`, or `(text_a, text_b)` where unlabelled.
+
+    Args:
+        text_a, text_b: lists of str.
+        labels: int64 or float64 array [rows], or None.
+        source: str or None. The file they come from.
+        line_numbers: int64 array [rows] or None. Line of the file, from 1.
+        class_names: tuple of str or None. Name of each integer label, where classes were declared.
+        skipped: tuple of str. What `skip_at_most` passed over, one message a row.
+    """
+
+    text_a: list
+    text_b: list
+    labels: np.ndarray = None
+    source: str = None
+    line_numbers: np.ndarray = None
+    class_names: tuple = None
+    skipped: tuple = ()
+
+    text_columns = ("text_a", "text_b")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Triplets(Records):
+    """Text triplets: a sequence of `(anchor, positive, negative)`. Other arguments as in `Pairs`."""
+
+    anchor: list
+    positive: list
+    negative: list
+    source: str = None
+    line_numbers: np.ndarray = None
+    skipped: tuple = ()
+
+    text_columns = ("anchor", "positive", "negative")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Texts(Records):
+    """Single texts: a sequence of `(text, label)`, or of str where unlabelled. Other arguments as in `Pairs`."""
+
+    text: list
+    labels: np.ndarray = None
+    source: str = None
+    line_numbers: np.ndarray = None
+    class_names: tuple = None
+    skipped: tuple = ()
+
+    text_columns = ("text",)
+
+
+def as_pairs(x, labelled=None):
+    """Any sequence of pairs as `Pairs`.
+
+    Args:
+        x: `Pairs`, or a sequence of `(text_a, text_b)` or of `(text_a, text_b, label)`.
+        labelled: bool or None. Whether labels are required (True), refused (False) or optional.
+
+    Raises:
+        TypeError, ValueError: a row is not such a tuple; the message names its index.
+    """
+    return _as_records(x, Pairs, labelled)
+
+
+def as_triplets(x):
+    """Any sequence of `(anchor, positive, negative)` as `Triplets`. Raises as `as_pairs`."""
+    return _as_records(x, Triplets, False)
+
+
+def as_texts(x, labelled=None):
+    """Any sequence of str or of `(text, label)` as `Texts`. Arguments and errors as in `as_pairs`."""
+    return _as_records(x, Texts, labelled)
+
+
+def as_records(x):
+    """`Records` as they are; a sequence of str as `Texts`; any other sequence as `Pairs`."""
+    if isinstance(x, Records):
+        return x
+    x = _rows(x, "data", "pairs or texts")
+    return as_texts(x) if x and isinstance(x[0], str) else as_pairs(x)
+
+
+def _as_records(x, kind, labelled):
+    what = kind.__name__.lower()
+    width = len(kind.text_columns)
+    if isinstance(x, kind):
+        if labelled is not None and labelled != (x.labels is not None):
+            raise ValueError(f"{x!r}: expected {'' if labelled else 'un'}labelled {what}.")
+        return x
+    # Records of another kind are refused by the same checks, row 0 having the wrong shape.
+    rows = _rows(x, what, f"({', '.join(kind.text_columns)}) tuples")
+    can_be_labelled = any(field.name == "labels" for field in fields(kind))
+    widths = {width: False, width + 1: True}
+    allowed = [w for w, has in widths.items() if (labelled is None or has == labelled) and (can_be_labelled or not has)]
+    expected = " or ".join("(" + ", ".join(kind.text_columns + ("label",) * (w - width)) + ")" for w in allowed)
+    columns, labels, first_width = [[] for _ in range(width)], [], None
+    for index, row in enumerate(rows):
+        if width == 1 and isinstance(row, str):
+            row = (row,)
+        elif row is None:
+            raise TypeError(f"{what}[{index}] is None, expected {expected}.")
+        elif isinstance(row, (str, bytes, Mapping)) or not hasattr(row, "__len__"):
+            hint = " Is it one row, not in a list?" if index == 0 and isinstance(row, str) else ""
+            raise TypeError(f"{what}[{index}] is the {type(row).__name__} {row!r:.60}, expected {expected}.{hint}")
+        if len(row) not in allowed:
+            raise ValueError(f"{what}[{index}] has {len(row)} values, expected {expected}.")
+        first_width = first_width or len(row)
+        if len(row) != first_width:
+            raise ValueError(f"{what}[{index}] has {len(row)} values, {what}[0] has {first_width}: label all rows "
+                             "or none.")
+        for position, column in enumerate(columns):
+            column.append(_text(row[position], f"{what}[{index}]" + f"[{position}]" * (len(row) > 1)))
+        if len(row) > width:
+            labels.append(_number(row[width], f"{what}[{index}][{width}]"))
+    is_labelled = bool(labels) or (not rows and bool(labelled))
+    return kind(*columns, **({"labels": _array(labels)} if is_labelled else {}))
+
+
+def _rows(x, what, expected):
+    if x is None or isinstance(x, (str, bytes, Mapping)) or not hasattr(x, "__iter__"):
+        raise TypeError(f"{what} is the {type(x).__name__} {x!r:.60}, expected a sequence of {expected}.")
+    return x if isinstance(x, (list, tuple, Records)) else list(x)
+
+
+def _text(value, where):
+    if isinstance(value, str):
+        return value
+    raise TypeError(f"{where} is {'None' if value is None else f'the {type(value).__name__} {value!r:.60}'}, "
+                    "expected a str.")
+
+
+def _number(value, where):
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, (bool, np.bool_, numbers.Integral)):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        if math.isfinite(value):
+            return float(value)
+        raise ValueError(f"{where} is the label {value!r}, expected a finite number.")
+    raise TypeError(f"{where} is the {type(value).__name__} {value!r:.60}, expected a number as label (class names "
+                    'become numbers in read_pairs(..., label=("name of 0", "name of 1"))).')
+
+
+def _array(labels):
+    return np.array(labels, "float64" if any(isinstance(label, float) for label in labels) else "int64")

@@ -1,0 +1,135 @@
+"""Lines to rows: TSV (no quoting), CSV (RFC 4180) and JSON lines.
+
+A row is `(values, place)`: values a list of str (TSV, CSV) or a dict (JSON lines), and `place(key)` the
+`(line, column)` where a value begins, worked out only when an error needs it.
+"""
+
+import json
+
+from .errors import DataError, shown
+
+EXTENSIONS = {".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+COMPRESSIONS = (".gz", ".xz")
+
+
+def format_of(path, declared=None):
+    """"tsv", "csv" or "jsonl": as declared, else by the extension (before .gz or .xz)."""
+    if declared is not None:
+        if declared not in READERS:
+            raise ValueError(f"format={declared!r}, expected one of {sorted(READERS)} or None (by the extension).")
+        return declared
+    name = path
+    for compression in COMPRESSIONS:
+        name = name.removesuffix(compression)
+    for extension, kind in EXTENSIONS.items():
+        if name.endswith(extension):
+            return kind
+    raise ValueError(f"{path}: the extension tells no format, expected {', '.join(EXTENSIONS)} (and .gz or .xz "
+                     f"after it). Say format=\"tsv\", \"csv\" or \"jsonl\".")
+
+
+def read_tsv(lines):
+    """The next row of a TSV file; a quote is an ordinary character and a tab always separates."""
+    text = lines.read()
+    if text is None:
+        return None
+    _refuse_blank(text, lines)
+    values, number = text.split("\t"), lines.number
+
+    def place(index):
+        return number, 1 + sum(len(value) + 1 for value in values[:index])
+    return values, place
+
+
+def read_csv(lines):
+    """The next row of a CSV file; a quoted field may hold commas, doubled quotes and newlines (RFC 4180)."""
+    text = lines.read()
+    if text is None:
+        return None
+    _refuse_blank(text, lines)
+    values, places, position = [], [], 0
+    while True:
+        places.append((lines.number, position + 1))
+        if text.startswith('"', position):
+            value, text, position = _quoted(lines, text, position)
+        else:
+            end = text.find(",", position)
+            end = len(text) if end < 0 else end
+            value = text[position:end]
+            if '"' in value:
+                raise DataError(f"a quote inside an unquoted field, {shown(value)}; RFC 4180 wants the whole field "
+                                'quoted and its quotes doubled ("").', lines.path, lines.number,
+                                position + value.index('"') + 1)
+            position = end
+        values.append(value)
+        if position == len(text):
+            return values, places.__getitem__
+        position += 1                                   # over the comma
+
+
+def _quoted(lines, text, start):
+    """Value of the quoted field at `start`, with the line it ends on and the position after its quote."""
+    opened = (lines.number, start + 1)
+    parts, position = [], start + 1
+    while True:
+        quote = text.find('"', position)
+        if quote < 0:
+            parts.append(text[position:] + "\n")        # a line end inside quotes is \n, also in a \r\n file
+            following = lines.read()
+            if following is None:
+                raise DataError(f"the quote opened here is never closed; text: {shown(text[start:])}",
+                                lines.path, *opened, skippable=False)
+            text, position = following, 0
+        elif text.startswith('""', quote):
+            parts.append(text[position:quote + 1])
+            position = quote + 2
+        else:
+            parts.append(text[position:quote])
+            if quote + 1 < len(text) and text[quote + 1] != ",":
+                raise DataError(f"{shown(text[quote + 1:])} follows a closing quote, expected a comma or the line's "
+                                'end; a quote inside a quoted field is doubled ("").',
+                                lines.path, lines.number, quote + 2)
+            return "".join(parts), text, quote + 1
+
+
+def read_jsonl(lines):
+    """The next row of a JSON-lines file: one object a line, no key twice, no NaN."""
+    text = lines.read()
+    if text is None:
+        return None
+    _refuse_blank(text, lines)
+    number = lines.number
+
+    def place(key):
+        return number, text.find(json.dumps(key, ensure_ascii=False)) + 1 or 1
+    try:
+        values = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise DataError(f"not JSON ({error.msg}); expected one object a line. Text: {shown(text)}",
+                        lines.path, number, error.colno) from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{error}. Text: {shown(text)}", lines.path, number, 1) from None
+    if not isinstance(values, dict):
+        raise DataError(f"a JSON {type(values).__name__}, expected an object such as "
+                        f'{{"text_a": ..., "text_b": ...}}. Text: {shown(text)}', lines.path, number, 1)
+    return values, place
+
+
+def _object(items):
+    values = dict(items)
+    if len(values) < len(items):
+        keys = [key for key, _ in items]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
+    return values
+
+
+def _refuse_constant(name):
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _refuse_blank(text, lines):
+    if not text or text.isspace():
+        raise DataError("a blank line; remove it, or allow it with skip_at_most.", lines.path, lines.number, 1)
+
+
+READERS = {"tsv": read_tsv, "csv": read_csv, "jsonl": read_jsonl}
