@@ -1,0 +1,105 @@
+"""Token, segment and position embeddings, with dense gradients on every backend."""
+
+import keras
+from keras import ops
+
+from zoo.backend import dense_lookup
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class TokenEmbedding(keras.layers.Embedding):
+    """Keras' Embedding with a dense gradient, and a tied output.
+
+    Inputs: ids int `[B, n]` give rows float `[B, n, d]`; with `reverse=True`, hidden states float `[B, n, d]`
+    give logits `x Eᵀ`, float32 `[B, n, V]`.
+    """
+
+    def call(self, inputs, reverse=False):
+        if reverse:
+            table = ops.cast(self.embeddings, self.compute_dtype)
+            return ops.cast(ops.matmul(ops.cast(inputs, self.compute_dtype), ops.transpose(table)), "float32")
+        return ops.cast(dense_lookup(self.embeddings, ops.cast(inputs, "int32")), self.compute_dtype)
+
+    def compute_output_spec(self, inputs, reverse=False):
+        if reverse:
+            return keras.KerasTensor((*inputs.shape[:-1], self.input_dim), dtype="float32")
+        return keras.KerasTensor((*inputs.shape, self.output_dim), dtype=self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class SegmentEmbedding(keras.layers.Layer):
+    """Adds the row of each token's segment. A product with one-hot rows: its gradient is dense.
+
+    Args:
+        num_segments: int.
+
+    Inputs: x float `[B, n, d]`, segment_ids int `[B, n]` or None (all 0). Output: float `[B, n, d]`.
+    """
+
+    def __init__(self, num_segments, embeddings_initializer="uniform", **kwargs):
+        super().__init__(**kwargs)
+        self.num_segments = num_segments
+        self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
+
+    def build(self, x_shape):
+        self.embeddings = self.add_weight(
+            shape=(self.num_segments, x_shape[-1]), initializer=self.embeddings_initializer, name="embeddings"
+        )
+
+    def call(self, x, segment_ids=None):
+        if segment_ids is None:
+            return x + self.embeddings[0]
+        one_hot = ops.one_hot(ops.cast(segment_ids, "int32"), self.num_segments, dtype=x.dtype)
+        return x + ops.matmul(one_hot, ops.convert_to_tensor(self.embeddings))
+
+    def compute_output_spec(self, x, segment_ids=None):
+        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_segments": self.num_segments,
+            "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
+        }
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class PositionEmbedding(keras.layers.Layer):
+    """Adds a trained row per position (BERT).
+
+    Args:
+        max_sequence_length: int, number of rows; a longer input is an error.
+
+    Inputs: x float `[B, n, d]`, positions int `[B, n]` or None (0 .. n-1). Output: float `[B, n, d]`.
+    """
+
+    def __init__(self, max_sequence_length, embeddings_initializer="uniform", **kwargs):
+        super().__init__(**kwargs)
+        self.max_sequence_length = max_sequence_length
+        self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
+
+    def build(self, x_shape):
+        self.embeddings = self.add_weight(
+            shape=(self.max_sequence_length, x_shape[-1]), initializer=self.embeddings_initializer, name="embeddings"
+        )
+
+    def call(self, x, positions=None):
+        if positions is not None:
+            return x + ops.cast(dense_lookup(self.embeddings, ops.cast(positions, "int32")), x.dtype)
+        length = x.shape[1]
+        if length is not None and length > self.max_sequence_length:
+            raise ValueError(
+                f"{self.name}: the input has {length} positions, the model was built for {self.max_sequence_length}; "
+                "shorten the texts (max_length of the tokenizer)"
+            )
+        return x + ops.convert_to_tensor(self.embeddings)[: ops.shape(x)[1]]
+
+    def compute_output_spec(self, x, positions=None):
+        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "max_sequence_length": self.max_sequence_length,
+            "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
+        }

@@ -1,0 +1,64 @@
+"""From hidden states to one vector a text; padding never counts."""
+
+import keras
+from keras import ops
+
+POOLINGS = ("cls", "mean", "max", "first_last_mean", "attention")
+
+
+def masked_mean(x, padding_mask):
+    """Mean over the real tokens in float32 `[B, d]`; 0 where there are none."""
+    weights = ops.expand_dims(ops.cast(padding_mask, "float32"), -1)
+    total = ops.sum(ops.cast(x, "float32") * weights, axis=1)
+    return total / ops.maximum(ops.sum(weights, axis=1), 1.0)
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class Pooling(keras.layers.Layer):
+    """Sentence vector from hidden states.
+
+    Args:
+        kind: `"cls"` (first token), `"mean"`, `"max"`, `"first_last_mean"` (mean of the embedding output's and the
+            last layer's means, as BERT-whitening and Sentence-BERT use it), or `"attention"` (softmax of a trained
+            product with each token).
+
+    Inputs: hidden_states float `[B, n, d]`; padding_mask bool `[B, n]`; first_hidden_states float `[B, n, d]`
+    (`"first_last_mean"` only). Output: float32 `[B, d]`.
+    """
+
+    def __init__(self, kind="mean", **kwargs):
+        super().__init__(**kwargs)
+        if kind not in POOLINGS:
+            raise ValueError(f"pooling={kind!r}; expected one of {', '.join(POOLINGS)}")
+        self.kind = kind
+
+    def build(self, hidden_states_shape):
+        if self.kind == "attention":
+            self.query = self.add_weight(
+                shape=(hidden_states_shape[-1],), initializer="zeros", name="query", autocast=False
+            )
+
+    def call(self, hidden_states, padding_mask, first_hidden_states=None):
+        if self.kind == "cls":
+            return ops.cast(hidden_states[:, 0], "float32")
+        if self.kind == "mean":
+            return masked_mean(hidden_states, padding_mask)
+        if self.kind == "first_last_mean":
+            if first_hidden_states is None:
+                raise ValueError("pooling 'first_last_mean' needs first_hidden_states, the embedding output [B, n, d]")
+            first, last = (masked_mean(x, padding_mask) for x in (first_hidden_states, hidden_states))
+            return (first + last) / 2
+        x = ops.cast(hidden_states, "float32")
+        real = ops.cast(padding_mask, "bool")
+        if self.kind == "max":
+            top = ops.max(ops.where(real[..., None], x, -1e30), axis=1)
+            return ops.where(ops.any(real, axis=1, keepdims=True), top, 0.0)
+        scores = ops.where(real, ops.matmul(x, ops.cast(self.query, "float32")), -1e30)
+        weights = ops.softmax(scores, axis=-1) * ops.cast(real, "float32")
+        return ops.sum(x * weights[..., None], axis=1)
+
+    def compute_output_spec(self, hidden_states, padding_mask, first_hidden_states=None):
+        return keras.KerasTensor((hidden_states.shape[0], hidden_states.shape[-1]), dtype="float32")
+
+    def get_config(self):
+        return {**super().get_config(), "kind": self.kind}

@@ -1,0 +1,89 @@
+"""From attention scores to attention weights: softmax, squared ReLU and the entropy-invariant softmax.
+
+All take scores `[..., n, m]` and `visible`, a boolean mask broadcastable to them (None: all keys are visible),
+compute in float32 and give a fully masked row weights of 0. `l` is the number of visible keys of a row.
+"""
+
+import math
+
+import keras
+from keras import ops
+
+from zoo.layers.plugins import Plugin
+
+MASKED = -1e30  # exp(MASKED - max) is exactly 0 in float32, and unlike -inf it never makes 0 * inf
+
+
+def visible_count(scores, visible):
+    """l of every row, float32 `[..., n or 1, 1]`, or the static number of keys where nothing is masked."""
+    if visible is None:
+        return ops.cast(ops.shape(scores)[-1], "float32")
+    return ops.sum(ops.cast(visible, "float32"), axis=-1, keepdims=True)
+
+
+def masked_softmax(scores, visible):
+    """Softmax over the visible keys; rows that see none get 0."""
+    scores = ops.cast(scores, "float32")
+    if visible is None:
+        return ops.softmax(scores, axis=-1)
+    weights = ops.softmax(ops.where(visible, scores, MASKED), axis=-1)
+    return weights * ops.cast(ops.any(visible, axis=-1, keepdims=True), "float32")
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class Softmax(Plugin):
+    """Plain softmax."""
+
+    def __call__(self, scores, visible=None):
+        return masked_softmax(scores, visible)
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class SoftmaxPlus(Plugin):
+    """Entropy-invariant softmax: scores are multiplied by `ln max(l, floor) / ln base` (kexue.fm/archives/8823).
+
+    Args:
+        base: float, the length at which it equals plain softmax.
+        floor: float, shortest length that counts. Below it ln l flattens the scores and quality drops; the
+            original clamps at 16 since 2023-03, after GAU-α was published.
+    """
+
+    def __init__(self, base=512, floor=16):
+        self.base, self.floor = base, floor
+
+    def __call__(self, scores, visible=None):
+        length = ops.maximum(visible_count(scores, visible), float(self.floor))
+        return masked_softmax(ops.cast(scores, "float32") * (ops.log(length) / math.log(self.base)), visible)
+
+    def get_config(self):
+        return {"base": self.base, "floor": self.floor}
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class SquaredReLU(Plugin):
+    """relu(scores)² / length (arXiv 2202.10447; kexue.fm/archives/9019).
+
+    Three conventions of the length exist:
+      * `SquaredReLU()`: l, the visible keys of the row (bert4keras, the post);
+      * `SquaredReLU(length=512)`: a fixed one, that of pretraining (better when fine-tuning on other lengths);
+      * `SquaredReLU(squared_length=True)`: l², with `score_scale=1.0` in the layer (the paper's appendix).
+
+    Args:
+        length: float or None. None counts the visible keys.
+        squared_length: bool. Divide by the square of the length.
+    """
+
+    def __init__(self, length=None, squared_length=False):
+        self.length, self.squared_length = length, squared_length
+
+    def __call__(self, scores, visible=None):
+        weights = ops.square(ops.relu(ops.cast(scores, "float32")))
+        if visible is not None:
+            weights = ops.where(visible, weights, 0.0)
+        if self.length is not None:
+            return weights / float(self.length) ** (2 if self.squared_length else 1)
+        length = ops.maximum(visible_count(scores, visible), 1.0)
+        return weights / (ops.square(length) if self.squared_length else length)
+
+    def get_config(self):
+        return {"length": self.length, "squared_length": self.squared_length}

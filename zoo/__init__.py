@@ -1,0 +1,47 @@
+"""zoo: the bert4keras lineage on Keras 3, for TensorFlow, JAX and PyTorch (`KERAS_BACKEND`).
+
+Public names are loaded on first use, so that `import zoo` costs next to nothing.
+"""
+
+import importlib
+import os
+
+__version__ = "0.1.0.dev0"
+
+# A source checkout keeps `layers/` and `presets/` beside `zoo/`; an installed package keeps them inside.
+_root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+if not os.path.isdir(os.path.join(os.path.dirname(__file__), "layers")) and os.path.isfile(os.path.join(_root, "setup.cfg")):
+    __path__.append(_root)
+
+_NAMES = {  # public name -> module that defines it
+    "BERT": "zoo.bert",
+    "RoFormer": "zoo.roformer",
+    "RoFormerV2": "zoo.roformer",
+    "GAUAlpha": "zoo.gau",
+    "Backbone": "zoo.backbone",
+    "MaskedLM": "zoo.heads",
+    "NextSentence": "zoo.heads",
+    "Tokenizer": "zoo.tokenizer",
+    "freeze": "zoo.freezing",
+    "presets": "zoo.known_presets",
+}
+_MODULES = ("data", "layers", "losses", "metrics")
+
+TASKS = ("MaskedLM", "NextSentence")  # classes that a preset's config.json may name beside the backbones
+
+__all__ = sorted([*_NAMES, *_MODULES])
+
+
+def __getattr__(name):
+    if name in _NAMES:
+        value = getattr(importlib.import_module(_NAMES[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"zoo.{name}")
+    else:
+        raise AttributeError(f"module 'zoo' has no attribute {name!r}; public names are {', '.join(__all__)}")
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

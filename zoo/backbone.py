@@ -1,0 +1,156 @@
+"""What all encoders share: inputs, the four hooks that a family fills in, and its description as a config."""
+
+import inspect
+
+import keras
+
+from zoo.layers import plugins
+from zoo.layers.masks import AttentionMask, PaddingMask
+from zoo.preset import Preset
+
+
+PLUGINS = ("position", "normalization")  # constructor arguments that are options of the attention
+
+
+class OptionalInputs:
+    """A functional model whose optional inputs may be left out of the dict it is called with."""
+
+    def __call__(self, inputs, *args, **kwargs):
+        return super().__call__(self.complete(inputs), *args, **kwargs)
+
+    def call(self, inputs, *args, **kwargs):
+        return super().call(self.complete(inputs), *args, **kwargs)  # JAX' trainer calls `call` directly
+
+    def build(self, input_shape=None):
+        self.built = True  # the constructor has built the graph
+
+    def complete(self, inputs):
+        """The inputs as a dict with all names, None for those left out."""
+        if not isinstance(inputs, dict):
+            inputs = {"token_ids": inputs}
+        unknown = sorted(set(inputs) - set(self.input))
+        if unknown or "token_ids" not in inputs:
+            raise ValueError(
+                f"{type(self).__name__} got inputs {sorted(inputs)}; expected token_ids and optionally "
+                f"{sorted(set(self.input) - {'token_ids'})}"
+            )
+        return {name: inputs.get(name) for name in self.input}
+
+
+class Backbone(OptionalInputs, Preset, keras.Model):
+    """An encoder: token ids in, last hidden state out.
+
+    Inputs (a dict, or token_ids alone): token_ids int `[B, n]`; segment_ids int `[B, n]`, 0 where left out;
+    padding_mask bool or int `[B, n]`, True at real tokens, derived where left out (id 0 is padding, position 0 never
+    is); position_ids int or float `[B, n]`, with `custom_position_ids=True` only.
+    Output: float `[B, n, d]` in the compute dtype.
+
+    A family is a subclass with four hooks: `embed` and `block` build the graph, `tf_names` names its weights in the
+    original's checkpoints, `from_tf_config` reads the original's `bert_config.json`.
+    """
+
+    derived_arguments = ()  # arguments of the parent's constructor that a family does not take
+
+    def __init__(self, dtype=None, name=None):
+        self._policy = keras.dtype_policies.get(dtype)
+        inputs = {
+            "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
+            "segment_ids": keras.Input((None,), dtype="int32", name="segment_ids", optional=True),
+            "padding_mask": keras.Input((None,), dtype="bool", name="padding_mask", optional=True),
+        }
+        positions = None
+        if self.custom_position_ids:
+            # float32 holds every position exactly, and fractional ones (position interpolation)
+            positions = inputs["position_ids"] = keras.Input((None,), dtype="float32", name="position_ids")
+        key_mask = PaddingMask(name="key_mask", dtype=self._policy)(inputs["token_ids"], inputs["padding_mask"])
+        attention_mask = None
+        if self.attention_mask != "bidirectional":
+            attention_mask = AttentionMask(self.attention_mask, name="attention_mask", dtype=self._policy)(
+                inputs["token_ids"], inputs["segment_ids"]
+            )
+        hidden_states = [self.embed(inputs["token_ids"], inputs["segment_ids"], positions)]
+        for index in range(self.num_layers):
+            x = self.block(index)(
+                hidden_states[-1], padding_mask=key_mask, attention_mask=attention_mask, positions=positions
+            )
+            hidden_states.append(x)
+        super().__init__(inputs, hidden_states[-1], name=name)
+        self.dtype_policy = self._policy
+        self._hidden_states, self._key_mask = tuple(hidden_states), key_mask
+
+    def embed(self, token_ids, segment_ids, positions):
+        """Embedding output `[B, n, d]`, symbolic."""
+        raise NotImplementedError(f"{type(self).__name__}.embed")
+
+    def block(self, index):
+        """Layer number `index`, called with (x, padding_mask, attention_mask, positions)."""
+        raise NotImplementedError(f"{type(self).__name__}.block")
+
+    @classmethod
+    def tf_names(cls, num_layers):
+        """Our variable path, heads included -> variable name in the original's TensorFlow checkpoints."""
+        raise NotImplementedError(f"{cls.__name__}.tf_names")
+
+    def layer(self, cls, *args, **kwargs):
+        """A layer in this model's dtype policy."""
+        return cls(*args, dtype=self._policy, **kwargs)
+
+    @property
+    def hidden_states(self):
+        """`keras.Model` with the same inputs that gives all L + 1 hidden states, embedding output first."""
+        return _WithOptionalInputs(self.input, list(self._hidden_states))
+
+    @property
+    def key_mask(self):
+        """Symbolic padding mask bool `[B, n]`, given or derived; for heads built on this backbone."""
+        return self._key_mask
+
+    @property
+    def token_embedding(self):
+        return self.get_layer("token_embedding")
+
+    def get_config(self):
+        """Every constructor argument by name, those of the parents included."""
+        config = {}
+        for argument in self.arguments():
+            value = getattr(self, argument)
+            config[argument] = plugins.serialize(plugins.get(value)) if argument in PLUGINS else value
+        return {**config, "dtype": keras.dtype_policies.serialize(self.dtype_policy), "name": self.name}
+
+    @classmethod
+    def arguments(cls):
+        """Names of the constructor's arguments, dtype and name apart; a child states only those it changes."""
+        names = []
+        for parent in cls.__mro__[: cls.__mro__.index(Backbone)]:
+            names += [
+                name
+                for name, parameter in inspect.signature(parent.__init__).parameters.items()
+                if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            ]
+        return [name for name in dict.fromkeys(names) if name not in ("self", "dtype", "name", *cls.derived_arguments)]
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        if isinstance(config.get("dtype"), dict):
+            config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
+        return cls(**config)
+
+
+class _WithOptionalInputs(OptionalInputs, keras.Model):
+    """A plain functional model that also lets optional inputs be left out."""
+
+
+def check_config(family, **fields):
+    """Refuse sizes that are not positive whole numbers, with the field's name."""
+    for name, value in fields.items():
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
+            raise ValueError(f"{family}: {name}={value!r}; expected a whole number of at least 1")
+
+
+def weights_of(model):
+    """Variables of a model by path, e.g. `layer_0/attention/query/kernel`; not those of random seeds and metrics."""
+    by_path = {v.path: v for v in model.weights}
+    if len(by_path) != len(model.weights):
+        raise ValueError(f"{type(model).__name__}: two variables share one path; give its layers different names")
+    return by_path

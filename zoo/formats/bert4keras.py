@@ -1,0 +1,103 @@
+"""Folders of the original: `bert_config.json`, a TensorFlow checkpoint, `vocab.txt` (bert4keras, google-research/bert)."""
+
+import re
+
+from zoo.formats.checkpoint import Checkpoint
+from zoo.formats.tf_checkpoint import TFCheckpoint, write_tf_checkpoint
+from zoo.store import PresetError
+
+CONFIG = "bert_config.json"
+# Slots of the training script's optimizers; the published checkpoints that were not cleaned still carry them.
+_OPTIMIZER_SLOTS = r"global_step|.*/(adam_m|adam_v|lamb_m|lamb_v)|beta[12]_power|.*/Adam(_1)?"
+
+
+def recognises(folder):
+    """Whether the folder holds a TensorFlow checkpoint of this lineage."""
+    return folder.has(CONFIG) or any(name.endswith(".index") for name in folder.names())
+
+
+def read(folder, family=None):
+    """Describe the checkpoint.
+
+    Args:
+        folder: `zoo.store.Folder`.
+        family: name of the family, as the original's user has to say it; None to tell it from the variable names.
+    """
+    import zoo
+
+    config = folder.read_json(CONFIG)
+    weights = TFCheckpoint(folder)
+    source = f"{folder.path}/{weights.prefix}"
+    family = family or family_of(weights)
+    cls = getattr(zoo, family)
+    arguments = cls.from_tf_config(config)
+    missing = sorted({"vocabulary_size", "num_layers", "hidden_dim"} - set(arguments))
+    if missing:
+        raise PresetError(f"{folder.path}/{CONFIG} lacks what gives {', '.join(missing)} (vocab_size, ...)")
+    names = tensor_names(cls, arguments["num_layers"])
+    heads = [re.escape(name) for path, (name, _) in names.items() if path.startswith(HEADS)]
+    return Checkpoint(
+        family=family,
+        config=arguments,
+        weights=weights,
+        names=names,
+        source=source,
+        known_extras=(*heads, _OPTIMIZER_SLOTS),
+        vocabulary=vocabulary(folder),
+        tokenizer_options={},
+    )
+
+
+HEADS = ("pooler/", "next_sentence/", "mlm_")
+
+
+def family_of(names):
+    """Family by what only it has: units; a position table; norm parameters; or none of them."""
+    if any(name.startswith("GAU_alpha/") for name in names):
+        return "GAUAlpha"
+    if "bert/embeddings/position_embeddings" in names:
+        return "BERT"
+    return "RoFormer" if any(name.endswith("LayerNorm/gamma") for name in names) else "RoFormerV2"
+
+
+def tensor_names(cls, num_layers):
+    """Our variable path -> (name in the checkpoint, transform)."""
+    transposed = "cls/seq_relationship/output_weights"  # stored [2, d] since google-research/bert
+    return {
+        ours: (theirs, "transpose" if theirs == transposed else None) for ours, theirs in cls.tf_names(num_layers).items()
+    }
+
+
+def vocabulary(folder):
+    """Tokens of vocab.txt, or None where the folder has none."""
+    from zoo.vocabulary import load_vocabulary
+
+    return load_vocabulary(folder.read_text("vocab.txt")) if folder.has("vocab.txt") else None
+
+
+def to_bert4keras(model, prefix="bert_model.ckpt"):
+    """File name -> bytes of a folder in the original's format: config, checkpoint, vocabulary.
+
+    Args:
+        model: backbone or a head of the lineage (`MaskedLM`, `NextSentence`) whose weights all have a name there.
+        prefix: str, name of the checkpoint.
+
+    Raises:
+        ValueError: a weight has no name in the original's checkpoints.
+    """
+    import json
+
+    from zoo.preset import _to_numpy, backbone_of, weights_of
+
+    backbone = backbone_of(model)
+    names = tensor_names(type(backbone), backbone.num_layers)
+    arrays = {}
+    for path, variable in weights_of(model).items():
+        if path not in names:
+            raise ValueError(f"{path} of {type(model).__name__} has no name in TensorFlow checkpoints of this lineage")
+        name, transform = names[path]
+        arrays[name] = _to_numpy(variable).T if transform else _to_numpy(variable)
+    files = {CONFIG: json.dumps(backbone.to_tf_config(), indent=2).encode() + b"\n", **write_tf_checkpoint(arrays, prefix)}
+    if model.tokenizer is not None:
+        files["vocab.txt"] = model.tokenizer.vocabulary_text().encode()
+    return files

@@ -1,0 +1,66 @@
+"""Our own preset folders: `config.json`, `model.safetensors`, `vocab.txt`, `manifest.json`, `README.md`."""
+
+from zoo.formats.checkpoint import Checkpoint
+from zoo.preset import FAMILIES, FORMAT
+from zoo.store import PresetError
+
+_KEYS = {"format", "backbone", "task", "tokenizer"}
+
+
+def recognises(folder):
+    """Whether config.json is one of ours."""
+    return folder.has("config.json") and {"format", "backbone"} <= set(folder.read_json("config.json"))
+
+
+def read(folder):
+    """Describe a preset; its manifest is checked first."""
+    import zoo
+
+    folder.verify()
+    config = folder.read_json("config.json")
+    source = f"{folder.path}/config.json"
+    version = config["format"]
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise PresetError(f"{source}: format={version!r}; expected a whole number")
+    if version > FORMAT:
+        raise PresetError(f"{source} has format {version}, this zoo {zoo.__version__} reads up to {FORMAT}; upgrade zoo")
+    if set(config) != _KEYS:
+        odd = ", ".join(sorted(set(config) ^ _KEYS))
+        raise PresetError(f"{source}: unknown or missing keys {odd}; expected {', '.join(sorted(_KEYS))}")
+    backbone = config["backbone"]
+    described("backbone", backbone, FAMILIES, source)
+    cls = getattr(zoo, backbone["class"])
+    unknown = sorted(set(backbone["config"]) - set(cls.arguments()))
+    if unknown:
+        raise PresetError(f"{source}: {backbone['class']} takes no {', '.join(unknown)}")
+    if config["task"] is not None:
+        described("task", config["task"], zoo.TASKS, source)
+    weights = folder.safetensors("model.safetensors")
+    options = config["tokenizer"]
+    if options is not None and not isinstance(options, dict):
+        raise PresetError(f"{source}: tokenizer={options!r}; expected an object or null")
+    from zoo.formats.bert4keras import vocabulary
+
+    checkpoint = Checkpoint(
+        family=backbone["class"],
+        config=backbone["config"],
+        weights=weights,
+        names=lambda path: (path, None),
+        source=source,
+        # the head of a task may stay unread when only the backbone is wanted
+        known_extras=(r"(?!(layer_\d+|token_embedding|segment_embedding|position_embedding|embedding_\w+)/).*",)
+        if config["task"]
+        else (),
+        vocabulary=vocabulary(folder) if options is not None else None,
+        tokenizer_options=options or {},
+    )
+    checkpoint.task = config["task"]
+    return checkpoint
+
+
+def described(what, entry, classes, source):
+    """Check a `{"class": ..., "config": {...}}` entry; classes come from a closed list, never from the file."""
+    if not isinstance(entry, dict) or set(entry) != {"class", "config"} or not isinstance(entry["config"], dict):
+        raise PresetError(f"{source}: {what}={str(entry)[:80]!r}; expected {{'class': name, 'config': arguments}}")
+    if entry["class"] not in classes:
+        raise PresetError(f"{source}: {what} of unknown class {str(entry['class'])[:80]!r}; known are {', '.join(classes)}")

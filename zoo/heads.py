@@ -1,0 +1,117 @@
+"""Heads that the pretrained checkpoints of the lineage carry: masked language model, next sentence."""
+
+import keras
+from keras import ops
+
+from zoo.backbone import OptionalInputs
+from zoo.layers import activations
+from zoo.layers.norm import LayerNorm
+from zoo.preset import Preset
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class OutputBias(keras.layers.Layer):
+    """Adds a bias over the vocabulary to logits float `[B, n, V]`."""
+
+    def build(self, input_shape):
+        self.bias = self.add_weight(shape=(input_shape[-1],), initializer="zeros", name="bias", autocast=False)
+
+    def call(self, logits):
+        return logits + ops.cast(self.bias, logits.dtype)
+
+
+class PretrainedHead(OptionalInputs, Preset, keras.Model):
+    """A functional model that goes on from a backbone's output; its weights come from the checkpoint too."""
+
+    def __init__(self, backbone, name=None):
+        self._policy = backbone.dtype_policy
+        super().__init__(backbone.input, self.head(backbone, backbone.output), name=name)
+        self.backbone = backbone
+        self.dtype_policy = backbone.dtype_policy
+
+    def head(self, backbone, hidden_states):
+        """Symbolic output from the hidden states `[B, n, d]`."""
+        raise NotImplementedError(f"{type(self).__name__}.head")
+
+    def layer(self, cls, *args, **kwargs):
+        return cls(*args, dtype=self._policy, **kwargs)
+
+    def get_config(self):
+        return {"backbone": keras.saving.serialize_keras_object(self.backbone)}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        if isinstance(config["backbone"], dict):
+            config["backbone"] = keras.saving.deserialize_keras_object(config["backbone"])
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class MaskedLM(PretrainedHead):
+    """Logits over the vocabulary at every position, through the backbone's own token embedding.
+
+    BERT and RoFormer: dense, activation, norm, tied embedding, bias. RoFormerV2 and GAU-α: dropout, tied embedding.
+
+    Args:
+        backbone: a zoo backbone.
+
+    Inputs: those of the backbone. Output: float32 `[B, n, V]`, logits.
+    """
+
+    def head(self, backbone, x):
+        if backbone.mlm_transform:
+            x = self.layer(
+                keras.layers.Dense,
+                backbone.embedding_dim,
+                activation=activations.get(backbone.activation),
+                kernel_initializer=backbone.kernel_initializer(),
+                name="mlm_dense",
+            )(x)
+            # 1e-12 also in RoFormer, whose other norms have another ε (bert4keras, BERT.apply_final_layers)
+            x = self.layer(LayerNorm, epsilon=1e-12, name="mlm_norm")(x)
+            logits = backbone.token_embedding(x, reverse=True)
+            return OutputBias(dtype="float32", name="mlm_bias")(logits)
+        if backbone.embedding_dim != backbone.hidden_dim:
+            x = self.layer(
+                keras.layers.Dense,
+                backbone.embedding_dim,
+                use_bias=False,
+                kernel_initializer=backbone.kernel_initializer(),
+                name="mlm_mapping",
+            )(x)
+        x = self.layer(keras.layers.Dropout, backbone.dropout, name="mlm_dropout")(x)
+        return backbone.token_embedding(x, reverse=True)
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class NextSentence(PretrainedHead):
+    """Does the second text follow the first: BERT's pooler (dense, tanh on the first token) and two logits.
+
+    Args:
+        backbone: a zoo backbone with `has_pooler` (BERT, RoFormer).
+
+    Inputs: those of the backbone. Output: float32 `[B, 2]`, logits; index 0 means "follows".
+    """
+
+    def head(self, backbone, x):
+        if not backbone.has_pooler:
+            raise ValueError(f"{type(backbone).__name__} has no pooler; next-sentence heads exist for BERT and RoFormer")
+        x = self.layer(
+            keras.layers.Dense,
+            backbone.hidden_dim,
+            activation="tanh",
+            kernel_initializer=backbone.kernel_initializer(),
+            name="pooler",
+        )(x[:, 0])
+        self._pooled = (x,)  # in a tuple: Keras would track a bare tensor
+        return keras.layers.Dense(
+            2, kernel_initializer=backbone.kernel_initializer(), dtype="float32", name="next_sentence"
+        )(x)
+
+    @property
+    def pooled(self):
+        """`keras.Model` with the same inputs that gives the pooler's vector `[B, d]`."""
+        from zoo.backbone import _WithOptionalInputs
+
+        return _WithOptionalInputs(self.input, self._pooled[0])

@@ -1,0 +1,239 @@
+"""`from_preset` and `save_to_preset`: from a name or folder of any known format to a model, and back."""
+
+import inspect
+import json
+import os
+import re
+
+import numpy as np
+
+FORMAT = 1
+FAMILIES = ("BERT", "RoFormer", "RoFormerV2", "GAUAlpha")
+WEIGHT_DTYPES = ("float32", "float16", "bfloat16")
+
+
+class Preset:
+    """A keras.Model that is loaded from and saved to preset folders, with the tokenizer it belongs to.
+
+    Attributes:
+        tokenizer: `zoo.Tokenizer` of the preset, or None.
+        fresh_head: bool, whether a head that the preset does not hold starts from its initialiser (else: an error).
+    """
+
+    tokenizer = None
+    fresh_head = False
+
+    @classmethod
+    def from_preset(cls, preset, dtype=None, load_weights=True, keep_tokens=None, **overrides):
+        """Model from a preset.
+
+        Args:
+            preset: name of a bundled preset; a folder: zoo preset, original bert4keras/TensorFlow checkpoint
+                (`bert_config.json`, `*.ckpt.*`, `vocab.txt`), Hugging Face (`config.json`, `*.safetensors`) or
+                keras-hub preset; or `hf://org/name`, `kaggle://...` (with the extra `hub`).
+            dtype: dtype policy of the model, e.g. `"mixed_bfloat16"`; None means Keras' global policy.
+            load_weights: bool, False for the architecture alone.
+            keep_tokens: token ids to keep, in their new order; the rows of the others are dropped on loading and
+                the tokenizer is cut to match.
+            overrides: constructor arguments that replace the preset's.
+
+        Raises:
+            PresetError: the preset is unknown or damaged, or its weights are not exactly those of the model: missing,
+                unexpected and mis-shaped ones are listed. Nothing is half-loaded.
+        """
+        return load(cls, preset, dtype, load_weights, keep_tokens, overrides)
+
+    def save_to_preset(self, folder, weights_dtype="float32"):
+        """Write a preset folder: config.json, model.safetensors, vocab.txt, README.md, manifest.json.
+
+        An existing preset in the folder is replaced as a whole, or stays as it is if writing fails.
+
+        Args:
+            folder: path.
+            weights_dtype: `"float32"`, `"float16"` or `"bfloat16"`, the type in the file.
+        """
+        from zoo.store import write_folder
+
+        write_folder(folder, preset_files(self, weights_dtype))
+
+    def task_config(self):
+        """JSON-ready constructor arguments of a task beside its backbone."""
+        return {}
+
+    def card(self):
+        """Text of the preset's README.md."""
+        backbone = backbone_of(self)
+        sizes = ", ".join(f"{k}={v}" for k, v in backbone.get_config().items() if isinstance(v, int))
+        return (
+            f"# {type(self).__name__}\n\n"
+            f"{type(backbone).__name__}({sizes}), {self.count_params():,} parameters.\n\n"
+            f"    import zoo\n    model = zoo.{type(self).__name__}.from_preset(THIS_FOLDER)\n"
+        )
+
+
+def backbone_of(model):
+    """The backbone of a task, or the model itself."""
+    return getattr(model, "backbone", model)
+
+
+def preset_files(model, weights_dtype="float32"):
+    """File name -> bytes of a model's preset folder, the manifest apart."""
+    from zoo.backbone import weights_of
+    from zoo.store import safetensors_bytes
+
+    if weights_dtype not in WEIGHT_DTYPES:
+        raise ValueError(f"weights_dtype={weights_dtype!r}; expected one of {', '.join(WEIGHT_DTYPES)}")
+    import ml_dtypes  # ships with every backend and with keras; numpy knows no bfloat16
+
+    kind = {"bfloat16": ml_dtypes.bfloat16}.get(weights_dtype, weights_dtype)
+    backbone, tokenizer = backbone_of(model), model.tokenizer
+    arguments = {k: v for k, v in backbone.get_config().items() if k not in ("dtype", "name")}
+    config = {
+        "format": FORMAT,
+        "backbone": {"class": type(backbone).__name__, "config": arguments},
+        "task": None if model is backbone else {"class": type(model).__name__, "config": model.task_config()},
+        "tokenizer": None if tokenizer is None else tokenizer.get_config(),
+    }
+    weights = {path: _to_numpy(variable).astype(kind) for path, variable in weights_of(model).items()}
+    files = {
+        "config.json": json.dumps(config, indent=2, ensure_ascii=False).encode() + b"\n",
+        "model.safetensors": safetensors_bytes(weights),
+        "README.md": model.card().encode(),
+    }
+    if tokenizer is not None:
+        files["vocab.txt"] = tokenizer.vocabulary_text().encode()
+    return files
+
+
+def _to_numpy(variable):
+    from keras import ops
+
+    return ops.convert_to_numpy(ops.cast(variable.value, "float32"))
+
+
+def load(cls, preset, dtype, load_weights, keep_tokens, overrides):
+    """See `Preset.from_preset`."""
+    import zoo
+    from zoo.store import PresetError
+
+    checkpoint = read(preset, cls.__name__ if cls.__name__ in FAMILIES else None)
+    if cls.__name__ in FAMILIES and checkpoint.family != cls.__name__:
+        raise PresetError(
+            f"{checkpoint.source} holds a {checkpoint.family}, not a {cls.__name__}; "
+            f"call zoo.{checkpoint.family}.from_preset, or zoo.Backbone.from_preset for any family"
+        )
+    family = getattr(zoo, checkpoint.family)
+    is_task = not issubclass(cls, zoo.Backbone)
+    task_arguments = _task_arguments(cls) if is_task else ()
+    unknown = sorted(set(overrides) - set(family.arguments()) - set(task_arguments))
+    if unknown:
+        raise TypeError(
+            f"{cls.__name__}.from_preset got {', '.join(unknown)}; {family.__name__} takes "
+            f"{', '.join(family.arguments())}" + (f" and {cls.__name__} {', '.join(task_arguments)}" if is_task else "")
+        )
+    config = {**checkpoint.config, **{k: v for k, v in overrides.items() if k not in task_arguments}}
+    if keep_tokens is not None:
+        keep_tokens = _checked_tokens(keep_tokens, checkpoint.config["vocabulary_size"])
+        config["vocabulary_size"] = len(keep_tokens)
+    model = family(**config, dtype=dtype)
+    if is_task:
+        stored = getattr(checkpoint, "task", None)
+        options = dict(stored["config"]) if stored and stored["class"] == cls.__name__ else {}
+        options.update({k: v for k, v in overrides.items() if k in task_arguments})
+        model = cls(model, **options)
+    if load_weights:
+        fill(model, checkpoint, keep_tokens)
+    model.tokenizer = _tokenizer(checkpoint, keep_tokens)
+    return model
+
+
+def read(preset, family=None):
+    """The checkpoint behind a preset name or folder, described but not yet read.
+
+    Args:
+        preset: see `Preset.from_preset`.
+        family: name of the family that the caller asks for; None where any is welcome.
+    """
+    from zoo.formats import bert4keras, hugging_face, keras_hub, zoo_preset
+    from zoo.store import PresetError
+
+    folder = resolve(preset)
+    for format in (zoo_preset, keras_hub, hugging_face, bert4keras):
+        if format.recognises(folder):
+            return format.read(folder, family) if format is bert4keras else format.read(folder)
+    raise PresetError(
+        f"{folder.path} is no preset: it holds {', '.join(sorted(folder.names())[:10]) or 'nothing'}; expected "
+        "config.json with *.safetensors (zoo, Hugging Face), config.json with model.weights.h5 (keras-hub), or "
+        "bert_config.json with *.ckpt.index (bert4keras, TensorFlow)"
+    )
+
+
+def resolve(preset):
+    """The opened folder of a preset name, path or hub address."""
+    from zoo import known_presets
+    from zoo.formats import hub
+    from zoo.store import Folder
+
+    preset = os.fspath(preset)
+    if re.match(r"[a-z]+://", preset):
+        return Folder(hub.download(preset), links=True)
+    bundled = known_presets.bundled_folder(preset)
+    if bundled is not None:
+        return Folder(bundled)
+    if os.path.isdir(preset):
+        return Folder(preset)
+    raise known_presets.not_on_disk(preset)
+
+
+def fill(model, checkpoint, keep_tokens=None):
+    """Assign all weights of a model, or none: names and shapes are settled and every array read before the first."""
+    from zoo.backbone import weights_of
+    from zoo.formats.checkpoint import match
+
+    variables = weights_of(model)
+    backbone = backbone_of(model)
+    head = [path for path in variables if path not in weights_of(backbone)]
+    if model.fresh_head and not any(checkpoint.provides(path) for path in head):
+        variables = {path: variable for path, variable in variables.items() if path not in head}
+    wanted = {path: tuple(variable.shape) for path, variable in variables.items()}
+    cut = [p for p in ("token_embedding/embeddings", "mlm_bias/bias") if p in wanted and keep_tokens is not None]
+    for path in cut:
+        wanted[path] = (checkpoint.config["vocabulary_size"], *wanted[path][1:])
+    arrays = match(checkpoint, wanted)
+    for path in cut:
+        arrays[path] = arrays[path][keep_tokens]
+    arrays = {path: np.asarray(array, "float32") for path, array in arrays.items()}
+    for path, variable in variables.items():
+        variable.assign(arrays[path])
+
+
+def _task_arguments(cls):
+    return [name for name in inspect.signature(cls.__init__).parameters if name not in ("self", "backbone", "name")]
+
+
+def _checked_tokens(keep_tokens, vocabulary_size):
+    keep = np.asarray(keep_tokens)
+    if keep.ndim != 1 or keep.dtype.kind not in "iu" or not len(keep):
+        raise ValueError(f"keep_tokens must be a list of token ids, got shape {keep.shape} of type {keep.dtype}")
+    wrong = keep[(keep < 0) | (keep >= vocabulary_size)]
+    if len(wrong):
+        raise ValueError(f"keep_tokens holds {wrong[0]}, outside the preset's vocabulary of {vocabulary_size} tokens")
+    if len(np.unique(keep)) != len(keep):
+        raise ValueError("keep_tokens holds an id twice; each kept token needs one row")
+    return keep
+
+
+def _tokenizer(checkpoint, keep_tokens):
+    from zoo.store import PresetError
+    from zoo.tokenizer import Tokenizer
+
+    if checkpoint.vocabulary is None:
+        return None
+    size = checkpoint.config["vocabulary_size"]
+    if len(checkpoint.vocabulary) > size:
+        raise PresetError(
+            f"{checkpoint.source}: the vocabulary has {len(checkpoint.vocabulary)} tokens, the embedding {size} rows; "
+            "is it the vocabulary of another checkpoint?"
+        )
+    tokenizer = Tokenizer(checkpoint.vocabulary, **checkpoint.tokenizer_options)
+    return tokenizer if keep_tokens is None else tokenizer.keep(keep_tokens)
