@@ -11,7 +11,7 @@ PYTEST   ?=
 
 python    := $(VENV)/bin/python
 # No bytecode at install: it costs more than compiling the few imported modules later.
-install   := $(python) -m pip install --quiet --no-compile --disable-pip-version-check --constraint .ci/constraints.txt
+install   := $(python) -m pip install -qq --no-compile --disable-pip-version-check --constraint .ci/constraints.txt
 # One thread per worker: two workers with two threads each are slower on two cores than one with one.
 one_core  := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NPROC=1 \
              TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2 TOKENIZERS_PARALLELISM=false
@@ -64,7 +64,7 @@ check: $(VENV)/test  ## lint, formatting, types
 	$(python) -m ruff format --check .
 	@# Types are checked on an installed tree: in the checkout zoo.layers is ../layers, which mypy cannot know.
 	@rm -rf build/lib build/typed
-	@$(python) -m pip install --quiet --no-deps --no-build-isolation --disable-pip-version-check --target build/typed .
+	@$(python) -m pip install -qq --no-deps --no-build-isolation --disable-pip-version-check --target build/typed .
 	cd build/typed && $(abspath $(python)) -m mypy --config-file $(CURDIR)/setup.cfg --cache-dir $(CURDIR)/.mypy_cache -p zoo
 
 format: $(VENV)/test  ## sort imports, format, mend what ruff can mend
