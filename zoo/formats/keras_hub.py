@@ -1,0 +1,317 @@
+"""keras-hub preset folders: BERT and RoFormerV2, with the masked-language-model head of BERT.
+
+The weights are HDF5, a format that can name other files, claim sizes it does not hold and run filters. `_datasets`
+admits the plain part of it that Keras writes, and refuses the rest before a value is read.
+
+keras-hub's own RoFormerV2 masks queries instead of keys on JAX and TensorFlow, and its tokenizers with `lowercase=True`
+turn full-width punctuation into ASCII. zoo reads the weights and the vocabulary and computes as the original does, so
+padded batches and lower-cased text may differ from keras-hub's.
+"""
+
+import math
+import re
+
+import ml_dtypes
+import numpy as np
+
+from zoo.formats import fields
+from zoo.formats.checkpoint import Checkpoint, check_layers
+from zoo.store import Folder, PresetError
+from zoo.vocabulary import load_vocabulary
+
+CONFIG, WEIGHTS, INDEX = "config.json", "model.weights.h5", "model.weights.json"
+TASK, TASK_WEIGHTS = "task.json", "task.weights.h5"
+VOCABULARY, TOKENIZER = "vocabulary.txt", "tokenizer.json"
+_SHARD = re.compile(r"model_\d{5}\.weights\.h5")
+
+_FAMILIES = {
+    "keras_hub>BertBackbone": "BERT",
+    "keras_nlp>BertBackbone": "BERT",
+    "keras_hub>RoformerV2Backbone": "RoFormerV2",
+}
+_MASKED_LM = ("keras_hub>BertMaskedLM", "keras_nlp>BertMaskedLM")
+
+# Our layer -> theirs. Keras numbers the variables of a layer: 0 is the kernel (or gain), 1 the bias.
+_EMBEDDINGS = {
+    "token_embedding": "layers/reversible_embedding",
+    "segment_embedding": "layers/embedding",
+    "position_embedding": "layers/position_embedding",
+    "embedding_norm": "layers/layer_normalization",
+    "pooler": "layers/dense",
+    "mlm_dense": "task/layers/masked_lm_head/_intermediate_dense",
+    "mlm_norm": "task/layers/masked_lm_head/_intermediate_layer_norm",
+}
+_BLOCKS = {
+    "BERT": {
+        "": "layers/transformer_encoder",
+        "attention/query": "_self_attention_layer/query_dense",
+        "attention/key": "_self_attention_layer/key_dense",
+        "attention/value": "_self_attention_layer/value_dense",
+        "attention/output": "_self_attention_layer/output_dense",
+        "attention_norm": "_self_attention_layer_norm",
+        "feedforward/inner": "_feedforward_intermediate_dense",
+        "feedforward/outer": "_feedforward_output_dense",
+        "feedforward_norm": "_feedforward_layer_norm",
+    },
+    "RoFormerV2": {
+        "": "layers/roformer_v2_encoder",
+        "attention/query": "attention_layer/q_dense",
+        "attention/key": "attention_layer/k_dense",
+        "attention/value": "attention_layer/v_dense",
+        "attention/output": "attention_layer/o_dense",
+        "feedforward/inner": "feedforward_intermediate_dense",
+        "feedforward/outer": "feedforward_output_dense",
+    },
+}
+_NUMBER = {"embeddings": 0, "kernel": 0, "gamma": 0, "bias": 1, "beta": 1}
+
+
+def recognises(folder):
+    """Whether a folder's config.json names a keras-hub backbone of a family that zoo has."""
+    return folder.has(CONFIG) and folder.json(CONFIG).get("registered_name") in list(_FAMILIES)
+
+
+def read(folder):
+    """The checkpoint in a keras-hub preset folder.
+
+    Args:
+        folder: `zoo.store.Folder`.
+
+    Returns:
+        `zoo.formats.checkpoint.Checkpoint`.
+
+    Raises:
+        PresetError: a field that zoo cannot honour, sizes that are not those of the weights, HDF5 beyond plain arrays.
+    """
+    document = folder.json(CONFIG)
+    family = _FAMILIES[document["registered_name"]]
+    config = _backbone_config(family, document.get("config"), f"{folder.path}/{CONFIG}")
+    weights = _weights(folder)
+    check_layers(config["num_layers"], weights, f"{folder.path}/{CONFIG}")
+    checkpoint = Checkpoint(
+        family=family,
+        config=config,
+        weights=weights,
+        names=lambda path: foreign_name(family, path),
+        source=f"{folder.path}/{WEIGHTS}",
+        known_extras=(r"layers/dense/vars/[01]", r"task/layers/masked_lm_head/.*") if family == "BERT" else (),
+        ones=_gains(config["num_layers"]) if family == "RoFormerV2" else (),
+        **_tokenizer(folder),
+    )
+    width, last = config["hidden_dim"], f"layer_{config['num_layers'] - 1}"
+    shapes = {
+        "token_embedding/embeddings": (config["vocabulary_size"], width),
+        "segment_embedding/embeddings": (config["num_segments"], width),
+        f"{last}/feedforward/inner/kernel": (width, config["intermediate_dim"]),
+    }
+    if family == "BERT":
+        shapes["position_embedding/embeddings"] = (config["max_sequence_length"], width)
+    checkpoint.check_sizes(shapes)
+    return checkpoint
+
+
+def foreign_name(family, path):
+    """The dataset and the transform of a variable path of ours; None where keras-hub has no such layer."""
+    layer, _, leaf = path.rpartition("/")
+    if path == "mlm_bias/bias":
+        return "task/layers/masked_lm_head/vars/0", None
+    if leaf not in _NUMBER:
+        return None
+    if layer in _EMBEDDINGS:
+        return f"{_EMBEDDINGS[layer]}/vars/{_NUMBER[leaf]}", None
+    block, layers = re.fullmatch(r"layer_(\d+)/(.+)", layer), _BLOCKS[family]
+    if not block or block[2] not in layers:
+        return None
+    transform = None
+    if family == "BERT" and block[2].startswith("attention/"):
+        output = block[2] == "attention/output"
+        transform = ("join_first" if leaf == "kernel" else None) if output else "join_last"
+    number = "" if block[1] == "0" else f"_{block[1]}"
+    return f"{layers['']}{number}/{layers[block[2]]}/vars/{_NUMBER[leaf]}", transform
+
+
+def _gains(num_layers):
+    """keras-hub gives RoFormerV2's norms gains, which the original has not; after conversion they are all ones."""
+    blocks = ["layers/roformer_v2_encoder" + (f"_{index}" if index else "") for index in range(num_layers)]
+    norms = [f"{block}/{norm}" for block in blocks for norm in ("attention_norm", "feedforward_norm")]
+    return tuple(f"{norm}/vars/0" for norm in ["layers/roformer_norm", *norms])
+
+
+_NO_MATHEMATICS = {"name", "trainable", "dtype"}
+
+
+def _backbone_config(family, config, source):
+    if not isinstance(config, dict):
+        raise PresetError(f"{source}: config must be an object with the backbone's arguments")
+
+    def size(field, *default):
+        return fields.size(config, field, source, *default)
+
+    ours = {
+        "vocabulary_size": size("vocabulary_size"),
+        "num_layers": size("num_layers"),
+        "num_heads": size("num_heads"),
+        "hidden_dim": size("hidden_dim"),
+        "intermediate_dim": size("intermediate_dim"),
+        "num_segments": size("num_segments", 2),
+        "dropout": fields.fraction(config, "dropout", source, 0.1),
+    }
+    if family == "BERT":
+        # fixed in keras-hub's code, absent from its config
+        fixed = {"activation": "gelu_tanh", "norm_epsilon": 1e-12}
+        ours |= {"max_sequence_length": size("max_sequence_length", 512), "attention_dropout": ours["dropout"]} | fixed
+    else:
+        only = {
+            "use_bias": False,
+            "max_wavelength": 10000,
+            "head_size": ours["hidden_dim"] // ours["num_heads"],
+        }
+        for field, value in only.items():
+            fields.choice(config, field, source, (value,), value)
+        ours |= {
+            "activation": fields.choice(config, "activation", source, ("relu", "gelu", "silu", "tanh"), "relu"),
+            "attention_dropout": 0.0,
+            "norm_epsilon": 1e-7,
+        }
+    unknown = set(config) - set(ours) - _NO_MATHEMATICS - {"use_bias", "max_wavelength", "head_size"}
+    if unknown:
+        raise PresetError(f"{source}: {sorted(unknown)} are fields of a keras-hub that zoo does not know")
+    return ours
+
+
+def _tokenizer(folder):
+    """vocabulary and tokenizer_options of a folder."""
+    assets = _inner_folder(folder, "assets", "tokenizer")
+    if assets is None or not assets.has(VOCABULARY):
+        return {}
+    try:
+        vocabulary = load_vocabulary(assets.text(VOCABULARY))
+    except ValueError as error:
+        raise PresetError(f"{assets.path}/{VOCABULARY}: {error}") from None
+    config = folder.json(TOKENIZER).get("config") if folder.has(TOKENIZER) else None
+    lowercase = (config if isinstance(config, dict) else {}).get("lowercase", False)
+    if not isinstance(lowercase, bool):
+        raise PresetError(f"{folder.path}/{TOKENIZER}: lowercase must be true or false, got {lowercase!r}")
+    return {"vocabulary": vocabulary, "tokenizer_options": {"lowercase": lowercase}}
+
+
+def _inner_folder(folder, *names):
+    """A folder inside a folder, or None; never through a link, which a stranger could point anywhere."""
+    path = folder.path
+    for name in names:
+        path = path / name
+        if path.is_symlink():
+            raise PresetError(f"{path} is a symbolic link; zoo follows no links to folders")
+    return Folder(path, links=folder._links) if path.is_dir() else None
+
+
+# ---- HDF5
+
+
+def _weights(folder):
+    """All datasets of a preset's model and, for a masked language model, of its head under `task/`."""
+    if folder.has(WEIGHTS):
+        weights = _datasets(folder, WEIGHTS)
+    elif folder.has(INDEX):
+        weights = _shards(folder)
+    else:
+        raise PresetError(f"{folder.path}: neither {WEIGHTS} nor {INDEX} is there")
+    # Until Keras 3.4 the group was named after the attribute that held the layers.
+    weights = {re.sub("^_layer_checkpoint_dependencies/", "layers/", name): value for name, value in weights.items()}
+    if folder.has(TASK) and folder.has(TASK_WEIGHTS) and folder.json(TASK).get("registered_name") in _MASKED_LM:
+        task = _datasets(folder, TASK_WEIGHTS)
+        weights |= {f"task/{name}": value for name, value in task.items() if not name.startswith("optimizer/")}
+    return weights
+
+
+def _shards(folder):
+    where, source = folder.json(INDEX).get("weight_map"), f"{folder.path}/{INDEX}"
+    if not isinstance(where, dict) or not where:
+        raise PresetError(f"{source}: weight_map must be an object of group to file name")
+    files = [file for entry in where.values() for file in (entry if isinstance(entry, list) else [entry])]
+    for file in files:
+        if not isinstance(file, str) or not _SHARD.fullmatch(file):
+            raise PresetError(
+                f"{source}: weight_map names {file!r}; a shard is called model_00000.weights.h5 and lies beside the index"
+            )
+    weights = {}
+    for file in sorted(set(files)):
+        shard = _datasets(folder, file)
+        if twice := set(weights) & set(shard):
+            raise PresetError(f"{folder.path}/{file}: {sorted(twice)[:10]} are in another shard as well")
+        weights |= shard
+    return weights
+
+
+class _Dataset:
+    """An array of an HDF5 file, read when it is asked for."""
+
+    def __init__(self, dataset, dtype):
+        self._dataset, self.shape, self.dtype = dataset, dataset.shape, dtype
+
+    def __array__(self, dtype=None, copy=None):
+        array = np.asarray(self._dataset[()])
+        array = array.view(self.dtype) if array.dtype != self.dtype else array
+        return array if dtype is None else array.astype(dtype)
+
+
+_NAME = re.compile(r"[A-Za-z0-9_]{1,128}")
+_MOST_OBJECTS, _DEEPEST = 100_000, 16
+
+
+def _datasets(folder, name):
+    """Every dataset of a file by its path, as `_Dataset`.
+
+    Refused: links of any kind but the one hard link that puts an object in its place (no soft, external or second
+    links, so no loops); virtual datasets and raw data in other files; chunks and filters, so that what a header claims
+    is what the file holds; types other than plain numbers.
+    """
+    import h5py
+
+    source, file = f"{folder.path}/{name}", folder.open(name)
+    length = file.seek(0, 2)
+    try:
+        opened = h5py.File(file, "r")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise PresetError(f"{source}: not a readable HDF5 file ({error})") from None
+    found, objects, total = {}, 0, 0
+    groups = [("", opened)]
+    while groups:
+        prefix, group = groups.pop()
+        for key in group:
+            objects, path = objects + 1, prefix + key
+            if not _NAME.fullmatch(key) or path.count("/") > _DEEPEST or objects > _MOST_OBJECTS:
+                raise PresetError(f"{source}: {path[:200]!r} is no name that Keras writes, or one too many or too deep")
+            if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+                raise PresetError(f"{source}: {path} is a link to another place; zoo follows no links")
+            entry = group[key]
+            if h5py.h5o.get_info(entry.id).rc != 1:
+                raise PresetError(f"{source}: {path} has more than one name; zoo follows no hard links")
+            if isinstance(entry, h5py.Group):
+                groups.append((path + "/", entry))
+                continue
+            found[path] = _plain(entry, f"{source}: {path}", h5py)
+            total += math.prod(entry.shape) * entry.dtype.itemsize
+    if total > length:
+        raise PresetError(f"{source}: its arrays claim {total} bytes, the file has {length}")
+    return found
+
+
+def _plain(dataset, where, h5py):
+    """A dataset as `_Dataset`, once its storage is found to be plain numbers inside this file."""
+    layout = dataset.id.get_create_plist()
+    if layout.get_layout() not in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT) or layout.get_nfilters():
+        raise PresetError(f"{where} is chunked, compressed or virtual; Keras writes plain arrays")
+    if layout.get_external_count():
+        raise PresetError(f"{where} keeps its values in another file; zoo reads only this one")
+    dtype = dataset.dtype
+    if dtype.kind == "V" and dtype.itemsize == 2 and dataset.attrs.get("dtype") == "bfloat16":
+        dtype = np.dtype(ml_dtypes.bfloat16)  # HDF5 has no such type; Keras writes two opaque bytes and a note
+    elif dtype.kind not in "fiu" or h5py.check_dtype(vlen=dtype) or h5py.check_dtype(ref=dtype):
+        raise PresetError(f"{where} has type {dtype}; weights are plain numbers")
+    if not isinstance(dataset.shape, tuple):
+        raise PresetError(f"{where} is an empty (null) dataset")
+    claimed, stored = math.prod(dataset.shape) * dtype.itemsize, dataset.id.get_storage_size()
+    if claimed != stored:
+        raise PresetError(f"{where} claims shape {dataset.shape}, {claimed} bytes, and stores {stored}")
+    return _Dataset(dataset, dtype)
