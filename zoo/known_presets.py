@@ -1,4 +1,4 @@
-"""Presets by name: those that come with zoo, and the published ones of the lineage with the way to get them."""
+"""Presets by name: those that come with zoo, and the published ones of the lineage with a way to get them."""
 
 import dataclasses
 import difflib
@@ -48,7 +48,8 @@ def presets():
     """All presets that zoo knows by name, as `KnownPreset`: those on disk first, then the published ones."""
     published = _published()
     on_disk = [
-        dataclasses.replace(published.get(name) or _described(name), name=name, on_disk=True) for name in _bundled()
+        dataclasses.replace(published.get(name) or _described(name), name=name, on_disk=True)
+        for name in _bundled()
     ]
     return on_disk + [preset for name, preset in published.items() if name not in _bundled()]
 
@@ -59,7 +60,7 @@ def bundled_folder(name):
 
 
 def not_on_disk(name):
-    """The error for a name that is neither a bundled preset nor a folder: how to get it, or what is known instead."""
+    """The error for a name that is neither bundled nor a folder: how to get it, or what is known instead."""
     from zoo.store import PresetError
 
     known = _published()
@@ -67,8 +68,8 @@ def not_on_disk(name):
         preset = known[name]
         note = f"\nNote: {preset.note}." if preset.note else ""
         return PresetError(
-            f"{name} ({preset.family}, {preset.parameters:,} parameters, licence {preset.licence}) is published, but "
-            f"not on this disk. Ways to get it:\n{preset.how_to_get()}{note}"
+            f"{name} ({preset.family}, {preset.parameters:,} parameters, licence {preset.licence}) is "
+            f"published, but not on this disk. Ways to get it:\n{preset.how_to_get()}{note}"
         )
     names = [preset.name for preset in presets()]
     close = difflib.get_close_matches(str(name), names, n=3)
@@ -101,18 +102,24 @@ def _root():
     places = [os.path.join(place, "presets") for place in zoo.__path__]
     found = [place for place in places if os.path.isfile(os.path.join(place, "index.json"))]
     if not found:
-        raise FileNotFoundError(f"zoo's presets/index.json is in none of {places}; is the installation complete?")
+        raise FileNotFoundError(
+            f"zoo's presets/index.json is in none of {places}; is the installation complete?"
+        )
     return found[0]
 
 
 def _bundled():
-    return sorted(entry.name for entry in os.scandir(_root()) if os.path.isfile(os.path.join(entry, "config.json")))
+    return sorted(
+        entry.name for entry in os.scandir(_root()) if os.path.isfile(os.path.join(entry, "config.json"))
+    )
 
 
 def _published():
     from zoo.store import Folder
 
-    return {name: KnownPreset(name=name, **record) for name, record in Folder(_root()).json("index.json").items()}
+    return {
+        name: KnownPreset(name=name, **record) for name, record in Folder(_root()).json("index.json").items()
+    }
 
 
 def _described(name):

@@ -13,9 +13,15 @@ from zoo.store import PresetError
 TRANSFORMS = {
     None: (lambda shape: shape, lambda array: array),
     "transpose": (lambda shape: shape[::-1], np.transpose),  # torch keeps kernels as [out, in]
-    # Keras' EinsumDense keeps the heads apart: [d, H, s] or [H, s] -> [d, H·s] or [H·s], and [H, s, d] -> [H·s, d].
-    "join_last": (lambda shape: (*shape[:-2], math.prod(shape[-2:])), lambda array: _reshaped(array, "join_last")),
-    "join_first": (lambda shape: (math.prod(shape[:2]), *shape[2:]), lambda array: _reshaped(array, "join_first")),
+    # Keras' EinsumDense keeps heads apart: [d, H, s] -> [d, H·s], [H, s] -> [H·s], and [H, s, d] -> [H·s, d].
+    "join_last": (
+        lambda shape: (*shape[:-2], math.prod(shape[-2:])),
+        lambda array: _reshaped(array, "join_last"),
+    ),
+    "join_first": (
+        lambda shape: (math.prod(shape[:2]), *shape[2:]),
+        lambda array: _reshaped(array, "join_first"),
+    ),
 }
 _SHOWN = 10  # of each kind of error
 
@@ -65,7 +71,9 @@ class Checkpoint:
         for path, shape in shapes.items():
             name, transform = self.foreign(path)
             if name not in self.weights:
-                raise PresetError(f"{self.source}: {name} is missing, the config asks for it with shape {shape}")
+                raise PresetError(
+                    f"{self.source}: {name} is missing, the config asks for it with shape {shape}"
+                )
             stored = tuple(self.weights[name].shape)
             if _shape_after(transform, stored) != shape:
                 raise PresetError(
@@ -123,7 +131,9 @@ def match(checkpoint, wanted):
     if missing or extra or misfits:
         lines = [_listed("missing in the file", missing), _listed("unexpected in the file", extra)]
         lines += [_listed("that do not fit", misfits)]
-        sizes = ", ".join(f"{key}={value!r}" for key, value in checkpoint.config.items() if isinstance(value, int))
+        sizes = ", ".join(
+            f"{key}={value!r}" for key, value in checkpoint.config.items() if isinstance(value, int)
+        )
         raise PresetError(
             f"{checkpoint.source}: the weights are not those of {checkpoint.family}({sizes}). "
             f"Is the config that of another checkpoint?\n" + "\n".join(line for line in lines if line)
@@ -131,10 +141,12 @@ def match(checkpoint, wanted):
     for name in checkpoint.ones:
         if name in weights and not (np.asarray(weights[name]) == 1).all():
             raise PresetError(
-                f"{checkpoint.source}: {name} must be all ones, because {checkpoint.family} has no gain there; "
-                f"this checkpoint was trained with gains and cannot be represented"
+                f"{checkpoint.source}: {name} must be all ones, because {checkpoint.family} has no gain "
+                f"there; this checkpoint was trained with gains and cannot be represented"
             )
-    return {path: TRANSFORMS[transform][1](np.asarray(weights[name])) for path, (name, transform) in used.items()}
+    return {
+        path: TRANSFORMS[transform][1](np.asarray(weights[name])) for path, (name, transform) in used.items()
+    }
 
 
 def _shape_after(transform, shape):

@@ -1,7 +1,7 @@
-"""`hf://org/name[@revision]` and `kaggle://owner/model/framework/variation[/version]`: presets to be downloaded.
+"""Presets to be downloaded: `hf://org/name[@revision]`, `kaggle://owner/model/framework/variation[/version]`.
 
-Only files that zoo reads are asked for: JSON, vocabularies, safetensors, TensorFlow checkpoints, Keras' HDF5. Pickles
-and Python files stay where they are.
+Only files that zoo reads are asked for: JSON, vocabularies, safetensors, TensorFlow checkpoints, Keras' HDF5.
+Pickles and Python files stay where they are.
 """
 
 import os
@@ -67,7 +67,9 @@ def _from_hugging_face(name, revision):
     except ImportError as error:
         raise _extra_missing(f"hf://{name}", error) from error
     try:
-        folder = huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(HUGGING_FACE_FILES))
+        folder = huggingface_hub.snapshot_download(
+            name, revision=revision, allow_patterns=list(HUGGING_FACE_FILES)
+        )
     except Exception as error:  # the hub's and its HTTP library's errors have no common class
         raise _not_given(f"hf://{name}", error) from error
     return os.fspath(folder)
@@ -109,10 +111,14 @@ def _shards(folder):
     from zoo.store import Folder
 
     where = Folder(folder, links=True).json("model.weights.json").get("weight_map")
-    names = [name for entry in (where.values() if isinstance(where, dict) else ()) for name in _as_list(entry)]
+    names = [
+        name for entry in (where.values() if isinstance(where, dict) else ()) for name in _as_list(entry)
+    ]
     wrong = [name for name in names if not isinstance(name, str) or not _KAGGLE_SHARD.fullmatch(name)]
     if wrong or not names:
-        raise PresetError(f"{folder}/model.weights.json: weight_map names {wrong[:3]}, expected model_00000.weights.h5")
+        raise PresetError(
+            f"{folder}/model.weights.json: weight_map names {wrong[:3]}, expected model_00000.weights.h5"
+        )
     return sorted(set(names))
 
 
@@ -121,12 +127,14 @@ def _as_list(entry):
 
 
 def _extra_missing(address, error):
-    return ImportError(f"{address} needs a package that is not installed ({error.name}): pip install 'keras-zoo[hub]'")
+    return ImportError(
+        f"{address} needs a package that is not installed ({error.name}): pip install 'keras-zoo[hub]'"
+    )
 
 
 def _not_given(address, error):
     return PresetError(
         f"{address} could not be had: {type(error).__name__}: {error}\n"
-        f"Is the name right, is the network reachable, does the preset ask for a login? A folder that you have "
-        f"downloaded yourself can be passed by its path."
+        f"Is the name right, is the network reachable, does the preset ask for a login? "
+        f"A folder that you have downloaded yourself can be passed by its path."
     )

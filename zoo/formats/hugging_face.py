@@ -1,11 +1,13 @@
-"""Hugging Face folders: config.json, safetensors, a WordPiece vocabulary; BERT, RoFormer, RoFormerV2 and GAU-α.
+"""Hugging Face folders of BERT, RoFormer, RoFormerV2 and GAU-α: config.json, safetensors, a vocabulary.
 
-BERT and RoFormer are transformers' own. RoFormerV2 and GAU-α have no class in transformers; their folders are those of
-JunnYu/RoFormer_pytorch (`"norm_type": "rms_norm"`) and JunnYu/GAU-alpha-pytorch (`"model_type": "gau_alpha"`).
+BERT and RoFormer are transformers' own. RoFormerV2 and GAU-α have no class in transformers; their folders are
+those of JunnYu/RoFormer_pytorch (`"norm_type": "rms_norm"`) and JunnYu/GAU-alpha-pytorch
+(`"model_type": "gau_alpha"`).
 """
 
 import json
 import re
+import shlex
 
 import numpy as np
 
@@ -17,6 +19,11 @@ from zoo.tokenizer import ROLES
 from zoo.vocabulary import dump_vocabulary, load_vocabulary, tokens_by_id
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+_CONVERSION = (
+    'python -c "import torch; from safetensors.torch import save_file; '
+    "w = torch.load('pytorch_model.bin', map_location='cpu', weights_only=True); "
+    f"save_file({{k: v.clone().contiguous() for k, v in w.items()}}, '{WEIGHTS}')\""
+)
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 
 # Last part of a TensorFlow name -> of a Hugging Face name; the ones that torch keeps transposed follow.
@@ -125,7 +132,9 @@ def _refuse_unknown_mathematics(config, source):
         fields.choice(config, field, source, (value,), value)
     for field in ("auto_map", "quantization_config", "pruned_heads"):
         if config.get(field):
-            raise PresetError(f"{source}: {field} is set; zoo reads plain weights and runs no code of a checkpoint")
+            raise PresetError(
+                f"{source}: {field} is set; zoo reads plain weights and runs no code of a checkpoint"
+            )
 
 
 def _backbone_config(family, config, source):
@@ -152,7 +161,9 @@ def _backbone_config(family, config, source):
         return ours | {"expanded_dim": size("intermediate_size"), "key_dim": size("attention_key_size", 128)}
     ours |= {"num_heads": size("num_attention_heads"), "intermediate_dim": size("intermediate_size")}
     if width % ours["num_heads"]:
-        raise PresetError(f"{source}: hidden_size={width} is no multiple of num_attention_heads={ours['num_heads']}")
+        raise PresetError(
+            f"{source}: hidden_size={width} is no multiple of num_attention_heads={ours['num_heads']}"
+        )
     return ours
 
 
@@ -203,11 +214,15 @@ def names(family, num_layers, prefix="", old_norms=False):
     """
     import zoo
 
-    found = {path: foreign_name(name, prefix) for path, name in getattr(zoo, family).tf_names(num_layers).items()}
+    found = {
+        path: foreign_name(name, prefix) for path, name in getattr(zoo, family).tf_names(num_layers).items()
+    }
     if old_norms:
         old = (("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta"))
         for new, name in old:
-            found = {path: (their.replace(new, name), transform) for path, (their, transform) in found.items()}
+            found = {
+                path: (their.replace(new, name), transform) for path, (their, transform) in found.items()
+            }
     return found
 
 
@@ -221,11 +236,9 @@ def _weights(folder):
     if folder.has(INDEX):
         return _shards(folder), f"{folder.path}/{INDEX}"
     raise PresetError(
-        f"{folder.path}: neither {WEIGHTS} nor {INDEX} is there. zoo reads no pickle: a pytorch_model.bin can run code when "
-        f"it is opened. If you trust its author, convert it once, in a process of its own with torch >= 2.10:\n"
-        f"  cd {folder.path} && python -c \"import torch; from safetensors.torch import save_file; "
-        f"w = torch.load('pytorch_model.bin', map_location='cpu', weights_only=True); "
-        f"save_file({{k: v.clone().contiguous() for k, v in w.items()}}, '{WEIGHTS}')\""
+        f"{folder.path}: neither {WEIGHTS} nor {INDEX} is there. zoo reads no pickle: a pytorch_model.bin can "
+        f"run code when it is opened. If you trust its author, convert it once, in a process of its own with "
+        f"torch >= 2.10:\n  cd {shlex.quote(str(folder.path))} && {_CONVERSION}"
     )
 
 
@@ -238,8 +251,8 @@ def _shards(folder):
     for name, shard in where.items():
         if not isinstance(shard, str) or not _SHARD.fullmatch(shard):
             raise PresetError(
-                f"{source}: {name!r} lies in {shard!r}; a shard is called model-00001-of-00002.safetensors and lies "
-                f"beside the index"
+                f"{source}: {name!r} lies in {shard!r}; a shard is called model-00001-of-00002.safetensors "
+                f"and lies beside the index"
             )
     tensors = {}
     for shard in sorted(set(where.values())):
@@ -249,8 +262,8 @@ def _shards(folder):
         promised = {name for name, file in where.items() if file == shard}
         if promised != set(content):
             raise PresetError(
-                f"{source}: {shard} should hold {len(promised)} tensors and holds {len(content)}; they differ in "
-                f"{sorted(promised ^ set(content))[:10]}"
+                f"{source}: {shard} should hold {len(promised)} tensors and holds {len(content)}; "
+                f"they differ in {sorted(promised ^ set(content))[:10]}"
             )
         tensors.update(content)
     return tensors
@@ -264,8 +277,14 @@ def _tokenizer(folder):
     if folder.has("tokenizer.json"):
         content, source = folder.json("tokenizer.json", cap=TEXT_CAP), f"{folder.path}/tokenizer.json"
         model, normalizer = content.get("model"), content.get("normalizer")
-        if not isinstance(model, dict) or model.get("type") != "WordPiece" or not isinstance(model.get("vocab"), dict):
-            raise PresetError(f"{source}: model must be a WordPiece with a vocab; zoo reads no other kind of tokenizer")
+        if (
+            not isinstance(model, dict)
+            or model.get("type") != "WordPiece"
+            or not isinstance(model.get("vocab"), dict)
+        ):
+            raise PresetError(
+                f"{source}: model must be a WordPiece with a vocab; zoo reads no other kind of tokenizer"
+            )
         vocabulary = vocabulary or _named(source, tokens_by_id, model["vocab"])
         options["word_max_length"] = fields.size(model, "max_input_chars_per_word", source, 100)
         if isinstance(normalizer, dict) and normalizer.get("type") == "BertNormalizer":
@@ -336,13 +355,17 @@ def to_hugging_face(family, config, weights, vocabulary=None, tokenizer_options=
     if vocabulary is not None:
         files["vocab.txt"] = dump_vocabulary(vocabulary).encode("utf-8")
         lowercase = (tokenizer_options or {}).get("lowercase", True)
-        files["tokenizer_config.json"] = _json_bytes({"tokenizer_class": "BertTokenizer", "do_lower_case": lowercase})
+        files["tokenizer_config.json"] = _json_bytes(
+            {"tokenizer_class": "BertTokenizer", "do_lower_case": lowercase}
+        )
     return files
 
 
 def _foreign_config(family, config, weights):
     if family not in ("BERT", "RoFormer"):
-        raise ValueError(f"{family}: transformers has no such model; only BERT and RoFormer can be written for it")
+        raise ValueError(
+            f"{family}: transformers has no such model; only BERT and RoFormer can be written for it"
+        )
     width, heads = config["hidden_dim"], config["num_heads"]
     embedding = config.get("embedding_dim") or width
     rotary = config.get("position")
@@ -357,7 +380,9 @@ def _foreign_config(family, config, weights):
     }
     for field, fits in same.items():
         if not fits:
-            raise ValueError(f"{family}: transformers has no {field}={config.get(field)!r}; outputs would differ")
+            raise ValueError(
+                f"{family}: transformers has no {field}={config.get(field)!r}; outputs would differ"
+            )
     theirs = {
         "architectures": [_architecture(family, {path.split("/")[0] for path in weights})],
         "model_type": "bert" if family == "BERT" else "roformer",
@@ -366,7 +391,9 @@ def _foreign_config(family, config, weights):
         "num_hidden_layers": config["num_layers"],
         "num_attention_heads": heads,
         "intermediate_size": config["intermediate_dim"],
-        "hidden_act": {"gelu_tanh": "gelu_new"}.get(config.get("activation", "gelu"), config.get("activation", "gelu")),
+        "hidden_act": {"gelu_tanh": "gelu_new"}.get(
+            config.get("activation", "gelu"), config.get("activation", "gelu")
+        ),
         "hidden_dropout_prob": config.get("dropout", 0.1),
         "attention_probs_dropout_prob": config.get("attention_dropout", 0.1),
         "max_position_embeddings": config.get("max_sequence_length", 512),

@@ -1,20 +1,13 @@
 """keras-hub preset folders: BERT and RoFormerV2, with the masked-language-model head of BERT.
 
-The weights are HDF5, a format that can name other files, claim sizes it does not hold and run filters. `_datasets`
-admits the plain part of it that Keras writes, and refuses the rest before a value is read.
-
-keras-hub's own RoFormerV2 masks queries instead of keys on JAX and TensorFlow, and its tokenizers with `lowercase=True`
-turn full-width punctuation into ASCII. zoo reads the weights and the vocabulary and computes as the original does, so
-padded batches and lower-cased text may differ from keras-hub's.
+keras-hub's own RoFormerV2 masks queries instead of keys on JAX and TensorFlow, and its tokenizers with
+`lowercase=True` turn full-width punctuation into ASCII. zoo reads the weights and the vocabulary and computes
+as the original does, so padded batches and lower-cased text may differ from keras-hub's.
 """
 
-import math
 import re
 
-import ml_dtypes
-import numpy as np
-
-from zoo.formats import fields
+from zoo.formats import fields, hdf5
 from zoo.formats.checkpoint import Checkpoint, check_layers
 from zoo.store import Folder, PresetError
 from zoo.vocabulary import load_vocabulary
@@ -81,7 +74,8 @@ def read(folder):
         `zoo.formats.checkpoint.Checkpoint`.
 
     Raises:
-        PresetError: a field that zoo cannot honour, sizes that are not those of the weights, HDF5 beyond plain arrays.
+        PresetError: a field that zoo cannot honour, sizes that are not those of the weights, HDF5 beyond
+            plain arrays.
     """
     document = folder.json(CONFIG)
     family = _FAMILIES[document["registered_name"]]
@@ -94,7 +88,9 @@ def read(folder):
         weights=weights,
         names=lambda path: foreign_name(family, path),
         source=f"{folder.path}/{WEIGHTS}",
-        known_extras=(r"layers/dense/vars/[01]", r"task/layers/masked_lm_head/.*") if family == "BERT" else (),
+        known_extras=(r"layers/dense/vars/[01]", r"task/layers/masked_lm_head/.*")
+        if family == "BERT"
+        else (),
         ones=_gains(config["num_layers"]) if family == "RoFormerV2" else (),
         **_tokenizer(folder),
     )
@@ -131,7 +127,7 @@ def foreign_name(family, path):
 
 
 def _gains(num_layers):
-    """keras-hub gives RoFormerV2's norms gains, which the original has not; after conversion they are all ones."""
+    """The gains of the norms: keras-hub trains them, the original has none, so they must still be ones."""
     blocks = ["layers/roformer_v2_encoder" + (f"_{index}" if index else "") for index in range(num_layers)]
     norms = [f"{block}/{norm}" for block in blocks for norm in ("attention_norm", "feedforward_norm")]
     return tuple(f"{norm}/vars/0" for norm in ["layers/roformer_norm", *norms])
@@ -159,7 +155,10 @@ def _backbone_config(family, config, source):
     if family == "BERT":
         # fixed in keras-hub's code, absent from its config
         fixed = {"activation": "gelu_tanh", "norm_epsilon": 1e-12}
-        ours |= {"max_sequence_length": size("max_sequence_length", 512), "attention_dropout": ours["dropout"]} | fixed
+        ours |= {
+            "max_sequence_length": size("max_sequence_length", 512),
+            "attention_dropout": ours["dropout"],
+        } | fixed
     else:
         only = {
             "use_bias": False,
@@ -169,7 +168,9 @@ def _backbone_config(family, config, source):
         for field, value in only.items():
             fields.choice(config, field, source, (value,), value)
         ours |= {
-            "activation": fields.choice(config, "activation", source, ("relu", "gelu", "silu", "tanh"), "relu"),
+            "activation": fields.choice(
+                config, "activation", source, ("relu", "gelu", "silu", "tanh"), "relu"
+            ),
             "attention_dropout": 0.0,
             "norm_epsilon": 1e-7,
         }
@@ -205,22 +206,30 @@ def _inner_folder(folder, *names):
     return Folder(path, links=folder._links) if path.is_dir() else None
 
 
-# ---- HDF5
+# ---- weights
 
 
 def _weights(folder):
     """All datasets of a preset's model and, for a masked language model, of its head under `task/`."""
     if folder.has(WEIGHTS):
-        weights = _datasets(folder, WEIGHTS)
+        weights = hdf5.datasets(folder, WEIGHTS)
     elif folder.has(INDEX):
         weights = _shards(folder)
     else:
         raise PresetError(f"{folder.path}: neither {WEIGHTS} nor {INDEX} is there")
     # Until Keras 3.4 the group was named after the attribute that held the layers.
-    weights = {re.sub("^_layer_checkpoint_dependencies/", "layers/", name): value for name, value in weights.items()}
-    if folder.has(TASK) and folder.has(TASK_WEIGHTS) and folder.json(TASK).get("registered_name") in _MASKED_LM:
-        task = _datasets(folder, TASK_WEIGHTS)
-        weights |= {f"task/{name}": value for name, value in task.items() if not name.startswith("optimizer/")}
+    weights = {
+        re.sub("^_layer_checkpoint_dependencies/", "layers/", name): value for name, value in weights.items()
+    }
+    if (
+        folder.has(TASK)
+        and folder.has(TASK_WEIGHTS)
+        and folder.json(TASK).get("registered_name") in _MASKED_LM
+    ):
+        task = hdf5.datasets(folder, TASK_WEIGHTS)
+        weights |= {
+            f"task/{name}": value for name, value in task.items() if not name.startswith("optimizer/")
+        }
     return weights
 
 
@@ -232,86 +241,13 @@ def _shards(folder):
     for file in files:
         if not isinstance(file, str) or not _SHARD.fullmatch(file):
             raise PresetError(
-                f"{source}: weight_map names {file!r}; a shard is called model_00000.weights.h5 and lies beside the index"
+                f"{source}: weight_map names {file!r}; a shard is called model_00000.weights.h5 and lies "
+                f"beside the index"
             )
     weights = {}
     for file in sorted(set(files)):
-        shard = _datasets(folder, file)
+        shard = hdf5.datasets(folder, file)
         if twice := set(weights) & set(shard):
             raise PresetError(f"{folder.path}/{file}: {sorted(twice)[:10]} are in another shard as well")
         weights |= shard
     return weights
-
-
-class _Dataset:
-    """An array of an HDF5 file, read when it is asked for."""
-
-    def __init__(self, dataset, dtype):
-        self._dataset, self.shape, self.dtype = dataset, dataset.shape, dtype
-
-    def __array__(self, dtype=None, copy=None):
-        array = np.asarray(self._dataset[()])
-        array = array.view(self.dtype) if array.dtype != self.dtype else array
-        return array if dtype is None else array.astype(dtype)
-
-
-_NAME = re.compile(r"[A-Za-z0-9_]{1,128}")
-_MOST_OBJECTS, _DEEPEST = 100_000, 16
-
-
-def _datasets(folder, name):
-    """Every dataset of a file by its path, as `_Dataset`.
-
-    Refused: links of any kind but the one hard link that puts an object in its place (no soft, external or second
-    links, so no loops); virtual datasets and raw data in other files; chunks and filters, so that what a header claims
-    is what the file holds; types other than plain numbers.
-    """
-    import h5py
-
-    source, file = f"{folder.path}/{name}", folder.open(name)
-    length = file.seek(0, 2)
-    try:
-        opened = h5py.File(file, "r")
-    except (OSError, RuntimeError, ValueError) as error:
-        raise PresetError(f"{source}: not a readable HDF5 file ({error})") from None
-    found, objects, total = {}, 0, 0
-    groups = [("", opened)]
-    while groups:
-        prefix, group = groups.pop()
-        for key in group:
-            objects, path = objects + 1, prefix + key
-            if not _NAME.fullmatch(key) or path.count("/") > _DEEPEST or objects > _MOST_OBJECTS:
-                raise PresetError(f"{source}: {path[:200]!r} is no name that Keras writes, or one too many or too deep")
-            if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-                raise PresetError(f"{source}: {path} is a link to another place; zoo follows no links")
-            entry = group[key]
-            if h5py.h5o.get_info(entry.id).rc != 1:
-                raise PresetError(f"{source}: {path} has more than one name; zoo follows no hard links")
-            if isinstance(entry, h5py.Group):
-                groups.append((path + "/", entry))
-                continue
-            found[path] = _plain(entry, f"{source}: {path}", h5py)
-            total += math.prod(entry.shape) * entry.dtype.itemsize
-    if total > length:
-        raise PresetError(f"{source}: its arrays claim {total} bytes, the file has {length}")
-    return found
-
-
-def _plain(dataset, where, h5py):
-    """A dataset as `_Dataset`, once its storage is found to be plain numbers inside this file."""
-    layout = dataset.id.get_create_plist()
-    if layout.get_layout() not in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT) or layout.get_nfilters():
-        raise PresetError(f"{where} is chunked, compressed or virtual; Keras writes plain arrays")
-    if layout.get_external_count():
-        raise PresetError(f"{where} keeps its values in another file; zoo reads only this one")
-    dtype = dataset.dtype
-    if dtype.kind == "V" and dtype.itemsize == 2 and dataset.attrs.get("dtype") == "bfloat16":
-        dtype = np.dtype(ml_dtypes.bfloat16)  # HDF5 has no such type; Keras writes two opaque bytes and a note
-    elif dtype.kind not in "fiu" or h5py.check_dtype(vlen=dtype) or h5py.check_dtype(ref=dtype):
-        raise PresetError(f"{where} has type {dtype}; weights are plain numbers")
-    if not isinstance(dataset.shape, tuple):
-        raise PresetError(f"{where} is an empty (null) dataset")
-    claimed, stored = math.prod(dataset.shape) * dtype.itemsize, dataset.id.get_storage_size()
-    if claimed != stored:
-        raise PresetError(f"{where} claims shape {dataset.shape}, {claimed} bytes, and stores {stored}")
-    return _Dataset(dataset, dtype)
