@@ -10,7 +10,9 @@ WORKERS  ?= 2
 PYTEST   ?=
 
 python    := $(VENV)/bin/python
-# No bytecode at install: it costs more than compiling the few imported modules later.
+# Bytecode is written at first import instead of at install: compiling all of TensorFlow costs more than what is used of
+# it. Some machines forbid to write it, and would then compile anew in every process.
+export PYTHONDONTWRITEBYTECODE :=
 install   := $(python) -m pip install -qq --no-compile --disable-pip-version-check --constraint .ci/constraints.txt
 # One thread per worker: two workers with two threads each are slower on two cores than one with one.
 one_core  := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NPROC=1 \
