@@ -1,0 +1,32 @@
+"""Losses for text matching: `keras.losses.Loss` objects that know no model.
+
+Two conventions, told apart by the attribute `inputs`, so that a matcher can feed any loss rightly:
+
+| `inputs` | y_true | y_pred | losses |
+| --- | --- | --- | --- |
+| `"similarity"` | `[B]` labels of pairs | `[B]` one score a pair | `CoSENT` `CosineRegression` `Contrastive` `Circle` |
+| `"embeddings"` | `[B]`, see the loss | `[B, k, d]` k texts a row | `InfoNCE` `Triplet` `AnglE` |
+
+A row of embeddings holds (text, its match) with k = 2 and (text, its match, negatives ...) with k > 2.
+`[B, 1]` is taken for `[B]`. Every loss computes in float32 under any policy and gives one scalar a batch.
+`sample_weight [B]` weighs rows; a row of weight 0 is absent from the batch, exactly: so are padding
+rows of a last short batch expressed. Gradients by `y_pred` are all that exact big-batch training needs.
+
+Softmax over classes of a pair (Sentence-BERT, interaction models) is Keras' own
+`SparseCategoricalCrossentropy(from_logits=True)`.
+"""
+
+from zoo.losses.angle import AnglE
+from zoo.losses.circle import Circle
+from zoo.losses.contrastive import Contrastive
+from zoo.losses.cosent import CoSENT
+from zoo.losses.info_nce import InfoNCE
+from zoo.losses.matching_loss import MatchingLoss
+from zoo.losses.regression import CosineRegression
+from zoo.losses.similarity import angle_similarity, cosine_similarity, normalize
+from zoo.losses.triplet import Triplet
+
+__all__ = [
+    "AnglE", "Circle", "CoSENT", "Contrastive", "CosineRegression", "InfoNCE", "MatchingLoss", "Triplet",
+    "angle_similarity", "cosine_similarity", "normalize",
+]
