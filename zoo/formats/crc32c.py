@@ -21,7 +21,7 @@ CHUNK = 1 << 22  # bytes held in a scratch copy at a time; about the size of a c
 
 @functools.lru_cache(maxsize=1)
 def bit_weights():
-    """`uint32 [8 * 5685]`: the remainder of a lone bit, by its distance from the end; last is the last bit."""
+    """`uint32 [8 * 5685]`: the remainder that a lone bit leaves; the last is that of a message's last bit."""
     weights, register = [], 1  # x^31; the remainder is of the message times x^32
     for _ in range(8 * EXPONENT):
         register = (register >> 1) ^ (GENERATOR if register & 1 else 0)
@@ -30,7 +30,7 @@ def bit_weights():
 
 
 def fold(message):
-    """The tail, at most 5685 bytes, with the same remainder as the whole `uint8` message; overwrites the message."""
+    """The tail, at most 5685 bytes, that leaves the remainder of the whole `uint8` message; overwrites it."""
     start, end = 0, len(message)
     for power in range(max(0, (end // EXPONENT).bit_length() - 1), -1, -1):
         near, middle, far = (step << power for step in STEPS)

@@ -1,4 +1,4 @@
-"""Sorted tables of LevelDB, the form of a TensorFlow checkpoint's index: read whole, checked to the last byte.
+"""LevelDB's sorted tables, the form of a TensorFlow checkpoint's index: read whole, checked to the last byte.
 
 A table is a row of blocks and a footer. Each block holds entries whose keys share a prefix with the key
 before, the offsets of some entries ("restarts"), and a trailer of one type byte and a masked CRC-32C. The
@@ -123,8 +123,8 @@ def _read_block(content, handle, where, budget):
         raise PresetError(f"{where}: checksum of the block at byte {start} is wrong: the file is damaged")
     if kind != 0:
         raise PresetError(
-            f"{where}: blocks are compressed ({_COMPRESSIONS.get(kind, kind)}), which zoo does not read. Load the "
-            f"checkpoint in a recent TensorFlow and save it again: it writes them plain"
+            f"{where}: blocks are compressed ({_COMPRESSIONS.get(kind, kind)}), which zoo does not read. "
+            f"Load the checkpoint in a recent TensorFlow and save it again: it writes them plain"
         )
     where = f"{where}, block at byte {start}"
     block = content[start:end]

@@ -93,7 +93,7 @@ class TFCheckpoint(Mapping):
 
 
 class StoredTensor:
-    """A tensor of a checkpoint: shape and dtype at once, its values through `numpy.asarray`, checked by their CRC.
+    """A tensor in a checkpoint: shape and dtype at once, values through `numpy.asarray`, CRC-checked.
 
     Attributes:
         shape: tuple of int.
@@ -106,11 +106,13 @@ class StoredTensor:
         size = math.prod(self.shape) * self.dtype.itemsize
         if size != entry.size:
             raise PresetError(
-                f"{where} of shape {self.shape} and dtype {self.dtype} needs {size} bytes, the index says {entry.size}"
+                f"{where} of shape {self.shape} and dtype {self.dtype} needs {size} bytes, "
+                f"the index says {entry.size}"
             )
         if entry.offset + size > len(data):
             raise PresetError(
-                f"{where} should end at byte {entry.offset + size}, the file has {len(data)}. Is the copy complete?"
+                f"{where} should end at byte {entry.offset + size}, the file has {len(data)}. "
+                f"Is the copy complete?"
             )
         self._data = data[entry.offset : entry.offset + size]
 
@@ -133,7 +135,7 @@ def _find_prefix(folder):
     prefixes = [name.removesuffix(".index") for name in names if name.endswith(".index")]
     if "checkpoint" in names:
         found = re.search(r'^model_checkpoint_path:\s*"([^"]*)"', folder.text("checkpoint"), re.MULTILINE)
-        # Often a path on the machine that trained it. Only its last part is used, and only to choose among the files.
+        # Often a path on the machine that trained it. Only its last part counts, to choose among the files.
         latest = re.split(r"[/\\]", found[1])[-1] if found else None
         if latest in prefixes:
             return latest
@@ -142,8 +144,9 @@ def _find_prefix(folder):
     for name in names:
         if not prefixes and bytes(folder.memory_map(name)[-8:]) == struct.pack("<Q", MAGIC):
             raise PresetError(
-                f"{folder}/{name} is a TensorFlow checkpoint of format V1, which zoo does not read. Load it in TensorFlow "
-                f"and save it with tf.compat.v1.train.Saver(write_version=tf.compat.v1.train.SaverDef.V2)"
+                f"{folder}/{name} is a TensorFlow checkpoint of format V1, which zoo does not read. Load it "
+                f"in TensorFlow and save it with "
+                f"tf.compat.v1.train.Saver(write_version=tf.compat.v1.train.SaverDef.V2)"
             )
     raise PresetError(
         f"{folder}: expected one TensorFlow checkpoint, a file such as bert_model.ckpt.index, found "
@@ -169,19 +172,12 @@ def _read_header(value, where):
     """Number of data files, once the header is found to be of a kind that zoo reads."""
     if value is None:
         raise PresetError(f"{where}: the header is missing")
-    header = {
-        field: content for field, _, content in _fields(value, where, {1: _VARINT, 2: _VARINT, 3: _BYTES})
-    }
+    header = dict(_fields(value, where, {1: _VARINT, 2: _VARINT, 3: _BYTES}))
     if header.get(2, 0) != 0:
         raise PresetError(f"{where}: written on a big-endian machine, which zoo does not read")
-    version = dict.fromkeys((1, 2), 0)
-    version.update(
-        (field, content) for field, _, content in _fields(header.get(3, b""), where, {1: _VARINT, 2: _VARINT})
-    )
-    if version[2] > 1:
-        raise PresetError(
-            f"{where}: needs a reader of version {version[2]} of the format, zoo is one of version 1"
-        )
+    needed = dict(_fields(header.get(3, b""), where, {1: _VARINT, 2: _VARINT})).get(2, 0)
+    if needed > 1:
+        raise PresetError(f"{where}: needs a reader of version {needed} of the format, zoo has version 1")
     shards = header.get(1, 0)
     if not 1 <= shards <= _MOST_SHARDS:
         raise PresetError(f"{where}: {shards} data files; expected 1 to {_MOST_SHARDS}")
@@ -194,7 +190,7 @@ class _Entry:
     def __init__(self, value, where):
         self.shape, self.shard, self.offset, self.size, self.checksum, self.dtype_number = (), 0, 0, 0, 0, 0
         kinds = {1: _VARINT, 2: _BYTES, 3: _VARINT, 4: _VARINT, 5: _VARINT, 6: _FIXED32, 7: _BYTES}
-        for field, _, content in _fields(value, where, kinds):
+        for field, content in _fields(value, where, kinds):
             if field == 1:
                 self.dtype_number = content
             elif field == 2:
@@ -209,8 +205,8 @@ class _Entry:
                 self.checksum = content
             elif field == 7:
                 raise PresetError(
-                    f"{where} is partitioned over several tensors, which zoo does not read. Load the checkpoint in "
-                    f"TensorFlow without a partitioner and save it again"
+                    f"{where} is partitioned over several tensors, which zoo does not read. Load the "
+                    f"checkpoint in TensorFlow without a partitioner and save it again"
                 )
         self.dtype = _DTYPES.get(self.dtype_number)
         if self.dtype is None and self.dtype_number != _STRING:
@@ -223,9 +219,9 @@ class _Entry:
 def _read_shape(value, where):
     """TensorShapeProto as a tuple of int."""
     shape = []
-    for field, _, content in _fields(value, where, {2: _BYTES, 3: _VARINT}):
+    for field, content in _fields(value, where, {2: _BYTES, 3: _VARINT}):
         if field == 2:
-            sizes = [size for number, _, size in _fields(content, where, {1: _VARINT}) if number == 1]
+            sizes = [size for number, size in _fields(content, where, {1: _VARINT}) if number == 1]
             shape.append(sizes[-1] if sizes else 0)
         elif field == 3 and content:
             raise PresetError(f"{where} has no known shape")
@@ -236,7 +232,7 @@ def _read_shape(value, where):
 
 
 def _fields(value, where, kinds):
-    """(field number, wire type, content) of each field of a protocol buffer; numbers as int, the rest as bytes.
+    """(field number, content) of each field of a protocol buffer; numbers as int, the rest as bytes.
 
     Args:
         value: bytes.
@@ -261,11 +257,11 @@ def _fields(value, where, kinds):
             content = int.from_bytes(content, "little") if wire == _FIXED32 else content
         else:
             raise PresetError(f"{where}: field {field} has wire type {wire}, which protocol buffers lack")
-        yield field, wire, content
+        yield field, content
 
 
 def write_tf_checkpoint(arrays, prefix):
-    """The files of a checkpoint that `tf.train.load_checkpoint` reads, byte by byte those of TensorFlow's own writer.
+    """The files of a checkpoint, byte by byte those that TensorFlow writes.
 
     Args:
         arrays: mapping of tensor name to array.

@@ -89,7 +89,7 @@ class Folder:
         )
 
     def memory_map(self, name):
-        """`uint8 [n]`, read-only: the bytes of a file of any size, which the system reads when they are looked at."""
+        """`uint8 [n]`, read-only: a file of any size; the system reads bytes when they are looked at."""
         check_name(name, f"{self.path}: file name")
         if self.sealed and name not in self._seals:
             raise PresetError(f"{self.path}: {MANIFEST} has no file {name}; it has {', '.join(self.names())}")
@@ -126,8 +126,15 @@ class Folder:
         return io.BufferedReader(_MapFile(self.memory_map(name)))
 
     def safetensors(self, name):
-        """Tensors of a safetensors file by name: read-only views of its memory map, in a mapping with `.metadata`."""
+        """Tensors of a safetensors file by name, as read-only views of its memory map, with `.metadata`."""
         return SafeTensors(self.memory_map(name), str(self.path / name))
+
+    def subfolder(self, name):
+        """A folder in this one as a `Folder`, or None if there is none."""
+        path = self.path / check_name(name, f"{self.path}: folder name")
+        if path.is_symlink() and not self._links:
+            raise PresetError(f"{path} is a symbolic link; expected a folder")
+        return Folder(path, self._links) if path.is_dir() else None
 
     def verify(self):
         """Compare every file with the manifest.
@@ -182,8 +189,8 @@ class Folder:
             )
         if (got := hashlib.sha256(content).hexdigest()) != expected:
             raise PresetError(
-                f"{self.path / name}: damaged or edited: SHA-256 {got[:12]}, {MANIFEST} says {expected[:12]}. "
-                f"Get the file again, or load what you have edited and save it as a preset of its own"
+                f"{self.path / name}: damaged or edited: its SHA-256 is {got[:12]}..., {MANIFEST} says "
+                f"{expected[:12]}... Get the file again, or load what you edited and save that as a preset"
             )
         self._unchecked.discard(name)
 

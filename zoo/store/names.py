@@ -29,8 +29,8 @@ def check_name(name, where="file name"):
     """
     if not is_plain(name):
         raise PresetError(
-            f"{where} {reprlib.repr(name)}: expected the bare name of a file in the folder, at most 128 of the "
-            f"characters A-Z a-z 0-9 _ . - with no dot at either end and no two in a row"
+            f"{where} {reprlib.repr(name)}: expected the bare name of a file in the folder, at most 128 of "
+            f"the characters A-Z a-z 0-9 _ . - with no dot at either end and no two in a row"
         )
     return name
 

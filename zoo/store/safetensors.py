@@ -96,8 +96,8 @@ def _split(buffer, where):
     (length,) = struct.unpack("<Q", buffer[:8].tobytes())
     if length > _LONGEST_HEADER or length > len(buffer) - 8:
         raise PresetError(
-            f"{where}: the header should be {length} bytes long, the file has {len(buffer)} and zoo reads headers up to "
-            f"{_LONGEST_HEADER}. Is it cut, or no safetensors file?"
+            f"{where}: the header should be {length} bytes long, the file has {len(buffer)} and zoo reads "
+            f"headers up to {_LONGEST_HEADER}. Is it cut, or no safetensors file?"
         )
     header = buffer[8 : 8 + length].tobytes()
     if not header.startswith(b"{"):  # also keeps a file from being two formats at once
@@ -122,8 +122,9 @@ def _entry(name, entry, where):
         raise PresetError(f"{where} has data_offsets {str(offsets)[:200]}; expected begin <= end")
     if math.prod(shape) * dtype.itemsize != offsets[1] - offsets[0]:
         raise PresetError(
-            f"{where} of shape {tuple(shape)} and dtype {entry['dtype']} needs {math.prod(shape) * dtype.itemsize} "
-            f"bytes, its data_offsets {offsets} leave {offsets[1] - offsets[0]}"
+            f"{where} of shape {tuple(shape)} and dtype {entry['dtype']} needs "
+            f"{math.prod(shape) * dtype.itemsize} bytes, its data_offsets {offsets} leave "
+            f"{offsets[1] - offsets[0]}"
         )
     return dtype, tuple(shape), *offsets
 
@@ -133,7 +134,7 @@ def _sizes(values):
 
 
 def safetensors_writer(arrays, metadata=None):
-    """A function that writes arrays to a binary file, for `write_folder`: no second copy of the weights in memory.
+    """A function that writes arrays to a binary file, for `write_folder`: no second copy in memory.
 
     Args:
         arrays: mapping of tensor name to array.

@@ -1,4 +1,4 @@
-"""The write side: all files of a folder replaced at once, so that a reader or a crash meets one version, whole.
+"""The write side: all files of a folder replaced at once; readers and crashes meet one version, whole.
 
 A save has three steps.
 
@@ -68,23 +68,22 @@ def write_folder(path, files):
         raise PresetError(
             f"{path}: got {sorted(files)}; expected at least one file, and {MANIFEST} is written by itself"
         )
+    prepared = path / f".saving-{_MACHINE}-{os.getpid()}-{_RUN}-{next(_NUMBERS)}"
     try:
         path.mkdir(parents=True, exist_ok=True)
         _move(path)
         _sweep(path)
-        prepared = path / f".saving-{_MACHINE}-{os.getpid()}-{_RUN}-{next(_NUMBERS)}"
-        try:
-            prepared.mkdir()
-            _prepare(prepared, files)
-            _commit(prepared, path)
-        finally:
-            _remove(prepared)
-        _move(path)
+        prepared.mkdir()
+        _prepare(prepared, files)
+        _commit(prepared, path)
     except OSError as error:
         raise OSError(
             error.errno,
             f"{path}: not saved ({_size(files)}): {error.strerror or error}. The earlier version is intact",
         ) from error
+    finally:
+        _remove(prepared)
+    _move(path)
 
 
 def _prepare(prepared, files):
@@ -129,7 +128,7 @@ def _sweep(path):
     """Remove what saves that were killed before their commit have left."""
     for entry in os.scandir(path):
         found = _PREPARED.fullmatch(entry.name)
-        if found and _is_dead(found, entry):
+        if found and entry.is_dir(follow_symlinks=False) and _is_dead(found, entry):
             _remove(pathlib.Path(entry.path))
 
 
@@ -182,8 +181,8 @@ class _Hashed:
 
 
 def _flush_folder(path):
-    """Bring renames in a folder to the disk; Windows has no such call and needs none."""
-    if os.name == "posix":
+    """Bring renames in a folder to the disk, where the system can: Windows and some network disks cannot."""
+    with contextlib.suppress(OSError):
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)

@@ -6,7 +6,7 @@ import math
 from zoo.store.names import PresetError
 
 _DEEPEST = 32
-_LONGEST_INTEGER = 20  # characters of -2^63
+_LONGEST_INTEGER = 40  # Hugging Face writes int(1e30) for "no limit"
 
 
 def parse(content, where):
@@ -70,7 +70,7 @@ def _finite(text):
 
 def _bounded(text):
     if len(text) > _LONGEST_INTEGER:
-        raise ValueError(f"the number {text[:40]}... is beyond 64 bits")
+        raise ValueError(f"the number {text[:40]}... has more than {_LONGEST_INTEGER} digits")
     return int(text)
 
 
