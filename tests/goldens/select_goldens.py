@@ -11,7 +11,11 @@ import sys
 import numpy as np
 
 MODELS = ("roformer_v2", "roformer_v2_mlm", "gau_alpha", "roformer", "bert")
-GRADIENTS = ("embeddings/word_embeddings", "embeddings/token_type_embeddings", "layer_0/attention/self/query/kernel")
+GRADIENTS = (
+    "embeddings/word_embeddings",
+    "embeddings/token_type_embeddings",
+    "layer_0/attention/self/query/kernel",
+)
 
 
 def is_wanted_of_model(key, keys, model):
@@ -51,7 +55,9 @@ def main(full, folder):
         copy(
             full / model / "golden.npz",
             folder / model / "golden.npz",
-            lambda arrays, model=model: {k: a for k, a in arrays.items() if is_wanted_of_model(k, arrays, model)},
+            lambda arrays, model=model: {
+                k: a for k, a in arrays.items() if is_wanted_of_model(k, arrays, model)
+            },
         )
     copy(full / "layers.npz", folder / "layers.npz", dict)
     copy(full / "ops.npz", folder / "ops.npz", thin_scores)
