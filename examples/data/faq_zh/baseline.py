@@ -34,8 +34,8 @@ def inverse_frequencies(texts):
 
 def cosine(a, b, idf):
     a, b = bigrams(a), bigrams(b)
-    norm = math.sqrt(sum(idf[g] ** 2 for g in a) * sum(idf[g] ** 2 for g in b))
-    return sum(idf[g] ** 2 for g in a & b) / norm if norm else 0.0
+    norm = math.sqrt(math.fsum(idf[g] ** 2 for g in a) * math.fsum(idf[g] ** 2 for g in b))
+    return math.fsum(idf[g] ** 2 for g in a & b) / norm if norm else 0.0
 
 
 def accuracy(scores, labels, threshold):
@@ -66,7 +66,7 @@ def one_text_guess(train, test):
 
     def likelihood(text, label):
         total = sum(counts[label].values()) + kinds
-        return sum(math.log((counts[label][gram] + 1) / total) for gram in bigrams(text))
+        return math.fsum(math.log((counts[label][gram] + 1) / total) for gram in bigrams(text))
 
     return accuracy([likelihood(text, True) - likelihood(text, False) for _, text in test[0]], test[1], 0.0)
 
@@ -78,7 +78,7 @@ def search(idf):
         scores = {other: cosine(text, question, idf) for other, question in corpus.items()}
         ranks.append(sum(score >= scores[key] for score in scores.values()))  # ties count against
     recall = [sum(rank <= k for rank in ranks) / len(ranks) for k in (1, 5)]
-    return recall, sum(1 / rank for rank in ranks) / len(ranks)
+    return recall, math.fsum(1 / rank for rank in ranks) / len(ranks)
 
 
 def main():
