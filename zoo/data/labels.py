@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-INTEGER = re.compile(r"-?[0-9]+")               # ASCII only: int() would also take full-width digits and 1_0
+INTEGER = re.compile(r"-?[0-9]+")  # ASCII only: int() would also take full-width digits and 1_0
 DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
@@ -38,14 +38,18 @@ def label_type(label):
         if len(set(label)) < len(label):
             raise ValueError(f"label={label!r} names a class twice.")
         return _classes({name: index for index, name in enumerate(label)})
-    raise ValueError(f"label={label!r}, expected {', '.join(map(repr, PARSERS))}, a list of class names, or a dict "
-                     "from class name to integer.")
+    raise ValueError(
+        f"label={label!r}, expected {', '.join(map(repr, PARSERS))}, a list of class names, or a dict "
+        "from class name to integer."
+    )
 
 
 def _classes(numbers):
     for name, number in numbers.items():
         if not isinstance(name, str) or isinstance(number, bool) or not isinstance(number, int):
-            raise TypeError(f"label: class {name!r} has the number {number!r}, expected a str name and an int.")
+            raise TypeError(
+                f"label: class {name!r} has the number {number!r}, expected a str name and an int."
+            )
     if not numbers:
         raise ValueError("label names no class.")
     by_number = {number: name for name, number in numbers.items()}
@@ -57,6 +61,7 @@ def _classes(numbers):
             known = ", ".join(map(repr, list(numbers)[:10])) + (", ..." if len(numbers) > 10 else "")
             raise ValueError(f"expected one of the {len(numbers)} declared classes {known}")
         return numbers[value]
+
     return LabelType(parse, "int64", names)
 
 
@@ -70,7 +75,7 @@ def _binary(value):
 def _integer(value):
     if type(value) is int or type(value) is str and INTEGER.fullmatch(value) and len(value) < 20:
         number = int(value)
-        if -2**63 <= number < 2**63:
+        if -(2**63) <= number < 2**63:
             return number
     raise ValueError('expected a whole number (label="int")')
 
@@ -86,5 +91,9 @@ def _decimal(value):
     raise ValueError('expected a finite decimal number (label="score")')
 
 
-PARSERS = {"binary": (_binary, "int64"), "int": (_integer, "int64"),
-           "float": (_decimal, "float64"), "score": (_decimal, "float64")}
+PARSERS = {
+    "binary": (_binary, "int64"),
+    "int": (_integer, "int64"),
+    "float": (_decimal, "float64"),
+    "score": (_decimal, "float64"),
+}

@@ -12,7 +12,7 @@ import zlib
 
 from .errors import DataError, shown
 
-# No sentence is this long. The cap turns a compressed bomb or a binary file into an error, not into gigabytes.
+# No sentence is this long. The cap makes a compressed bomb or a binary file an error, not gigabytes.
 MAX_LINE_BYTES = 64 * 1024 * 1024
 
 BOM = b"\xef\xbb\xbf"
@@ -42,12 +42,12 @@ class Lines:
             raise IsADirectoryError(f"{self.path}: is a folder, expected a data file.")
         if not os.path.exists(self.path):
             raise FileNotFoundError(f"{self.path}: no such data file (looked from {os.getcwd()}).")
-        self.number = 0                 # of the line last read, from 1
+        self.number = 0  # of the line last read, from 1
         self.compressed = self.path.endswith((".gz", ".xz"))
         opener = {".gz": gzip.open, ".xz": lzma.open}.get(os.path.splitext(self.path)[1], open)
         self._stream = opener(self.path, "rb")
         try:
-            self._next_offset = 0       # in the decompressed text
+            self._next_offset = 0  # in the decompressed text
             self._check_start()
         except BaseException:
             self._stream.close()
@@ -73,26 +73,35 @@ class Lines:
         self._next_offset += len(raw)
         self.number += 1
         if len(raw) > MAX_LINE_BYTES:
-            raise self._error(f"a line of more than {MAX_LINE_BYTES} bytes: is this a text file with one "
-                              "row a line?", skippable=False)
+            raise self._error(
+                f"a line of more than {MAX_LINE_BYTES} bytes: is this a text file with one row a line?",
+                skippable=False,
+            )
         if raw.endswith(b"\n"):
             raw = raw[:-2] if raw.endswith(b"\r\n") else raw[:-1]
         if offset == 0 and raw.startswith(BOM):
-            raw, offset = raw[len(BOM):], len(BOM)
+            raw, offset = raw[len(BOM) :], len(BOM)
         return self._decode(raw, offset)
 
     def _decode(self, raw, offset):
         try:
             text = raw.decode("utf-8")
         except UnicodeDecodeError as error:
-            before = raw[:error.start].decode("utf-8")
-            raise self._error(f"byte {self._at(offset + error.start)} is 0x{raw[error.start]:02x}, which is not "
-                              f"UTF-8 ({error.reason}), after {shown(before[-40:])}.{_guess(raw)}",
-                              len(before) + 1) from None
-        for character, name, hint in (("\0", "NUL", "Is it a binary or UTF-16 file?"),
-                                      ("\r", "a carriage return without a newline",
-                                       "Lines end in \\n or \\r\\n; mend the file with `tr '\\r' '\\n'`, or replace "
-                                       "the character by a blank if it is part of a text.")):
+            before = raw[: error.start].decode("utf-8")
+            raise self._error(
+                f"byte {self._at(offset + error.start)} is 0x{raw[error.start]:02x}, which is not "
+                f"UTF-8 ({error.reason}), after {shown(before[-40:])}.{_guess(raw)}",
+                len(before) + 1,
+            ) from None
+        for character, name, hint in (
+            ("\0", "NUL", "Is it a binary or UTF-16 file?"),
+            (
+                "\r",
+                "a carriage return without a newline",
+                "Lines end in \\n or \\r\\n; mend the file with `tr '\\r' '\\n'`, or replace "
+                "the character by a blank if it is part of a text.",
+            ),
+        ):
             column = text.find(character)
             if column >= 0:
                 where = self._at(offset + len(text[:column].encode()))
@@ -102,20 +111,31 @@ class Lines:
     def _check_start(self):
         start = self._take(self._stream.peek, 8)
         if not start:
-            raise DataError("the file is empty (0 bytes), expected at least one row.", self.path, skippable=False)
+            raise DataError(
+                "the file is empty (0 bytes), expected at least one row.", self.path, skippable=False
+            )
         for magic, what in FOREIGN_STARTS:
             if start.startswith(magic):
-                raise DataError(f"byte {self._at(0)} starts {what}; expected UTF-8 text.", self.path,
-                                1, 1, skippable=False)
+                raise DataError(
+                    f"byte {self._at(0)} starts {what}; expected UTF-8 text.",
+                    self.path,
+                    1,
+                    1,
+                    skippable=False,
+                )
 
     def _take(self, read, size):
         try:
             return read(size)
         except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
             kind = os.path.splitext(self.path)[1]
-            raise DataError(f"the {kind} data is cut short or damaged after {self._next_offset} bytes of text "
-                            f"({error}); fetch or compress the file again.", self.path,
-                            self.number + 1, skippable=False) from None
+            raise DataError(
+                f"the {kind} data is cut short or damaged after {self._next_offset} bytes of text "
+                f"({error}); fetch or compress the file again.",
+                self.path,
+                self.number + 1,
+                skippable=False,
+            ) from None
 
     def _at(self, offset):
         return f"{offset} of the decompressed text" if self.compressed else str(offset)
@@ -129,4 +149,6 @@ def _guess(raw):
         text = raw.decode("gb18030")
     except UnicodeDecodeError:
         return " Expected UTF-8 text: convert the file, or remove the stray bytes."
-    return f" Read as GB18030 the line is {shown(text)}: if that looks right, `iconv -f GB18030 -t UTF-8` the file."
+    return (
+        f" Read as GB18030 the line is {shown(text)}: if that is right, `iconv -f GB18030 -t UTF-8` the file."
+    )

@@ -16,8 +16,9 @@ from .records import Pairs, Texts, Triplets
 from .rows import READERS, format_of
 
 
-def read_pairs(path, columns=("text_a", "text_b", "label"), label="binary", header="auto", format=None,
-               skip_at_most=0):
+def read_pairs(
+    path, columns=("text_a", "text_b", "label"), label="binary", header="auto", format=None, skip_at_most=0
+):
     """Text pairs from a TSV, CSV or JSON-lines file.
 
     Args:
@@ -44,8 +45,13 @@ def read_pairs(path, columns=("text_a", "text_b", "label"), label="binary", head
     return _read(path, Pairs, columns, label, header, format, skip_at_most)
 
 
-def read_triplets(path, columns=("anchor", "positive", "negative"), header="auto", format=None, skip_at_most=0):
-    """Text triplets from a TSV, CSV or JSON-lines file, as `Triplets`. Arguments and errors as in `read_pairs`."""
+def read_triplets(
+    path, columns=("anchor", "positive", "negative"), header="auto", format=None, skip_at_most=0
+):
+    """Text triplets from a TSV, CSV or JSON-lines file, as `Triplets`.
+
+    Arguments and errors as in `read_pairs`; the columns are the three text columns' names.
+    """
     return _read(path, Triplets, columns, None, header, format, skip_at_most)
 
 
@@ -86,14 +92,29 @@ def _read(path, kind, columns, label, header, format, skip_at_most):
             numbers.append(number)
             line_numbers.append(row[2])
     if not line_numbers:
-        raise DataError(f"no rows in the file ({lines.number} lines, {skipped_lines} skipped), expected at least one.",
-                        lines.path, skippable=False)
+        raise DataError(
+            f"no rows in the file ({lines.number} lines, {skipped_lines} skipped), expected at least one.",
+            lines.path,
+            skippable=False,
+        )
     if skipped:
-        warnings.warn(f"{lines.path}: skipped {skipped_lines} of {lines.number} lines (at most {skip_at_most} allowed)."
-                      f" The first: {skipped[0]}", stacklevel=3)
-    extra = {} if labels is None else {"labels": np.array(numbers, labels.dtype), "class_names": labels.class_names}
-    return kind(*texts, **extra, source=lines.path, line_numbers=np.array(line_numbers, "int64"),
-                skipped=tuple(skipped))
+        warnings.warn(
+            f"{lines.path}: skipped {skipped_lines} of {lines.number} lines (at most {skip_at_most} allowed)."
+            f" The first: {skipped[0]}",
+            stacklevel=3,
+        )
+    extra = (
+        {}
+        if labels is None
+        else {"labels": np.array(numbers, labels.dtype), "class_names": labels.class_names}
+    )
+    return kind(
+        *texts,
+        **extra,
+        source=lines.path,
+        line_numbers=np.array(line_numbers, "int64"),
+        skipped=tuple(skipped),
+    )
 
 
 def _column_names(columns, width, labelled):
@@ -101,8 +122,10 @@ def _column_names(columns, width, labelled):
     wanted = width + labelled
     # label=None with the label column still named is no mistake: the default columns name it.
     if len(columns) not in (wanted, width + 1) or not all(isinstance(name, str) for name in columns):
-        raise ValueError(f"columns={columns!r}, expected {wanted} names: {width} of text"
-                         + (" and the label's." if labelled else "."))
+        raise ValueError(
+            f"columns={columns!r}, expected {wanted} names: {width} of text"
+            + (" and the label's." if labelled else ".")
+        )
     names = columns[:wanted]
     if len(set(names)) < wanted:
         raise ValueError(f"columns={columns!r} names a column twice.")
@@ -126,7 +149,7 @@ class _Layout:
         self.read = READERS[format]
         self.pending = None
         self.keys = range(len(names))
-        self.row_width = len(names)                     # None: any, the values have names (JSON lines)
+        self.row_width = len(names)  # None: any, the values have names (JSON lines)
         if format == "jsonl":
             if header is True:
                 raise ValueError('header=True: JSON lines have no header, expected "auto" or False.')
@@ -151,9 +174,12 @@ class _Layout:
         """
         if self.row_width is not None and len(values) != self.row_width:
             hint = ": is there a separator inside a text?" if len(values) > self.row_width else "."
-            raise self._error(f"{len(values)} columns, expected {self.row_width}{hint} "
-                              f"Text: {shown(values[0])}", place, min(len(values) - 1, self.row_width))
-        texts = [self._text(values, place, *item) for item in zip(self.names[:self.width], self.keys)]
+            raise self._error(
+                f"{len(values)} columns, expected {self.row_width}{hint} Text: {shown(values[0])}",
+                place,
+                min(len(values) - 1, self.row_width),
+            )
+        texts = [self._text(values, place, *item) for item in zip(self.names[: self.width], self.keys)]
         if self.labels is None:
             return texts, None
         name, key = self.names[-1], self.keys[-1]
@@ -161,16 +187,22 @@ class _Layout:
         try:
             return texts, self.labels.parse(value)
         except ValueError as error:
-            raise self._error(f"{name} is {_brief(value)}, {error}. Text: {shown(texts[0])}", place, key) from None
+            raise self._error(
+                f"{name} is {_brief(value)}, {error}. Text: {shown(texts[0])}", place, key
+            ) from None
 
     def _text(self, values, place, name, key):
         text = self._value(values, place, name, key)
         if not isinstance(text, str):
             raise self._error(f"{name} is {_brief(text)}, expected a string.", place, key)
         if not text or text.isspace():
-            raise self._error(f"{name} is {'empty' if not text else f'only white space ({text!r:.20})'}, expected a "
-                              f"text. Row: {shown(repr(values)[1:-1])}", place, key)
-        if self.row_width is None:                      # JSON escapes can smuggle in what Lines refuses
+            raise self._error(
+                f"{name} is {'empty' if not text else f'only white space ({text!r:.20})'}, expected a "
+                f"text. Row: {shown(repr(values)[1:-1])}",
+                place,
+                key,
+            )
+        if self.row_width is None:  # JSON escapes can smuggle in what Lines refuses
             if "\0" in text:
                 raise self._error(f"{name} holds NUL. Text: {shown(text)}", place, key)
             if any("\ud800" <= character <= "\udfff" for character in text):
@@ -179,14 +211,18 @@ class _Layout:
 
     def _value(self, values, place, name, key):
         if self.row_width is None and name not in values:
-            raise self._error(f"no key {name!r}; the object has {', '.join(map(repr, list(values)[:8])) or 'none'}. "
-                              f"Say columns=(...) with the file's names.", place, key)
+            raise self._error(
+                f"no key {name!r}; the object has {', '.join(map(repr, list(values)[:8])) or 'none'}. "
+                f"Say columns=(...) with the file's names.",
+                place,
+                key,
+            )
         return values[key]
 
     def _read_header(self, header):
         try:
             row = self.next_row()
-        except DataError as error:                      # without the first line the layout is unknown
+        except DataError as error:  # without the first line the layout is unknown
             raise DataError(error.message, error.path, error.line, error.column, skippable=False) from None
         if row is None:
             return
@@ -195,11 +231,18 @@ class _Layout:
         if not missing:
             twice = [name for name in self.names if found.count(name) > 1]
             if twice:
-                raise self._error(f"the header names {twice[0]!r} twice.", place, found.index(twice[0]), False)
+                raise self._error(
+                    f"the header names {twice[0]!r} twice.", place, found.index(twice[0]), False
+                )
             self.keys, self.row_width = [found.index(name) for name in self.names], len(found)
         elif header is True or len(missing) < len(self.names):
-            raise self._error(f"the header lacks {missing[0]!r}; it has {', '.join(map(repr, found[:8]))}. Say "
-                              "columns=(...) with the file's names, or header=False if this is a row.", place, 0, False)
+            raise self._error(
+                f"the header lacks {missing[0]!r}; it has {', '.join(map(repr, found[:8]))}. Say "
+                "columns=(...) with the file's names, or header=False if this is a row.",
+                place,
+                0,
+                False,
+            )
         elif self._is_a_row(row):
             self.pending = row
         else:
@@ -207,7 +250,11 @@ class _Layout:
                 f"is this a header or a row? It has neither the names {', '.join(self.names)} nor "
                 + ("a valid label in a label column of its own" if self.labels else "a label to tell by")
                 + f". Say columns=(...) with the file's names, or header=False. Line: "
-                f"{shown(' '.join(found))}", place, 0, False)
+                f"{shown(' '.join(found))}",
+                place,
+                0,
+                False,
+            )
 
     def _is_a_row(self, row):
         if self.labels is None:

@@ -1,4 +1,4 @@
-"""Rows of texts and labels as plain sequences: `Pairs`, `Triplets`, `Texts`, and the normalisers that make them.
+"""Rows of texts and labels as plain sequences: `Pairs`, `Triplets`, `Texts`, and what makes them.
 
 Each behaves as a list of tuples, so that lists and these types are interchangeable everywhere.
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 
 class Records(Sequence):
-    """Columns of texts with optional labels, seen as a sequence of tuples. See `Pairs`, `Triplets`, `Texts`."""
+    """Columns of texts with optional labels, seen as a sequence of tuples: `Pairs`, `Triplets`, `Texts`."""
 
     text_columns = ()
     labels = None
@@ -46,7 +46,8 @@ class Records(Sequence):
 
     def __repr__(self):
         where = f" of {self.source}" if self.source else ""
-        return f"<{type(self).__name__}: {len(self)} rows{where}, {'' if self.labels is not None else 'un'}labelled>"
+        labelled = "unlabelled" if self.labels is None else "labelled"
+        return f"<{type(self).__name__}: {len(self)} rows{where}, {labelled}>"
 
     def take(self, indices):
         """The rows at these indices, in this order, as the same type."""
@@ -59,7 +60,7 @@ class Records(Sequence):
 
     @cached_property
     def sha256(self):
-        """Hash of the texts and labels in their order; the same for a file, its .gz and the list of its tuples."""
+        """Hash of the texts and labels in order; the same for a file, its .gz and the list of its tuples."""
         digest = hashlib.sha256()
         for row in self:
             digest.update(json.dumps(row).encode("ascii") + b"\n")
@@ -106,7 +107,7 @@ class Triplets(Records):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Texts(Records):
-    """Single texts: a sequence of `(text, label)`, or of str where unlabelled. Other arguments as in `Pairs`."""
+    """Single texts: a sequence of `(text, label)`, or of str where unlabelled. The rest as in `Pairs`."""
 
     text: list
     labels: np.ndarray = None
@@ -142,11 +143,13 @@ def as_texts(x, labelled=None):
 
 
 def as_records(x):
-    """`Records` as they are; a sequence of str as `Texts`; any other sequence as `Pairs`."""
+    """`Records` as they are; a sequence of str or of `(text, number)` as `Texts`; any other as `Pairs`."""
     if isinstance(x, Records):
         return x
     x = _rows(x, "data", "pairs or texts")
-    return as_texts(x) if x and isinstance(x[0], str) else as_pairs(x)
+    first = x[0] if x else None
+    labelled_text = isinstance(first, Sequence) and len(first) == 2 and isinstance(first[1], numbers.Number)
+    return as_texts(x) if isinstance(first, str) or labelled_text else as_pairs(x)
 
 
 def _as_records(x, kind, labelled):
@@ -160,8 +163,14 @@ def _as_records(x, kind, labelled):
     rows = _rows(x, what, f"({', '.join(kind.text_columns)}) tuples")
     can_be_labelled = any(field.name == "labels" for field in fields(kind))
     widths = {width: False, width + 1: True}
-    allowed = [w for w, has in widths.items() if (labelled is None or has == labelled) and (can_be_labelled or not has)]
-    expected = " or ".join("(" + ", ".join(kind.text_columns + ("label",) * (w - width)) + ")" for w in allowed)
+    allowed = [
+        w
+        for w, has in widths.items()
+        if (labelled is None or has == labelled) and (can_be_labelled or not has)
+    ]
+    expected = " or ".join(
+        "(" + ", ".join(kind.text_columns + ("label",) * (w - width)) + ")" for w in allowed
+    )
     columns, labels, first_width = [[] for _ in range(width)], [], None
     for index, row in enumerate(rows):
         if width == 1 and isinstance(row, str):
@@ -170,13 +179,16 @@ def _as_records(x, kind, labelled):
             raise TypeError(f"{what}[{index}] is None, expected {expected}.")
         elif isinstance(row, (str, bytes, Mapping)) or not hasattr(row, "__len__"):
             hint = " Is it one row, not in a list?" if index == 0 and isinstance(row, str) else ""
-            raise TypeError(f"{what}[{index}] is the {type(row).__name__} {row!r:.60}, expected {expected}.{hint}")
+            raise TypeError(
+                f"{what}[{index}] is the {type(row).__name__} {row!r:.60}, expected {expected}.{hint}"
+            )
         if len(row) not in allowed:
             raise ValueError(f"{what}[{index}] has {len(row)} values, expected {expected}.")
         first_width = first_width or len(row)
         if len(row) != first_width:
-            raise ValueError(f"{what}[{index}] has {len(row)} values, {what}[0] has {first_width}: label all rows "
-                             "or none.")
+            raise ValueError(
+                f"{what}[{index}] has {len(row)} values, {what}[0] has {first_width}: label all rows or none."
+            )
         for position, column in enumerate(columns):
             column.append(_text(row[position], f"{what}[{index}]" + f"[{position}]" * (len(row) > 1)))
         if len(row) > width:
@@ -194,8 +206,10 @@ def _rows(x, what, expected):
 def _text(value, where):
     if isinstance(value, str):
         return value
-    raise TypeError(f"{where} is {'None' if value is None else f'the {type(value).__name__} {value!r:.60}'}, "
-                    "expected a str.")
+    raise TypeError(
+        f"{where} is {'None' if value is None else f'the {type(value).__name__} {value!r:.60}'}, "
+        "expected a str."
+    )
 
 
 def _number(value, where):
@@ -207,8 +221,10 @@ def _number(value, where):
         if math.isfinite(value):
             return float(value)
         raise ValueError(f"{where} is the label {value!r}, expected a finite number.")
-    raise TypeError(f"{where} is the {type(value).__name__} {value!r:.60}, expected a number as label (class names "
-                    'become numbers in read_pairs(..., label=("name of 0", "name of 1"))).')
+    raise TypeError(
+        f"{where} is the {type(value).__name__} {value!r:.60}, expected a number as label (class names "
+        'become numbers in read_pairs(..., label=("name of 0", "name of 1"))).'
+    )
 
 
 def _array(labels):

@@ -13,10 +13,12 @@ COMPRESSIONS = (".gz", ".xz")
 
 
 def format_of(path, declared=None):
-    """"tsv", "csv" or "jsonl": as declared, else by the extension (before .gz or .xz)."""
+    """ "tsv", "csv" or "jsonl": as declared, else by the extension (before .gz or .xz)."""
     if declared is not None:
         if declared not in READERS:
-            raise ValueError(f"format={declared!r}, expected one of {sorted(READERS)} or None (by the extension).")
+            raise ValueError(
+                f"format={declared!r}, expected one of {sorted(READERS)} or None (by the extension)."
+            )
         return declared
     name = path
     for compression in COMPRESSIONS:
@@ -24,8 +26,10 @@ def format_of(path, declared=None):
     for extension, kind in EXTENSIONS.items():
         if name.endswith(extension):
             return kind
-    raise ValueError(f"{path}: the extension tells no format, expected {', '.join(EXTENSIONS)} (and .gz or .xz "
-                     f"after it). Say format=\"tsv\", \"csv\" or \"jsonl\".")
+    raise ValueError(
+        f"{path}: the extension tells no format, expected {', '.join(EXTENSIONS)} (and .gz or .xz "
+        f'after it). Say format="tsv", "csv" or "jsonl".'
+    )
 
 
 def read_tsv(lines):
@@ -38,6 +42,7 @@ def read_tsv(lines):
 
     def place(index):
         return number, 1 + sum(len(value) + 1 for value in values[:index])
+
     return values, place
 
 
@@ -57,14 +62,18 @@ def read_csv(lines):
             end = len(text) if end < 0 else end
             value = text[position:end]
             if '"' in value:
-                raise DataError(f"a quote inside an unquoted field, {shown(value)}; RFC 4180 wants the whole field "
-                                'quoted and its quotes doubled ("").', lines.path, lines.number,
-                                position + value.index('"') + 1)
+                raise DataError(
+                    f"a quote inside an unquoted field, {shown(value)}; RFC 4180 wants the whole field "
+                    'quoted and its quotes doubled ("").',
+                    lines.path,
+                    lines.number,
+                    position + value.index('"') + 1,
+                )
             position = end
         values.append(value)
         if position == len(text):
             return values, places.__getitem__
-        position += 1                                   # over the comma
+        position += 1  # over the comma
 
 
 def _quoted(lines, text, start):
@@ -74,21 +83,29 @@ def _quoted(lines, text, start):
     while True:
         quote = text.find('"', position)
         if quote < 0:
-            parts.append(text[position:] + "\n")        # a line end inside quotes is \n, also in a \r\n file
+            parts.append(text[position:] + "\n")  # a line end inside quotes is \n, also in a \r\n file
             following = lines.read()
             if following is None:
-                raise DataError(f"the quote opened here is never closed; text: {shown(text[start:])}",
-                                lines.path, *opened, skippable=False)
+                raise DataError(
+                    f"the quote opened here is never closed; text: {shown(text[start:])}",
+                    lines.path,
+                    *opened,
+                    skippable=False,
+                )
             text, position = following, 0
         elif text.startswith('""', quote):
-            parts.append(text[position:quote + 1])
+            parts.append(text[position : quote + 1])
             position = quote + 2
         else:
             parts.append(text[position:quote])
             if quote + 1 < len(text) and text[quote + 1] != ",":
-                raise DataError(f"{shown(text[quote + 1:])} follows a closing quote, expected a comma or the line's "
-                                'end; a quote inside a quoted field is doubled ("").',
-                                lines.path, lines.number, quote + 2)
+                raise DataError(
+                    f"{shown(text[quote + 1 :])} follows a closing quote, expected a comma or the line's "
+                    'end; a quote inside a quoted field is doubled ("").',
+                    lines.path,
+                    lines.number,
+                    quote + 2,
+                )
             return "".join(parts), text, quote + 1
 
 
@@ -102,16 +119,26 @@ def read_jsonl(lines):
 
     def place(key):
         return number, text.find(json.dumps(key, ensure_ascii=False)) + 1 or 1
+
     try:
         values = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        raise DataError(f"not JSON ({error.msg}); expected one object a line. Text: {shown(text)}",
-                        lines.path, number, error.colno) from None
+        raise DataError(
+            f"not JSON ({error.msg}); expected one object a line. Text: {shown(text)}",
+            lines.path,
+            number,
+            error.colno,
+        ) from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{error}. Text: {shown(text)}", lines.path, number, 1) from None
     if not isinstance(values, dict):
-        raise DataError(f"a JSON {type(values).__name__}, expected an object such as "
-                        f'{{"text_a": ..., "text_b": ...}}. Text: {shown(text)}', lines.path, number, 1)
+        raise DataError(
+            f"a JSON {type(values).__name__}, expected an object such as "
+            f'{{"text_a": ..., "text_b": ...}}. Text: {shown(text)}',
+            lines.path,
+            number,
+            1,
+        )
     return values, place
 
 
@@ -119,7 +146,9 @@ def _object(items):
     values = dict(items)
     if len(values) < len(items):
         keys = [key for key, _ in items]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
+        raise ValueError(
+            f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object"
+        )
     return values
 
 
@@ -129,7 +158,9 @@ def _refuse_constant(name):
 
 def _refuse_blank(text, lines):
     if not text or text.isspace():
-        raise DataError("a blank line; remove it, or allow it with skip_at_most.", lines.path, lines.number, 1)
+        raise DataError(
+            "a blank line; remove it, or allow it with skip_at_most.", lines.path, lines.number, 1
+        )
 
 
 READERS = {"tsv": read_tsv, "csv": read_csv, "jsonl": read_jsonl}

@@ -1,0 +1,96 @@
+"""A plan of batches as what `fit` and `evaluate` read: the one file of zoo.data that touches Keras."""
+
+import keras
+
+
+class Batches(keras.utils.PyDataset):
+    """Serves the batches of a `BatchPlan` (another epoch's in every epoch) or of a `PredictionPlan`.
+
+        batches = Batches(plan, collate)
+        model.fit(batches, epochs=3, shuffle=False, callbacks=[batches.follow()])
+
+    `shuffle=False`, since the plan shuffles and Keras would shuffle again from Python's global generator;
+    `follow()`, since Keras tells a dataset when an epoch begins but not which, and tells it too often; no
+    `steps_per_epoch`, which makes TensorFlow read ahead into an epoch before it begins.
+
+    Args:
+        plan: `BatchPlan`, or `PredictionPlan` for validation.
+        collate: function from `Batch` to what Keras takes: `(x, y)` or `(x, y, sample_weight)`.
+        epoch: int. The plan's epoch to serve until `follow()` names another.
+        position: int. Batches of that epoch to leave out because they are done. Keras fixes the number of
+            steps before the first epoch, so a dataset that begins inside an epoch serves that epoch alone.
+    """
+
+    def __init__(self, plan, collate, epoch=0, position=0, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 <= position <= len(plan):
+            raise ValueError(f"position={position}, expected 0 to {len(plan)} batches.")
+        self.plan, self.collate, self.position = plan, collate, int(position)
+        self._within_epoch = False
+        self._first = None
+        self.begin(epoch)
+
+    @property
+    def num_batches(self):
+        return len(self.plan) - self.position
+
+    def __len__(self):
+        return self.num_batches
+
+    def __getitem__(self, index):
+        batches = self._batches
+        if not self._within_epoch:
+            # TensorFlow takes the shapes of all batches from the first two, read before the epoch begins.
+            # Two of one length would make it refuse the others, so it sees the longest and the shortest.
+            batches = [max(batches, key=_length), min(batches, key=_length), *batches]
+        return self.collate(batches[index])
+
+    def __iter__(self):
+        return map(self.collate, self._batches)
+
+    def begin(self, epoch):
+        """Serve this epoch of the plan from now on."""
+        if self._first is None:
+            self._first = int(epoch)
+        if self.position and epoch != self._first:
+            raise RuntimeError(
+                f"this dataset began at batch {self.position} of epoch {self._first} and serves that epoch "
+                f"alone, not epoch {epoch}; make another, with position=0, for the epochs after it."
+            )
+        self.epoch = int(epoch)
+        batches = self.plan(self.epoch) if callable(self.plan) else list(self.plan)
+        self._batches = batches[self.position :]
+        self._times_begun = 0
+
+    def follow(self):
+        """The callback that tells this dataset which epoch `fit` is in."""
+        return _Follow(self)
+
+    def on_epoch_begin(self):
+        self._within_epoch = True
+        self._times_begun += 1
+        # Once to find the shapes of an unbuilt model, once to train.
+        if self._times_begun > 2 and getattr(self.plan, "shuffle", False):
+            raise RuntimeError(
+                f"epoch {self.epoch} of the plan is begun for the third time: every epoch would train in the "
+                "same order. Pass callbacks=[batches.follow()] to fit."
+            )
+
+    def on_epoch_end(self):
+        self._within_epoch = False
+
+
+class _Follow(keras.callbacks.Callback):
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.batches.begin(epoch)
+
+    def on_train_end(self, logs=None):
+        self.batches.on_epoch_end()  # Keras leaves it out when training stops inside an epoch
+
+
+def _length(batch):
+    return batch.length
