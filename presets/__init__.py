@@ -1,1 +1,1 @@
-"""Data only: presets that come with zoo, a folder each, and index.json of published ones; see `zoo.presets`."""
+"""Data only: the presets of zoo, a folder each, and index.json of published ones (`zoo.presets`)."""

@@ -37,7 +37,7 @@ def datasets(folder, name):
     """Every dataset of a file by its path, as `Dataset`.
 
     Refused: links of any kind but the one hard link that puts an object in its place (no soft, external or
-    second links, so no loops); virtual datasets and raw data in other files; chunks and filters, so that what a
+    second links, so no loops); virtual datasets, raw data in other files; chunks and filters, so that what a
     header claims is what the file holds; types other than plain numbers.
 
     Args:

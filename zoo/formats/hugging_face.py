@@ -236,9 +236,9 @@ def _weights(folder):
     if folder.has(INDEX):
         return _shards(folder), f"{folder.path}/{INDEX}"
     raise PresetError(
-        f"{folder.path}: neither {WEIGHTS} nor {INDEX} is there. zoo reads no pickle: a pytorch_model.bin can "
-        f"run code when it is opened. If you trust its author, convert it once, in a process of its own with "
-        f"torch >= 2.10:\n  cd {shlex.quote(str(folder.path))} && {_CONVERSION}"
+        f"{folder.path}: neither {WEIGHTS} nor {INDEX} is there. zoo reads no pickle: a pytorch_model.bin "
+        f"can run code when it is opened. If you trust its author, convert it once, in a process of its own "
+        f"with torch >= 2.10:\n  cd {shlex.quote(str(folder.path))} && {_CONVERSION}"
     )
 
 

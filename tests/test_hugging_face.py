@@ -1,0 +1,466 @@
+"""Hugging Face folders against transformers' own models, and against the original where it has no model."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+import zoo
+from zoo.formats import hugging_face
+from zoo.formats.checkpoint import match
+from zoo.formats.tf_checkpoint import TFCheckpoint
+from zoo.store import Folder, PresetError, safetensors_bytes, write_folder
+
+GOLDENS = pathlib.Path(__file__).parent / "goldens"
+BERT = {
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "max_position_embeddings": 20,
+}
+ROFORMER = BERT | {"embedding_size": 8}
+TEXTS = ["怎么修改密码？", "Wie heißt Café, naïve ABC-def 12.5%", "a" * 120, "、，。", "𠀀\u3000x\ty"]
+
+
+@pytest.fixture
+def batch():
+    ids = np.random.default_rng(3).integers(1, 50, (3, 11)).astype("int32")
+    mask = np.arange(11) < np.array([[11], [7], [1]])
+    segments = ((np.arange(11) > 4) & mask).astype("int32")
+    return {"token_ids": ids * mask, "segment_ids": segments, "padding_mask": mask}
+
+
+def shaken(model):
+    """The torch model with no weight left at 0 or 1, so that a swapped bias or gain shows."""
+    generator = torch.Generator().manual_seed(5)
+    for name, parameter in model.named_parameters():
+        if "embed_positions" not in name:
+            parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
+    return model.eval()
+
+
+def torch_output(model, batch):
+    inputs = {
+        "input_ids": torch.tensor(batch["token_ids"]),
+        "token_type_ids": torch.tensor(batch["segment_ids"]),
+        "attention_mask": torch.tensor(batch["padding_mask"]).int(),
+    }
+    with torch.no_grad():
+        return model(**inputs)
+
+
+def at_tokens(array, batch):
+    return np.asarray(array)[batch["padding_mask"]]
+
+
+def numpy_output(model, batch):
+    import keras
+
+    return keras.ops.convert_to_numpy(model(batch))
+
+
+def rewritten(folder, change=None, **config):
+    """The folder with changed tensors or config fields."""
+    tensors = dict(Folder(folder).safetensors("model.safetensors"))
+    if change:
+        change(tensors)
+    (folder / "model.safetensors").write_bytes(safetensors_bytes(tensors))
+    document = json.loads((folder / "config.json").read_text()) | config
+    (folder / "config.json").write_text(json.dumps(document))
+    return folder
+
+
+def weights_of(model):
+    import keras
+
+    from zoo.backbone import weights_of
+
+    return {path: keras.ops.convert_to_numpy(v.value) for path, v in weights_of(model).items()}
+
+
+# Reading
+
+
+@pytest.mark.parametrize(
+    ("cls", "config"),
+    [
+        (transformers.BertModel, BERT),
+        (transformers.BertForPreTraining, BERT | {"hidden_act": "gelu_new", "layer_norm_eps": 1e-5}),
+        (transformers.BertForSequenceClassification, BERT | {"hidden_act": "relu", "type_vocab_size": 3}),
+        (transformers.RoFormerModel, ROFORMER | {"embedding_size": 16}),
+        (transformers.RoFormerForMaskedLM, ROFORMER),
+    ],
+)
+def test_hidden_states_equal_transformers(cls, config, batch, tmp_path, assert_close):
+    theirs = shaken(cls(cls.config_class(**config)))
+    theirs.save_pretrained(tmp_path)
+    encoder = getattr(theirs, theirs.base_model_prefix, theirs)
+    expected = torch_output(encoder, batch).last_hidden_state
+    family = zoo.BERT if "Bert" in cls.__name__ else zoo.RoFormer
+    ours = family.from_preset(tmp_path)
+    assert_close(at_tokens(numpy_output(ours, batch), batch), at_tokens(expected, batch), atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("cls", "config"), [(transformers.BertForMaskedLM, BERT), (transformers.RoFormerForMaskedLM, ROFORMER)]
+)
+def test_masked_lm_logits_equal_transformers(cls, config, batch, tmp_path, assert_close):
+    theirs = shaken(cls(cls.config_class(**config)))
+    theirs.save_pretrained(tmp_path)
+    ours = zoo.MaskedLM.from_preset(tmp_path)
+    expected = torch_output(theirs, batch).logits
+    assert_close(at_tokens(numpy_output(ours, batch), batch), at_tokens(expected, batch), atol=5e-5)
+
+
+def test_next_sentence_logits_equal_transformers(batch, tmp_path, assert_close):
+    theirs = shaken(transformers.BertForPreTraining(transformers.BertConfig(**BERT)))
+    theirs.save_pretrained(tmp_path)
+    ours = zoo.NextSentence.from_preset(tmp_path)
+    expected = torch_output(theirs, batch).seq_relationship_logits
+    assert_close(numpy_output(ours, batch), expected, atol=2e-5)
+
+
+def junnyu_name(name, model):
+    """JunnYu's name of a variable of the original; written out apart from zoo's rule."""
+    name = name.replace("bert/embeddings/", f"{model}/embeddings/").replace(
+        "bert/encoder/", f"{model}/encoder/"
+    )
+    name = name.replace("GAU_alpha/", f"{model}/").replace("/", ".")
+    for layer in range(4):
+        name = name.replace(f"layer_{layer}.", f"layer.{layer}.")
+    name = name.replace("gamma", "weight").replace("kernel", "weight")
+    return name + ".weight" if name.endswith("_embeddings") else name
+
+
+JUNNYU = {
+    "roformer_v2": {"model_type": "roformer", "norm_type": "rms_norm", "use_bias": False},
+    "gau_alpha": {
+        "model_type": "gau_alpha",
+        "normalization": "softmax_plus",
+        "attention_scale": True,
+        "use_bias": False,
+    },
+}
+
+
+@pytest.mark.parametrize("name", JUNNYU)
+def test_junnyu_folder_equals_the_original(name, golden, tmp_path, assert_close):
+    """The original's checkpoint under JunnYu's names gives the original's outputs."""
+    stored = TFCheckpoint(Folder(GOLDENS / name))
+    tensors = {}
+    for key in stored:
+        array = np.asarray(stored[key])
+        tensors[junnyu_name(key, name.removesuffix("_v2"))] = array.T if key.endswith("kernel") else array
+    tensors["cls.predictions.decoder.weight"] = np.asarray(stored["bert/embeddings/word_embeddings"])
+    document = json.loads((GOLDENS / name / "bert_config.json").read_text())
+    # the port's own ε is 1e-12
+    (tmp_path / "config.json").write_text(json.dumps(document | JUNNYU[name] | {"layer_norm_eps": 1e-7}))
+    (tmp_path / "model.safetensors").write_bytes(safetensors_bytes(tensors))
+    model = zoo.Backbone.from_preset(tmp_path)
+    assert type(model) is {"roformer_v2": zoo.RoFormerV2, "gau_alpha": zoo.GAUAlpha}[name]
+    arrays = golden(f"{name}/golden")
+    for case in ("l12", "odd"):
+        inputs = {part: arrays[f"in/{case}/{part}"] for part in ("token_ids", "segment_ids")}
+        assert_close(numpy_output(model, inputs), arrays[f"out64/{case}/last_hidden_state"], atol=2e-5)
+
+
+def test_shards_and_old_norm_names_are_the_same_checkpoint(tmp_path):
+    theirs = shaken(transformers.BertForMaskedLM(transformers.BertConfig(**BERT)))
+    theirs.save_pretrained(tmp_path / "one")
+    theirs.save_pretrained(tmp_path / "many", max_shard_size="8KB")
+    assert len([name for name in os.listdir(tmp_path / "many") if name.endswith(".safetensors")]) > 2
+    theirs.save_pretrained(tmp_path / "old")
+
+    def rename(tensors):
+        for name in [name for name in tensors if "LayerNorm" in name]:
+            old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+                "LayerNorm.bias", "LayerNorm.beta"
+            )
+            tensors[old] = tensors.pop(name)
+        tensors["bert.embeddings.position_ids"] = np.arange(20)[None]
+
+    rewritten(tmp_path / "old", rename)
+    expected = weights_of(zoo.MaskedLM.from_preset(tmp_path / "one"))
+    for kind in ("many", "old"):
+        got = weights_of(zoo.MaskedLM.from_preset(tmp_path / kind))
+        assert all((got[path] == expected[path]).all() for path in expected) and set(got) == set(expected)
+
+
+@pytest.mark.neutral
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_tokenizer_ids_equal_transformers(lowercase, tmp_path):
+    tokens = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *"怎么修改密码？，。、-.%a",
+        "caf",
+        "##e",
+        "##é",
+        "abc",
+        "##a",
+    ]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    theirs = transformers.BertTokenizer(vocabulary, do_lower_case=lowercase)
+    theirs.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    found = hugging_face._tokenizer(Folder(tmp_path))
+    assert found["vocabulary"] == tokens
+    ours = zoo.Tokenizer(found["vocabulary"], **found["tokenizer_options"])
+    for text in TEXTS:
+        assert ours.encode(text)[0] == theirs(text)["input_ids"], text
+    # a vocab.txt alone gives the same vocabulary
+    for name in os.listdir(tmp_path):
+        os.remove(tmp_path / name)
+    (tmp_path / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    assert hugging_face._tokenizer(Folder(tmp_path))["vocabulary"] == tokens
+
+
+# Writing
+
+
+def test_bert_is_written_for_transformers(batch, tmp_path, assert_close):
+    ours = zoo.NextSentence(zoo.BERT(50, 2, 4, 16, 24, max_sequence_length=20, activation="gelu_tanh"))
+    head = zoo.MaskedLM(ours.backbone)
+    weights = weights_of(ours) | weights_of(head)
+    weights = {
+        path: np.random.default_rng(1).normal(0, 0.3, w.shape).astype("float32")
+        for path, w in weights.items()
+    }
+    for model in (ours, head):
+        from zoo.backbone import weights_of as variables
+
+        for path, variable in variables(model).items():
+            variable.assign(weights[path])
+    options = {"lowercase": False}
+    files = hugging_face.to_hugging_face("BERT", ours.backbone.get_config(), weights, list("abc"), options)
+    write_folder(tmp_path, files)
+    theirs, report = transformers.BertForPreTraining.from_pretrained(tmp_path, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
+    expected = torch_output(theirs.eval(), batch)
+    assert_close(
+        at_tokens(numpy_output(head, batch), batch), at_tokens(expected.prediction_logits, batch), 5e-5
+    )
+    assert_close(numpy_output(ours, batch), expected.seq_relationship_logits, 5e-5)
+    back = hugging_face.read(Folder(tmp_path))
+    arrays = match(back, {path: weight.shape for path, weight in weights.items()})
+    assert all((arrays[path] == weights[path]).all() for path in weights)
+    assert back.vocabulary == list("abc") and back.tokenizer_options == options
+
+
+@pytest.mark.parametrize("with_head", [False, True])
+def test_roformer_is_written_for_transformers(with_head, batch, tmp_path, assert_close):
+    backbone = zoo.RoFormer(50, 2, 4, 16, 24, embedding_dim=8)
+    ours = zoo.MaskedLM(backbone) if with_head else backbone
+    files = hugging_face.to_hugging_face("RoFormer", backbone.get_config(), weights_of(ours))
+    write_folder(tmp_path, files)
+    cls = transformers.RoFormerForMaskedLM if with_head else transformers.RoFormerModel
+    theirs, report = cls.from_pretrained(tmp_path, output_loading_info=True)
+    # the table of sines is computed, not stored
+    assert {name.rpartition("encoder.")[2] for name in report["missing_keys"]} <= {"embed_positions.weight"}
+    assert not report["unexpected_keys"] and not report["mismatched_keys"]
+    expected = torch_output(theirs.eval(), batch)
+    expected = expected.logits if with_head else expected.last_hidden_state
+    # zoo's head has ε = 1e-12 in its norm, RoFormer's other norms 1e-7, transformers one ε for all
+    atol = 1e-3 if with_head else 2e-5
+    assert_close(at_tokens(numpy_output(ours, batch), batch), at_tokens(expected, batch), atol)
+
+
+@pytest.mark.neutral
+@pytest.mark.parametrize(
+    ("family", "change", "word"),
+    [
+        ("RoFormerV2", {}, "RoFormerV2"),
+        ("BERT", {"embedding_dim": 8}, "embedding_dim"),
+        ("BERT", {"attention_mask": "causal"}, "attention_mask"),
+        ("BERT", {"key_dim": 8}, "key_dim"),
+        ("BERT", {"position": "rotary"}, "position"),
+        ("RoFormer", {"position": {"class": "RotaryEmbedding", "config": {"base": 500.0}}}, "position"),
+        ("RoFormer", {"normalization": "softmax_plus"}, "normalization"),
+    ],
+)
+def test_what_transformers_lacks_is_not_written(family, change, word):
+    config = {
+        "vocabulary_size": 50,
+        "num_layers": 1,
+        "num_heads": 4,
+        "hidden_dim": 16,
+        "intermediate_dim": 24,
+    }
+    with pytest.raises(ValueError, match=word):
+        hugging_face.to_hugging_face(family, config | change, {})
+
+
+# Refusing
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A sound folder, to be damaged."""
+    path = tmp_path / "bert"
+    transformers.BertForMaskedLM(transformers.BertConfig(**BERT)).save_pretrained(path)
+    return path
+
+
+def transposed(tensors):
+    name = "bert.encoder.layer.2.intermediate.dense.weight"
+    tensors[name] = np.ascontiguousarray(tensors[name].T)
+
+
+def transposed_inside(tensors):
+    name = "bert.encoder.layer.0.output.dense.weight"
+    tensors[name] = np.ascontiguousarray(tensors[name].T)
+
+
+def integers(tensors):
+    name = "bert.encoder.layer.1.attention.self.query.weight"
+    tensors[name] = tensors[name].astype("int32")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda t: t.pop("bert.encoder.layer.1.output.dense.bias"),
+            "layer.1.output.dense.bias for layer_1/feedforward",
+        ),
+        (lambda t: t.update({"bert.surprise": np.zeros((2, 3), "float32")}), "bert.surprise (2, 3)"),
+        (transposed, "bert.encoder.layer.2.intermediate.dense.weight has shape (16, 24)"),
+        (transposed_inside, "bert.encoder.layer.0.output.dense.weight has shape (24, 16)"),
+        (integers, "layer.1.attention.self.query.weight has type int32"),
+    ],
+)
+def test_damaged_weights_are_named(change, words, folder):
+    rewritten(folder, change)
+    with pytest.raises(PresetError, match=re.escape(words)) as caught:
+        zoo.BERT.from_preset(folder)
+    assert str(folder / "model.safetensors") in str(caught.value)
+
+
+@pytest.mark.neutral
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("hidden_size", -1),
+        ("hidden_size", 0),
+        ("hidden_size", 10**12),
+        ("hidden_size", "16"),
+        ("hidden_size", True),
+        ("hidden_size", None),
+        ("hidden_size", 32),
+        ("num_hidden_layers", 2_000_000_000),
+        ("num_hidden_layers", 4),
+        ("vocab_size", 2_000_000_000),
+        ("intermediate_size", 25),
+        ("max_position_embeddings", 21),
+        ("num_attention_heads", 5),
+        ("type_vocab_size", 1),
+        ("hidden_dropout_prob", 1.5),
+        ("hidden_dropout_prob", "0.1"),
+        ("layer_norm_eps", [1e-12]),
+        ("hidden_act", "os.system"),
+        ("hidden_act", {"class_name": "Lambda"}),
+        ("position_embedding_type", "relative_key"),
+        ("is_decoder", True),
+        ("add_cross_attention", 1),
+        ("tie_word_embeddings", False),
+        ("auto_map", {"AutoModel": "modeling.Evil"}),
+        ("quantization_config", {"bits": 4}),
+    ],
+)
+def test_config_fields_are_checked_before_anything_is_built(field, value, folder):
+    rewritten(folder, **{field: value})
+    theirs = {
+        "intermediate_size": "intermediate.dense",
+        "hidden_size": "hidden_size|word_embeddings",
+        "num_hidden_layers": "layers|layer.3",
+        "vocab_size": "word_embeddings",
+        "max_position_embeddings": "position_embeddings",
+        "type_vocab_size": "token_type_embeddings",
+    }
+    with pytest.raises(PresetError, match=theirs.get(field, field)) as caught:
+        hugging_face.read(Folder(folder))
+    assert str(folder) in str(caught.value)
+
+
+@pytest.mark.neutral
+def test_half_a_roformer_v2_is_neither(folder):
+    rewritten(folder, model_type="roformer", norm_type="rms_norm")
+    with pytest.raises(PresetError, match="neither RoFormer"):
+        hugging_face.read(Folder(folder))
+
+
+@pytest.mark.neutral
+@pytest.mark.parametrize(
+    "shard",
+    ["../x", "/etc/passwd", "a/../../x", "x.safetensors", "C:\\x", 7, None, "model-00001-of-00002.bin"],
+)
+def test_an_index_may_name_only_shards_beside_it(shard, folder):
+    os.rename(folder / "model.safetensors", folder.parent / "x")
+    names = list(Folder(folder.parent).safetensors("x"))
+    index = {"weight_map": dict.fromkeys(names, shard)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(PresetError, match="lies beside the index"):
+        hugging_face.read(Folder(folder))
+
+
+@pytest.mark.neutral
+def test_an_index_must_agree_with_its_shards(folder):
+    name = "model-00001-of-00001.safetensors"
+    os.rename(folder / "model.safetensors", folder / name)
+    where = dict.fromkeys(Folder(folder).safetensors(name), name)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": where}))
+    assert len(hugging_face.read(Folder(folder)).weights) == len(where)
+    index.write_text(json.dumps({"weight_map": where | {"one.more": name}}))
+    with pytest.raises(PresetError, match="one.more"):
+        hugging_face.read(Folder(folder))
+    index.write_text(json.dumps({"weight_map": where | {"far": "model-00002-of-00002.safetensors"}}))
+    with pytest.raises(PresetError, match="model-00002-of-00002.safetensors is missing"):
+        hugging_face.read(Folder(folder))
+    index.write_text(json.dumps({"weight_map": [name]}))
+    with pytest.raises(PresetError, match="weight_map"):
+        hugging_face.read(Folder(folder))
+    os.remove(index)
+    os.symlink(folder / name, folder / "model.safetensors")
+    with pytest.raises(PresetError, match="symbolic link"):
+        hugging_face.read(Folder(folder))
+
+
+@pytest.mark.neutral
+def test_pickles_are_left_alone_and_the_way_around_is_told(folder):
+    torch.save({"x": torch.ones(2)}, folder / "pytorch_model.bin")
+    os.remove(folder / "model.safetensors")
+    with pytest.raises(PresetError, match="weights_only=True") as caught:
+        hugging_face.read(Folder(folder))
+    command = str(caught.value).splitlines()[1].strip().replace("python -c", f"{sys.executable} -c")
+    subprocess.run(["sh", "-c", command], check=True)
+    assert (Folder(folder).safetensors("model.safetensors")["x"] == 1).all()
+
+
+@pytest.mark.neutral
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("tokenizer.json", {"model": {"type": "BPE", "vocab": {}}}, "WordPiece"),
+        ("tokenizer.json", {"model": {"type": "WordPiece", "vocab": {"a": 0, "b": 2}}}, "ids 0 .. 1"),
+        ("tokenizer_config.json", {"do_lower_case": "yes"}, "do_lower_case"),
+        ("tokenizer_config.json", {"do_lower_case": True, "strip_accents": False}, "strip_accents"),
+    ],
+)
+def test_tokenizers_that_zoo_cannot_be_are_refused(name, content, words, folder):
+    (folder / name).write_text(json.dumps(content))
+    with pytest.raises(PresetError, match=words) as caught:
+        hugging_face.read(Folder(folder))
+    assert name in str(caught.value)
