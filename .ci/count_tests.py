@@ -33,6 +33,7 @@ def main(folder, *runs):
             complaints.append(f"{run}: no report {report}, so the run did not finish")
             continue
         cases = list(ElementTree.parse(report).iter("testcase"))
+        print(f"{run}: {len(cases)} tests, at least {minimum[run]} wanted")
         if len(cases) < minimum[run]:
             complaints.append(
                 f"{run}: {len(cases)} tests, tests/minimum_tests.txt demands {minimum[run]}. "

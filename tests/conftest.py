@@ -14,7 +14,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import pytest
 
-GOLDENS = pathlib.Path(__file__).parent / "goldens"
+HERE = pathlib.Path(__file__).parent
+GOLDENS = HERE / "goldens"
+
+# What several test files share lies beside them; its assertions shall tell as much as theirs.
+pytest.register_assert_rewrite(*(path.stem for path in HERE.glob("*.py") if path.stem[:5] != "test_"))
 
 
 def _stay_on_this_machine(connect):
