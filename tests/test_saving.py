@@ -286,7 +286,7 @@ def save_and_load_at_once(path, workers, rounds):
 
 
 def test_many_processes_save_and_load_one_folder(tmp_path):
-    save_and_load_at_once(tmp_path, workers=4, rounds=10)
+    save_and_load_at_once(tmp_path, workers=4, rounds=5)
 
 
 @pytest.mark.slow
