@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import functools
 import json
 import os
 import pathlib
@@ -58,8 +59,9 @@ def each(files):
     return pytest.mark.parametrize("path", files, ids=name_of)
 
 
+@functools.cache
 def nodes(path):
-    return ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path)))
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))))
 
 
 def imported(path):
