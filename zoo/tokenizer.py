@@ -180,7 +180,7 @@ class Tokenizer:
         first_rows = self._batch_ids(texts, "texts")
         first = _lengths(first_rows)
         if seconds is None:
-            first = np.minimum(first, _room(max_length, 2)) if max_length is not None else first
+            first = first if max_length is None else np.minimum(first, _room(max_length, 2))
             total = first + 2
         else:
             second_rows = self._batch_ids(seconds, "seconds")
@@ -239,9 +239,8 @@ class Tokenizer:
             stem = token.removeprefix("##")
             start = folded.find(stem, position)
             if start < 0:
-                raise ValueError(
-                    f"Tokenizer: token {token!r} is not in the text after {folded[:position]!r:.60}."
-                )
+                before = folded[max(0, position - 20) : position]
+                raise ValueError(f"Tokenizer: token {token!r} is not in the text after {before!r}.")
             position = start + len(stem)
             matches.append([index for _, index in characters[start:position]])
         return matches

@@ -113,8 +113,8 @@ class WordSplitter:
             for character, index in zip(text.lower(), sources, strict=True)
             for part in unicodedata.normalize("NFD", character)
         ]
-        # The rest of NFD: a stable sort of every run of marks. `unicodedata.normalize` on the whole text takes
-        # quadratic time over long runs.
+        # The rest of NFD: a stable sort of every run of marks. `unicodedata.normalize` would take quadratic
+        # time over a long run.
         runs = itertools.groupby(parts, key=lambda part: _combining(part) > 0)
         ordered = [part for _, run in runs for part in sorted(run, key=_combining)]
         return [part for part in ordered if unicodedata.category(part[0]) != "Mn"]
