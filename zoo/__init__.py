@@ -21,13 +21,16 @@ _NAMES = {  # public name -> module that defines it
     "Backbone": "zoo.backbone",
     "MaskedLM": "zoo.heads",
     "NextSentence": "zoo.heads",
+    "RepresentationMatcher": "zoo.matching",
+    "InteractionMatcher": "zoo.matching",
+    "TextClassifier": "zoo.classification",
     "Tokenizer": "zoo.tokenizer",
     "freeze": "zoo.freezing",
     "presets": "zoo.known_presets",
 }
 _MODULES = ("data", "layers", "losses", "metrics")
 
-TASKS = ("MaskedLM", "NextSentence")  # classes that a preset's config.json may name beside the backbones
+TASKS = ("MaskedLM", "NextSentence", "RepresentationMatcher", "InteractionMatcher", "TextClassifier")  # classes that a preset's config.json may name beside the backbones
 
 __all__ = sorted([*_NAMES, *_MODULES])
 
@@ -44,4 +47,4 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__})

@@ -101,6 +101,11 @@ class Backbone(OptionalInputs, Preset, keras.Model):
         return _WithOptionalInputs(self.input, list(self._hidden_states))
 
     @property
+    def first_and_last(self):
+        """`keras.Model` with the same inputs that gives the embedding output and the last hidden state."""
+        return _WithOptionalInputs(self.input, [self._hidden_states[0], self._hidden_states[-1]])
+
+    @property
     def key_mask(self):
         """Symbolic padding mask bool `[B, n]`, given or derived; for heads built on this backbone."""
         return self._key_mask

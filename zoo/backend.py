@@ -30,3 +30,112 @@ def dense_lookup(table, ids):
         return tf.gather(rows, ids), gradient
 
     return lookup(tf.convert_to_tensor(table))
+
+
+class MicroSteps:
+    """Forward and backward passes of a model apart from each other, for gradients that are cached between them.
+
+    Both run in training mode and draw dropout masks from the model's seeds, so that a backward pass sees the masks
+    of the forward pass when the seeds have been put back.
+
+    Args:
+        model: keras.Model, called with a dict of arrays.
+    """
+
+    def __init__(self, model):
+        self.model = model
+        self.name = keras.backend.backend()
+        if self.name == "jax":
+            import jax
+
+            def outputs(trainable, state, x):
+                return model.stateless_call(trainable, state, x, training=True)
+
+            def objective(trainable, state, x, upstream):
+                y, state = outputs(trainable, state, x)
+                return (y * upstream).sum(), state
+
+            self._forward = jax.jit(outputs)
+            self._backward = jax.jit(jax.grad(objective, has_aux=True))
+        elif self.name == "tensorflow":
+            import tensorflow as tf
+
+            def gradients(x, upstream):
+                with tf.GradientTape() as tape:
+                    objective = tf.reduce_sum(model(x, training=True) * upstream)
+                return [tf.convert_to_tensor(g) for g in tape.gradient(objective, _values(model.trainable_variables))]
+
+            self._forward = tf.function(lambda x: model(x, training=True), reduce_retracing=True)
+            self._backward = tf.function(gradients, reduce_retracing=True)
+
+    def forward(self, x):
+        """Output of the model as a NumPy array; advances the seeds, keeps no activations."""
+        if self.name == "torch":
+            import torch
+
+            with torch.no_grad():
+                return ops.convert_to_numpy(self.model(x, training=True))
+        x = {name: ops.convert_to_tensor(array) for name, array in x.items()}
+        if self.name == "tensorflow":
+            return ops.convert_to_numpy(self._forward(x))
+        y, state = self._forward(_values(self.model.trainable_variables), self._state(), x)
+        self._set_state(state)
+        return ops.convert_to_numpy(y)
+
+    def backward(self, x, upstream):
+        """Gradients of sum(output · upstream) by the trainable variables, list of tensors; advances the seeds."""
+        upstream = ops.convert_to_tensor(upstream)
+        if self.name == "torch":
+            variables = _values(self.model.trainable_variables)
+            import torch
+
+            return list(torch.autograd.grad((self.model(x, training=True) * upstream).sum(), variables))
+        x = {name: ops.convert_to_tensor(array) for name, array in x.items()}
+        if self.name == "tensorflow":
+            return self._backward(x, upstream)
+        gradients, state = self._backward(_values(self.model.trainable_variables), self._state(), x, upstream)
+        self._set_state(state)
+        return list(gradients)
+
+    def _state(self):
+        return _values(self.model.non_trainable_variables)
+
+    def _set_state(self, values):
+        for variable, value in zip(self.model.non_trainable_variables, values):
+            variable.assign(value)
+
+
+def _values(variables):
+    return [variable.value for variable in variables]
+
+
+def value_and_gradient(function, x):
+    """A scalar function and its gradient at an array.
+
+    Args:
+        function: from a float32 tensor to a scalar tensor, written with `keras.ops`.
+        x: float32 array.
+
+    Returns:
+        float, float32 NumPy array of the shape of x.
+    """
+    name = keras.backend.backend()
+    if name == "jax":
+        import jax
+
+        value, gradient = jax.value_and_grad(function)(ops.convert_to_tensor(x))
+    elif name == "tensorflow":
+        import tensorflow as tf
+
+        x = tf.convert_to_tensor(x)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = function(x)
+        gradient = tape.gradient(value, x)
+    else:
+        x = ops.convert_to_tensor(x).clone().requires_grad_()
+        value = function(x)
+        import torch
+
+        (gradient,) = torch.autograd.grad(value, x)
+    return float(ops.convert_to_numpy(value)), ops.convert_to_numpy(gradient)

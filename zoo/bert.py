@@ -39,6 +39,7 @@ class BERT(Backbone):
     use_bias = True
     mlm_transform = True  # the masked-LM head has a dense layer, a norm and an output bias before and after E
     has_pooler = True
+    pair_segment_ids = "pair"
     tf_config_names = {  # field of bert_config.json -> constructor argument
         "vocab_size": "vocabulary_size",
         "num_hidden_layers": "num_layers",

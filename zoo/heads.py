@@ -20,24 +20,41 @@ class OutputBias(keras.layers.Layer):
         return logits + ops.cast(self.bias, logits.dtype)
 
 
+@keras.saving.register_keras_serializable(package="zoo")
+class GatherPositions(keras.layers.Layer):
+    """Hidden states `[B, P, d]` at positions int `[B, P]` of hidden states `[B, n, d]`."""
+
+    def call(self, hidden_states, positions):
+        return ops.take_along_axis(hidden_states, ops.cast(positions, "int32")[..., None], axis=1)
+
+    def compute_output_spec(self, hidden_states, positions):
+        return keras.KerasTensor((*positions.shape, hidden_states.shape[-1]), dtype=hidden_states.dtype)
+
+
 class PretrainedHead(OptionalInputs, Preset, keras.Model):
     """A functional model that goes on from a backbone's output; its weights come from the checkpoint too."""
 
     def __init__(self, backbone, name=None):
         self._policy = backbone.dtype_policy
-        super().__init__(backbone.input, self.head(backbone, backbone.output), name=name)
+        extra = self.extra_inputs()
+        outputs = self.head(backbone, backbone.output, **extra)
+        super().__init__({**backbone.input, **extra}, outputs, name=name)
         self.backbone = backbone
         self.dtype_policy = backbone.dtype_policy
 
+    def extra_inputs(self):
+        """Inputs that the head has beside those of the backbone, by name."""
+        return {}
+
     def head(self, backbone, hidden_states):
-        """Symbolic output from the hidden states `[B, n, d]`."""
+        """Symbolic output from the hidden states `[B, n, d]` and the extra inputs."""
         raise NotImplementedError(f"{type(self).__name__}.head")
 
     def layer(self, cls, *args, **kwargs):
         return cls(*args, dtype=self._policy, **kwargs)
 
     def get_config(self):
-        return {"backbone": keras.saving.serialize_keras_object(self.backbone)}
+        return {"backbone": keras.saving.serialize_keras_object(self.backbone), **self.task_config()}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
@@ -55,11 +72,27 @@ class MaskedLM(PretrainedHead):
 
     Args:
         backbone: a zoo backbone.
+        masked_positions: bool. Adds the input `masked_positions` int `[B, P]`: only these places go through the head,
+            which saves most of its cost in pretraining.
 
-    Inputs: those of the backbone. Output: float32 `[B, n, V]`, logits.
+    Inputs: those of the backbone. Output: float32 `[B, n, V]`, logits; `[B, P, V]` with masked_positions.
     """
 
-    def head(self, backbone, x):
+    def __init__(self, backbone, masked_positions=False, name=None):
+        self.masked_positions = masked_positions
+        super().__init__(backbone, name=name)
+
+    def extra_inputs(self):
+        if not self.masked_positions:
+            return {}
+        return {"masked_positions": keras.Input((None,), dtype="int32", name="masked_positions")}
+
+    def task_config(self):
+        return {"masked_positions": self.masked_positions}
+
+    def head(self, backbone, x, masked_positions=None):
+        if masked_positions is not None:
+            x = GatherPositions(name="gather_positions", dtype=self._policy)(x, masked_positions)
         if backbone.mlm_transform:
             x = self.layer(
                 keras.layers.Dense,

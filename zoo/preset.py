@@ -24,7 +24,9 @@ class Preset:
     fresh_head = False
 
     @classmethod
-    def from_preset(cls, preset, dtype=None, load_weights=True, keep_tokens=None, **overrides):
+    def from_preset(
+        cls, preset, dtype=None, load_weights=True, keep_tokens=None, pre_tokenize=None, **overrides
+    ):
         """Model from a preset.
 
         Args:
@@ -35,13 +37,14 @@ class Preset:
             load_weights: bool, False for the architecture alone.
             keep_tokens: token ids to keep, in their new order; the rows of the others are dropped on loading and
                 the tokenizer is cut to match.
+            pre_tokenize: function from a text to words, for word-level vocabularies (`jieba.lcut`), see `Tokenizer`.
             overrides: constructor arguments that replace the preset's.
 
         Raises:
             PresetError: the preset is unknown or damaged, or its weights are not exactly those of the model: missing,
                 unexpected and mis-shaped ones are listed. Nothing is half-loaded.
         """
-        return load(cls, preset, dtype, load_weights, keep_tokens, overrides)
+        return load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides)
 
     def save_to_preset(self, folder, weights_dtype="float32"):
         """Write a preset folder: config.json, model.safetensors, vocab.txt, README.md, manifest.json.
@@ -101,7 +104,7 @@ def preset_files(model, weights_dtype="float32"):
         "README.md": model.card().encode(),
     }
     if tokenizer is not None:
-        files["vocab.txt"] = tokenizer.vocabulary_text().encode()
+        files["vocab.txt"] = tokenizer.vocabulary_text.encode()
     return files
 
 
@@ -111,7 +114,7 @@ def _to_numpy(variable):
     return ops.convert_to_numpy(ops.cast(variable.value, "float32"))
 
 
-def load(cls, preset, dtype, load_weights, keep_tokens, overrides):
+def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides):
     """See `Preset.from_preset`."""
     import zoo
     from zoo.store import PresetError
@@ -143,7 +146,7 @@ def load(cls, preset, dtype, load_weights, keep_tokens, overrides):
         model = cls(model, **options)
     if load_weights:
         fill(model, checkpoint, keep_tokens)
-    model.tokenizer = _tokenizer(checkpoint, keep_tokens)
+    model.tokenizer = _tokenizer(checkpoint, keep_tokens, pre_tokenize)
     return model
 
 
@@ -223,7 +226,7 @@ def _checked_tokens(keep_tokens, vocabulary_size):
     return keep
 
 
-def _tokenizer(checkpoint, keep_tokens):
+def _tokenizer(checkpoint, keep_tokens, pre_tokenize):
     from zoo.store import PresetError
     from zoo.tokenizer import Tokenizer
 
@@ -235,5 +238,5 @@ def _tokenizer(checkpoint, keep_tokens):
             f"{checkpoint.source}: the vocabulary has {len(checkpoint.vocabulary)} tokens, the embedding {size} rows; "
             "is it the vocabulary of another checkpoint?"
         )
-    tokenizer = Tokenizer(checkpoint.vocabulary, **checkpoint.tokenizer_options)
+    tokenizer = Tokenizer.from_config(checkpoint.tokenizer_options, checkpoint.vocabulary, pre_tokenize)
     return tokenizer if keep_tokens is None else tokenizer.keep(keep_tokens)

@@ -15,6 +15,8 @@ class RoFormer(BERT):
     Args: see `BERT`. `max_sequence_length` is the length of pretraining, not a limit.
     """
 
+    pair_segment_ids = "zeros"  # the lineage fine-tunes its rotary models with segment 0 for both texts
+
     def __init__(self, *args, position="rotary", norm_epsilon=1e-7, **kwargs):
         super().__init__(*args, position=position, norm_epsilon=norm_epsilon, **kwargs)
 

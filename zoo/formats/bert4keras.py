@@ -25,7 +25,7 @@ def read(folder, family=None):
     """
     import zoo
 
-    config = folder.read_json(CONFIG)
+    config = folder.json(CONFIG)
     weights = TFCheckpoint(folder)
     source = f"{folder.path}/{weights.prefix}"
     family = family or family_of(weights)
@@ -72,7 +72,7 @@ def vocabulary(folder):
     """Tokens of vocab.txt, or None where the folder has none."""
     from zoo.vocabulary import load_vocabulary
 
-    return load_vocabulary(folder.read_text("vocab.txt")) if folder.has("vocab.txt") else None
+    return load_vocabulary(folder.text("vocab.txt")) if folder.has("vocab.txt") else None
 
 
 def to_bert4keras(model, prefix="bert_model.ckpt"):
@@ -87,7 +87,8 @@ def to_bert4keras(model, prefix="bert_model.ckpt"):
     """
     import json
 
-    from zoo.preset import _to_numpy, backbone_of, weights_of
+    from zoo.backbone import weights_of
+    from zoo.preset import _to_numpy, backbone_of
 
     backbone = backbone_of(model)
     names = tensor_names(type(backbone), backbone.num_layers)
@@ -99,5 +100,5 @@ def to_bert4keras(model, prefix="bert_model.ckpt"):
         arrays[name] = _to_numpy(variable).T if transform else _to_numpy(variable)
     files = {CONFIG: json.dumps(backbone.to_tf_config(), indent=2).encode() + b"\n", **write_tf_checkpoint(arrays, prefix)}
     if model.tokenizer is not None:
-        files["vocab.txt"] = model.tokenizer.vocabulary_text().encode()
+        files["vocab.txt"] = model.tokenizer.vocabulary_text.encode()
     return files

@@ -9,7 +9,7 @@ _KEYS = {"format", "backbone", "task", "tokenizer"}
 
 def recognises(folder):
     """Whether config.json is one of ours."""
-    return folder.has("config.json") and {"format", "backbone"} <= set(folder.read_json("config.json"))
+    return folder.has("config.json") and {"format", "backbone"} <= set(folder.json("config.json"))
 
 
 def read(folder):
@@ -17,7 +17,7 @@ def read(folder):
     import zoo
 
     folder.verify()
-    config = folder.read_json("config.json")
+    config = folder.json("config.json")
     source = f"{folder.path}/config.json"
     version = config["format"]
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:

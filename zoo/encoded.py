@@ -1,0 +1,61 @@
+"""Token ids of many texts without padding, cut into padded batches on demand."""
+
+import numpy as np
+
+_CHUNK = 8192  # texts tokenized at a time: padded arrays of a chunk, never of the whole corpus
+
+
+class Encoded:
+    """Rows of token ids in one flat array.
+
+    Args:
+        tokenizer: callable as `zoo.Tokenizer`.
+        texts: list of str.
+        seconds: list of str or None, the second texts of pairs.
+        max_length: int, tokens a row is cut to.
+        segment_ids: `"pair"` or `"zeros"`.
+
+    Attributes:
+        lengths: int64 `[rows]`.
+    """
+
+    def __init__(self, tokenizer, texts, seconds=None, max_length=512, segment_ids="zeros"):
+        ids, segments, lengths = [np.zeros(0, "int32")], [np.zeros(0, "int8")], [np.zeros(0, "int64")]
+        for start in range(0, len(texts), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            batch = tokenizer(
+                texts[part],
+                None if seconds is None else seconds[part],
+                max_length=max_length,
+                segment_ids=segment_ids,
+            )
+            real = np.asarray(batch["padding_mask"], bool)
+            ids.append(np.asarray(batch["token_ids"], "int32")[real])
+            segments.append(np.asarray(batch["segment_ids"], "int8")[real])
+            lengths.append(real.sum(axis=1))
+        self._ids, self._segments = np.concatenate(ids), np.concatenate(segments)
+        self.lengths = np.concatenate(lengths).astype("int64")
+        self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
+
+    def __len__(self):
+        return len(self.lengths)
+
+    def batch(self, rows, length, pad_token_id=0):
+        """Padded rows.
+
+        Args:
+            rows: int array of any shape `[...]`.
+            length: int, n; longer rows lose their ends.
+
+        Returns:
+            dict of token_ids int32, segment_ids int32, padding_mask bool, each `[..., n]`.
+        """
+        rows = np.asarray(rows)
+        column = np.arange(length)
+        mask = column < self.lengths[rows][..., None]
+        places = np.where(mask, self._starts[rows][..., None] + column, 0)
+        return {
+            "token_ids": np.where(mask, self._ids[places], pad_token_id).astype("int32"),
+            "segment_ids": np.where(mask, self._segments[places], 0).astype("int32"),
+            "padding_mask": mask,
+        }

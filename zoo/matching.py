@@ -1,0 +1,232 @@
+"""Text matchers: representation (two texts, two vectors, cosine) and interaction (one packed pair, one score).
+
+Su, "CoSENT (2): how large is the gap between feature-based and interaction-based matching?", kexue.fm/archives/8860.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from zoo.classification import TextClassifier
+from zoo.data import Triplets, as_pairs, as_triplets
+from zoo.decision import PairScores, check_decision
+from zoo.losses import CoSENT, cosine_similarity
+from zoo.text_task import TextTask, flatten_texts, head_initializer, unit
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class RepresentationMatcher(PairScores, TextTask):
+    """Each text by itself to a vector, pairs by the cosine of their vectors (bi-encoder).
+
+    All texts of a batch go through the backbone together, so that both sides see the same weights and shapes.
+    Records are `(text_a, text_b, label)` with labels of any order (0/1, grades, scores), `(text_a, text_b)` for
+    losses that need none (InfoNCE), or `zoo.data.Triplets`.
+
+    Args:
+        backbone: a zoo backbone, or a keras-hub text backbone.
+        tokenizer: `zoo.Tokenizer` or None (the backbone's).
+        pooling: `"mean"`, `"cls"`, `"max"`, `"first_last_mean"` or `"attention"`.
+        num_classes: int or None. With classes there is the Sentence-BERT head, a softmax over [u, v, |u − v|] that is
+            trained instead of the cosine (arXiv 1908.10084); scores are cosines all the same.
+        max_length, segment_ids: see `zoo.TextClassifier`.
+        decision: stored threshold, see `fit_threshold`.
+
+    Inputs when called: token arrays `[B, k, n]`, k texts a row. Output: float32 `[B, k, d]` embeddings, not normalised.
+    """
+
+    def __init__(
+        self,
+        backbone,
+        tokenizer=None,
+        pooling="mean",
+        num_classes=None,
+        max_length=None,
+        segment_ids=None,
+        decision=None,
+        name=None,
+    ):
+        super().__init__(backbone, tokenizer, pooling, max_length, segment_ids, name)
+        self.num_classes = num_classes
+        self.decision = check_decision(decision)
+        if num_classes is not None:
+            self.classifier = keras.layers.Dense(
+                num_classes, kernel_initializer=head_initializer(backbone), dtype="float32", name="classifier"
+            )
+            self.classifier.build((None, 3 * self.hidden_dim))
+
+    def call(self, inputs, training=None):
+        texts = ops.shape(inputs["token_ids"])[1]
+        vectors = self.pool(flatten_texts(inputs), training=training)
+        return ops.reshape(vectors, (-1, texts, self.hidden_dim))
+
+    def class_logits(self, embeddings):
+        """Logits `[B, C]` of the Sentence-BERT head for embeddings `[B, 2, d]`."""
+        u, v = embeddings[:, 0], embeddings[:, 1]
+        return self.classifier(ops.concatenate([u, v, ops.abs(u - v)], axis=-1))
+
+    # Training
+
+    def default_loss(self):
+        """CoSENT, or the softmax of the head where there are classes."""
+        if self.num_classes is not None:
+            return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        return CoSENT()
+
+    def loss_input(self, embeddings):
+        """What the loss takes: logits of the head, embeddings, or the cosine of the two texts of a row."""
+        if self.num_classes is not None:
+            return self.class_logits(embeddings)
+        if getattr(self.loss, "inputs", "similarity") == "embeddings":
+            return embeddings
+        return cosine_similarity(embeddings[:, 0], embeddings[:, 1])
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return super().compute_loss(x, y, self.loss_input(y_pred), sample_weight, training)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        return super().compute_metrics(x, y, self.loss_input(y_pred), sample_weight)
+
+    def check_labels(self, records):
+        needs_labels = self.num_classes is not None or getattr(self.loss, "inputs", "similarity") == "similarity"
+        if needs_labels and records.labels is None:
+            raise ValueError(f"{type(self.loss).__name__} needs labelled pairs, (text_a, text_b, label)")
+        if self.num_classes is not None and not set(np.unique(records.labels)) <= set(range(self.num_classes)):
+            raise ValueError(
+                f"labels {np.unique(records.labels)[:8].tolist()}; the head of {self.num_classes} classes takes whole "
+                f"numbers from 0 to {self.num_classes - 1}"
+            )
+
+    def distinct(self, records):
+        # A text that stands twice in a batch would be its own negative.
+        in_batch_negatives = type(self.loss).__name__ == "InfoNCE"
+        return list(zip(*records.columns)) if in_batch_negatives else None
+
+    # Data
+
+    def as_records(self, x, labelled=None):
+        if isinstance(x, Triplets):
+            return as_triplets(x)
+        return as_pairs(x, labelled)
+
+    def encode_records(self, records):
+        """Every distinct text once: `Encoded` texts and row numbers `[N, k]`."""
+        texts = list(dict.fromkeys(text for column in records.columns for text in column))
+        place = {text: row for row, text in enumerate(texts)}
+        rows = np.array([[place[text] for text in column] for column in records.columns], "int64").T
+        return self.tokens_of(texts), rows.reshape(len(records), len(records.columns))
+
+    # Use
+
+    def encode(self, texts, batch_size=64, normalize=True, verbose="auto"):
+        """Sentence embeddings, in the order of the texts.
+
+        Args:
+            texts: list of str.
+            normalize: bool, rows of length 1 (their products are cosines).
+            verbose: `"auto"` shows a progress bar from some thousand texts on, 1 always, 0 never.
+
+        Returns:
+            float32 `[N, d]`.
+
+        Raises:
+            TypeError: a text is no str; the message names its index.
+        """
+        if isinstance(texts, str):
+            raise TypeError("encode takes a list of texts; for one text: encode([text])[0]")
+        texts = list(texts)
+        for index, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise TypeError(f"texts[{index}] is {text!r:.60}, expected a str")
+        if not texts:
+            return np.zeros((0, self.hidden_dim), "float32")
+        unique = list(dict.fromkeys(texts))
+        rows = np.arange(len(unique))[:, None]
+        vectors = self.run(self.tokens_of(unique), rows, batch_size, verbose)[:, 0]
+        vectors = unit(vectors) if normalize else vectors
+        place = {text: row for row, text in enumerate(unique)}
+        return vectors[[place[text] for text in texts]]
+
+    def score(self, pairs, batch_size=64, verbose="auto"):
+        """Cosines float32 `[N]` of pairs `(text_a, text_b)`, in their order; every distinct text is encoded once."""
+        pairs = as_pairs(pairs)
+        vectors = self.encode(pairs.text_a + pairs.text_b, batch_size, verbose=verbose)
+        a, b = vectors[: len(pairs)], vectors[len(pairs) :]
+        return np.clip(np.einsum("nd,nd->n", a, b), -1.0, 1.0)
+
+    def task_config(self):
+        return {
+            "pooling": self.pooling,
+            "num_classes": self.num_classes,
+            "max_length": self.max_length,
+            "segment_ids": self.segment_ids,
+            "decision": self.decision,
+        }
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class InteractionMatcher(PairScores, TextClassifier):
+    """Both texts in one input, "[CLS] a [SEP] b [SEP]", and one score from it (cross-encoder).
+
+    Records are `(text_a, text_b, label)`. With labels 0/1 the default loss is binary cross entropy, so that the
+    sigmoid of a score is a probability; `zoo.losses.CoSENT(scale=1.0)` ranks any ordered labels
+    (kexue.fm/archives/9341).
+
+    Args:
+        backbone, tokenizer, max_length, segment_ids, dropout: see `zoo.TextClassifier`.
+        pooling: as in `zoo.layers.Pooling`; `"cls"` in the lineage.
+        decision: stored threshold, see `fit_threshold`.
+
+    Inputs when called: token arrays `[B, n]` of packed pairs. Output: float32 `[B]`, free scores.
+    """
+
+    def __init__(
+        self,
+        backbone,
+        tokenizer=None,
+        pooling="cls",
+        dropout=0.1,
+        max_length=None,
+        segment_ids=None,
+        decision=None,
+        name=None,
+    ):
+        super().__init__(
+            backbone,
+            num_classes=1,
+            tokenizer=tokenizer,
+            pooling=pooling,
+            dropout=dropout,
+            max_length=max_length,
+            segment_ids=segment_ids,
+            name=name,
+        )
+        self.decision = check_decision(decision)
+
+    def call(self, inputs, training=None):
+        return super().call(inputs, training=training)[:, 0]
+
+    def default_loss(self):
+        """Binary cross entropy on the score."""
+        return keras.losses.BinaryCrossentropy(from_logits=True)
+
+    def check_labels(self, records):
+        if records.labels is None:
+            raise ValueError("an interaction matcher is trained on labelled pairs, (text_a, text_b, label)")
+        wrong = np.setdiff1d(records.labels, [0, 1])
+        if isinstance(self.loss, keras.losses.BinaryCrossentropy) and len(wrong):
+            raise ValueError(
+                f"binary cross entropy takes labels 0 and 1, got also {wrong[:5].tolist()}; "
+                "for graded labels compile(loss=zoo.losses.CoSENT(scale=1.0)), for classes use zoo.TextClassifier"
+            )
+
+    def as_records(self, x, labelled=None):
+        return as_pairs(x, labelled)
+
+    def score(self, pairs, batch_size=64, verbose="auto"):
+        """Scores float32 `[N]` of pairs `(text_a, text_b)`, in their order; unbounded."""
+        return self.outputs_of(as_pairs(pairs), batch_size, verbose)
+
+    def task_config(self):
+        config = super().task_config()
+        del config["num_classes"], config["class_names"]
+        return {**config, "decision": self.decision}

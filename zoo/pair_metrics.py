@@ -1,0 +1,35 @@
+"""The numbers reported for a matcher, each over the whole set of pairs."""
+
+import numpy as np
+
+
+def pair_metrics(labels, scores, decision=None):
+    """Metrics of scores against labels.
+
+    Args:
+        labels: numbers `[N]`, 0/1 or graded.
+        scores: float `[N]`.
+        decision: stored threshold or None.
+
+    Returns:
+        dict of floats: spearman and pearson (nan where labels or scores are constant); for labels 0/1 also auc and
+        average_precision, best_accuracy (at the threshold that is best on these very pairs: optimistic), and with a
+        stored threshold accuracy and f1, which are what `classify` gives.
+    """
+    from zoo import metrics
+
+    labels, scores = np.asarray(labels), np.asarray(scores, "float64")
+    constant = len(np.unique(labels)) < 2 or len(np.unique(scores)) < 2
+    result = {
+        "spearman": float("nan") if constant else metrics.spearman(labels, scores),
+        "pearson": float("nan") if constant else metrics.pearson(labels, scores),
+    }
+    if set(np.unique(labels)) == {0, 1}:
+        result["auc"] = metrics.roc_auc(labels, scores)
+        result["average_precision"] = metrics.average_precision(labels, scores)
+        result["best_accuracy"] = metrics.best_threshold(labels, scores, "accuracy")[1]
+        if decision is not None:
+            decided = scores >= decision["threshold"]
+            result["accuracy"] = metrics.accuracy(labels, decided)
+            result["f1"] = metrics.f1(labels, decided)
+    return {name: float(value) for name, value in result.items()}

@@ -1,0 +1,264 @@
+"""What matchers and classifiers share: Keras' verbs on raw strings."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from zoo.big_batch import fit_big_batches
+from zoo.data import BUCKETS, BatchPlan, Batches, PredictionPlan, length_buckets
+from zoo.layers.pooling import Pooling
+from zoo.preset import Preset
+
+QUIET = 2048  # more texts than this at a time show a progress bar
+
+
+class TextTask(Preset, keras.Model):
+    """A backbone, a pooling and a way from raw strings to batches and back.
+
+    A subclass says how records become rows of tokens (`encode_records`), what the model computes from them
+    (`call`), and what its numbers mean (`score`, `evaluate`, ...).
+
+    Args:
+        backbone: a zoo backbone, or a keras-hub text backbone.
+        tokenizer: `zoo.Tokenizer`, or None for the one the backbone was loaded with.
+        pooling: see `zoo.layers.Pooling`.
+        max_length: int or None, tokens a row is cut to; None means what the backbone was built for, at most 512.
+        segment_ids: `"pair"` (0 and 1, as BERT was pretrained), `"zeros"` (as this lineage fine-tunes its rotary
+            models), or None for the family's own.
+    """
+
+    fresh_head = True
+
+    def __init__(self, backbone, tokenizer, pooling, max_length, segment_ids, name):
+        super().__init__(name=name)
+        self.backbone = backbone
+        self.tokenizer = getattr(backbone, "tokenizer", None) if tokenizer is None else tokenizer
+        longest = min(512, getattr(backbone, "max_sequence_length", 512))
+        self.max_length = longest if max_length is None else int(max_length)
+        self.segment_ids = getattr(backbone, "pair_segment_ids", "pair") if segment_ids is None else segment_ids
+        self.pooling = pooling
+        self.dtype_policy = backbone.dtype_policy
+        self.hidden_dim = hidden_width(backbone)
+        self.pooling_layer = Pooling(pooling, dtype=backbone.dtype_policy, name="pooling")
+        self.pooling_layer.build((None, None, self.hidden_dim))
+        self._first_last = None
+        if pooling == "first_last_mean":
+            if not hasattr(backbone, "hidden_states"):
+                raise ValueError(f"pooling 'first_last_mean' needs a zoo backbone, {type(backbone).__name__} is none")
+            self._first_last = backbone.first_and_last
+        self.built = True
+
+    # From tokens to vectors
+
+    def pool(self, inputs, training=None):
+        """Sentence vectors float32 `[B, d]` of token arrays `[B, n]`."""
+        inputs = {name: inputs[name] for name in self.backbone.input if name in inputs}
+        mask = inputs["padding_mask"]
+        if self._first_last is not None:
+            first, last = self._first_last(inputs, training=training)
+            return self.pooling_layer(last, mask, first)
+        hidden = self.backbone(inputs, training=training)
+        hidden = hidden["sequence_output"] if isinstance(hidden, dict) else hidden
+        return self.pooling_layer(hidden, mask)
+
+    # From strings to tokens
+
+    def tokens_of(self, texts, seconds=None):
+        """`Encoded` rows of single texts or packed pairs."""
+        from zoo.encoded import Encoded
+
+        if self.tokenizer is None:
+            raise ValueError(
+                f"{type(self).__name__} has no tokenizer: load it with from_preset, or pass tokenizer=zoo.Tokenizer(...)"
+            )
+        return Encoded(self.tokenizer, texts, seconds, self.max_length, self.segment_ids)
+
+    @property
+    def buckets(self):
+        """Lengths that batches are padded to: few shapes to compile, little padding."""
+        return length_buckets(self.max_length, BUCKETS)
+
+    def encode_records(self, records):
+        """(`Encoded`, row numbers int `[N, ...]`) of records: which rows of tokens each record is made of."""
+        raise NotImplementedError(f"{type(self).__name__}.encode_records")
+
+    def as_records(self, x, labelled=None):
+        """Records from whatever the user gave; the error names the index of a bad one."""
+        raise NotImplementedError(f"{type(self).__name__}.as_records")
+
+    # Training
+
+    def default_optimizer(self):
+        """AdamW, 2e-5 at width 768 and more for narrower models, no decay on norms and biases."""
+        optimizer = keras.optimizers.AdamW(2e-5 * 768 / self.hidden_dim, weight_decay=0.01)
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        return optimizer
+
+    def default_loss(self):
+        raise NotImplementedError(f"{type(self).__name__}.default_loss")
+
+    def compile(self, optimizer=None, loss=None, **kwargs):
+        """Keras' compile with defaults: see `default_optimizer` and `default_loss`."""
+        loss = self.default_loss() if loss is None else loss
+        super().compile(optimizer=optimizer or self.default_optimizer(), loss=loss, **kwargs)
+
+    def fit(
+        self,
+        x,
+        y=None,
+        batch_size=32,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        validation_data=None,
+        seed=0,
+        micro_batch_size=None,
+        initial_epoch=0,
+        **kwargs,
+    ):
+        """Train on records of raw strings (or, as `keras.Model.fit`, on arrays and datasets).
+
+        Rows are shuffled by `seed` and the epoch, in batches of nearly equal length. With labelled
+        `validation_data` each epoch ends with `evaluate` on all of it (`val_spearman`, `val_accuracy`, ...), and
+        training ends with the threshold fitted on it where the labels are 0 and 1.
+
+        Args:
+            x: records, see the class; a `zoo.data` type or a list of tuples.
+            validation_data: records.
+            seed: int, of the order.
+            micro_batch_size: int or None. The loss is that of the whole batch, computed exactly from parts of this
+                size that fit in memory (gradient caching, arXiv 2101.06983).
+
+        Returns:
+            `keras.callbacks.History`.
+        """
+        if not _is_records(x):
+            return super().fit(
+                x, y, batch_size=batch_size, epochs=epochs, verbose=verbose, callbacks=callbacks,
+                validation_data=validation_data, initial_epoch=initial_epoch, **kwargs,
+            )  # fmt: skip
+        if y is not None:
+            raise ValueError("labels belong into the records: fit([(text_a, text_b, label), ...])")
+        if not self.compiled:
+            self.compile()
+        records = self.as_records(x)
+        self.check_labels(records)
+        encoded, rows = self.encode_records(records)
+        labels = np.zeros(len(records), "float32") if records.labels is None else self.targets(records.labels)
+        plan = BatchPlan(
+            encoded.lengths[rows], batch_size, self.buckets, seed=seed, last="pad", no_duplicates=self.distinct(records)
+        )
+
+        def collate(batch):
+            return encoded.batch(rows[batch.indices], batch.length), labels[batch.indices], batch.weights
+
+        validation = None if validation_data is None else self.as_records(validation_data, labelled=True)
+        callbacks = list(callbacks or [])
+        if validation is not None:
+            callbacks.insert(0, _Validation(self, validation))  # first, so that others can monitor val_*
+        if micro_batch_size is None:
+            data = Batches(plan, collate, epoch=initial_epoch)
+            history = super().fit(
+                data, epochs=epochs, verbose=verbose, callbacks=[data.follow(), *callbacks], shuffle=False,
+                initial_epoch=initial_epoch, **kwargs,
+            )  # fmt: skip
+        else:
+            history = fit_big_batches(
+                self, plan, collate, micro_batch_size, epochs, initial_epoch, callbacks, verbose, **kwargs
+            )
+        if validation is not None:
+            self.after_fit(validation)
+        return history
+
+    def after_fit(self, validation):
+        """What is settled on the validation records once training is over."""
+
+    def targets(self, labels):
+        """Labels as the loss takes them."""
+        return np.asarray(labels, "float32")
+
+    def check_labels(self, records):
+        """Refuse labels that the loss cannot mean."""
+
+    def distinct(self, records):
+        """Per record the texts of which none may stand twice in a batch, or None."""
+        return None
+
+    def evaluate(self, x=None, y=None, batch_size=64, verbose="auto", **kwargs):
+        """Metrics over all of the records at once, as a dict; for arrays and datasets Keras' own evaluate."""
+        if not _is_records(x):
+            return super().evaluate(x, y, batch_size=batch_size, verbose=verbose, **kwargs)
+        return self.evaluate_records(self.as_records(x, labelled=True), batch_size, verbose)
+
+    def run(self, encoded, rows, batch_size, verbose="auto"):
+        """Outputs of the model for rows of tokens, in the order of `rows`, from batches sorted by length.
+
+        Args:
+            encoded: `Encoded`. rows: int `[N, ...]`.
+
+        Returns:
+            float32 array `[N, ...]`.
+        """
+        plan = PredictionPlan(encoded.lengths[rows], batch_size, self.buckets, last="pad" if len(rows) > batch_size else "keep")
+        bar = None
+        if verbose == 1 or (verbose == "auto" and len(rows) > QUIET):
+            bar = keras.utils.Progbar(len(plan), unit_name="batch")
+        outputs = []
+        for batch in plan:
+            outputs.append(np.asarray(self.predict_on_batch(encoded.batch(rows[batch.indices], batch.length))))
+            if bar is not None:
+                bar.update(len(outputs))
+        return plan.restore(outputs)
+
+    def get_config(self):
+        return {"backbone": keras.saving.serialize_keras_object(self.backbone), **self.task_config()}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        config["backbone"] = keras.saving.deserialize_keras_object(config["backbone"])
+        return cls(**config)
+
+
+class _Validation(keras.callbacks.Callback):
+    """Puts `val_*` metrics of the whole validation set into the logs of each epoch."""
+
+    def __init__(self, task, records):
+        super().__init__()
+        self.task, self.records = task, records
+
+    def on_epoch_end(self, epoch, logs=None):
+        metrics = self.task.evaluate_records(self.records, batch_size=64, verbose=0)
+        logs.update({f"val_{name}": value for name, value in metrics.items()})
+
+
+def _is_records(x):
+    """Raw records, as opposed to arrays, dicts of arrays and datasets."""
+    from zoo.data import Records
+
+    if isinstance(x, Records):
+        return True
+    return isinstance(x, list | tuple) and (not x or isinstance(x[0], str | tuple | list) or x[0] is None)
+
+
+def hidden_width(backbone):
+    """d of a backbone: of ours, or read off a keras-hub one's symbolic output."""
+    output = backbone.output
+    output = output["sequence_output"] if isinstance(output, dict) else output
+    return int(output.shape[-1])
+
+
+def head_initializer(backbone):
+    """The backbone's own kernel initialiser; Keras' default for foreign backbones."""
+    return backbone.kernel_initializer() if hasattr(backbone, "kernel_initializer") else "glorot_uniform"
+
+
+def unit(vectors):
+    """Rows divided by their length; a zero vector stays zero."""
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.maximum(norms, 1e-12)
+
+
+def flatten_texts(inputs):
+    """Token arrays `[B, k, n]` as `[B · k, n]`."""
+    return {name: ops.reshape(x, (-1, ops.shape(x)[-1])) for name, x in inputs.items()}
