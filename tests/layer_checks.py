@@ -1,4 +1,4 @@
-"""What every layer has to pass, whatever it computes; the test files themselves hold only numbers and laws."""
+"""What every layer has to pass, whatever it computes; the test files hold only numbers and laws."""
 
 import json
 
@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 BACKEND = keras.backend.backend()
-# XLA on the CPU has no float16 products with float32 sums (some shapes raise), so float16 is left to the other backends.
+# XLA on the CPU lacks some float16 products with float32 sums: float16 is left to the other backends.
 HALF_POLICIES = ("mixed_bfloat16",) if BACKEND == "jax" else ("mixed_bfloat16", "mixed_float16")
 
 
@@ -41,7 +41,7 @@ def built(layer, inputs, seed=0):
 
 
 def rebuilt(layer, inputs, dtype=None):
-    """A second layer from the first one's config as JSON, with its weights; in another dtype policy if asked for."""
+    """A second layer from the first one's config as JSON, with its weights; in another dtype policy if given."""
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(layer)))
     if dtype is not None:
         config["config"]["dtype"] = dtype

@@ -71,7 +71,7 @@ def test_scores_depend_on_distance_only(assert_close, rng, pairing):
 
 
 def test_scores_are_products_of_the_rotated(assert_close, rng):
-    """`scores` `[B, H, n, s]` agrees with the layer `[B, n, H, s]`, with positions of its own for the keys."""
+    """`scores` `[B, H, n, s]` agrees with the layer `[B, n, H, s]`; keys have positions of their own."""
     q, k = (rng.standard_normal((2, n, 3, 8)).astype("float32") for n in (5, 7))
     here, there = np.arange(5) + 2, np.arange(7) * 3
     rotary = RotaryEmbedding()

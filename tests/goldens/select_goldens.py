@@ -19,7 +19,7 @@ GRADIENTS = (
 
 
 def is_wanted_of_model(key, keys, model):
-    """Inputs and outputs. Weights are in the checkpoint beside; probabilities are the softmax of the logits."""
+    """Inputs and outputs. Weights are in the checkpoint beside, probabilities are the logits' softmax."""
     if key.startswith("weights/") or key.endswith(("/mlm_proba", "odd/all_hidden_states")):
         return False
     if model == "roformer_v2" and key.startswith(("out_lm/", "out_unilm/")):
