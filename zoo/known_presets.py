@@ -115,16 +115,17 @@ def _bundled():
 
 
 def _published():
-    from zoo.store import Folder
-
-    return {
-        name: KnownPreset(name=name, **record) for name, record in Folder(_root()).json("index.json").items()
-    }
+    return {name: KnownPreset(name=name, **record) for name, record in _json(_root(), "index.json").items()}
 
 
 def _described(name):
     """A bundled preset that was never published elsewhere, by its own config.json."""
+    backbone = _json(os.path.join(_root(), name), "config.json")["backbone"]
+    return KnownPreset(name=name, family=backbone["class"], sizes=backbone["config"], licence="Apache-2.0")
+
+
+def _json(folder, name):
     from zoo.store import Folder
 
-    backbone = Folder(os.path.join(_root(), name)).json("config.json")["backbone"]
-    return KnownPreset(name=name, family=backbone["class"], sizes=backbone["config"], licence="Apache-2.0")
+    # Some installers make hard links to their cache.
+    return Folder(folder, links=True).json(name)

@@ -1,0 +1,120 @@
+"""The index of published presets: complete, true to the sizes, and helpful to whoever lacks one."""
+
+import json
+import re
+
+import pytest
+
+import zoo
+from zoo import known_presets
+from zoo.formats import hub
+from zoo.store import PresetError
+
+pytestmark = pytest.mark.neutral
+
+KNOWN = {preset.name: preset for preset in known_presets.presets()}
+PUBLISHED = [preset for preset in KNOWN.values() if not preset.on_disk]
+
+
+def parameters_of(preset):
+    """Weights of an encoder without heads, counted by hand."""
+    sizes = preset.sizes
+    d, layers, rows = sizes["hidden_dim"], sizes["num_layers"], sizes["vocabulary_size"] + 2
+    if preset.family == "GAUAlpha":
+        e, s = sizes["expanded_dim"], sizes["key_dim"]
+        return rows * d + layers * (d * (2 * e + s) + 2 * s + e * d)
+    inner = sizes["intermediate_dim"]
+    kernels = rows * d + layers * (4 * d * d + 2 * d * inner)
+    if preset.family == "RoFormerV2":
+        return kernels
+    biases_and_norms = 2 * d + layers * (4 * d + inner + d + 4 * d)
+    return kernels + biases_and_norms + (sizes["max_sequence_length"] * d if preset.family == "BERT" else 0)
+
+
+def test_the_lineage_is_known():
+    assert {
+        "roformer_v2_small_zh",
+        "roformer_v2_base_zh",
+        "roformer_v2_large_zh",
+        "gau_alpha_base_zh",
+        "roformer_base_zh",
+        "roformer_small_zh",
+        "roformer_char_base_zh",
+        "roformer_sim_base_zh",
+        "bert_base_zh",
+        "simbert_base_zh",
+    } <= set(KNOWN)
+    assert KNOWN["roformer_v2_base_zh"].parameters == 94_152_192  # counted in the model's own post
+    assert KNOWN["gau_alpha_base_zh"].parameters == 96_517_632
+
+
+@pytest.mark.parametrize("preset", PUBLISHED, ids=lambda preset: preset.name)
+def test_records_are_complete_and_true(preset):
+    assert re.fullmatch(r"[a-z0-9_]+_zh", preset.name)
+    assert preset.family in ("BERT", "RoFormer", "RoFormerV2", "GAUAlpha")
+    assert set(preset.sizes) <= set(getattr(zoo, preset.family).arguments())
+    assert preset.parameters == parameters_of(preset)
+    assert preset.licence in ("Apache-2.0", "unknown")
+    assert preset.units in ("characters", "words")
+    for source in preset.sources:
+        assert source["hub"] in ("GitHub", "Hugging Face", "Kaggle")
+        assert re.fullmatch(r"[\w.-]+(/[\w.-]+)+", source["repository"])
+        # the name of the original's archives states layers, width and heads
+        if file := source.get("file"):
+            stated = re.search(r"_L-(\d+)_H-(\d+)(?:_A-(\d+))?\.zip$", file)
+            sizes = preset.sizes
+            assert tuple(map(int, filter(None, stated.groups()))) == tuple(
+                filter(None, (sizes["num_layers"], sizes["hidden_dim"], sizes.get("num_heads")))
+            )
+
+
+@pytest.mark.parametrize("preset", PUBLISHED, ids=lambda preset: preset.name)
+def test_asking_for_one_that_is_not_there_says_how_to_get_it(preset):
+    text = str(known_presets.not_on_disk(preset.name))
+    assert isinstance(known_presets.not_on_disk(preset.name), PresetError)
+    for source in preset.sources:
+        assert source["repository"] in text
+    assert f"zoo.{preset.family}.from_preset(" in text and preset.licence in text
+    addresses = re.findall(r'from_preset\("((?:hf|kaggle)://[^"]+)"', text)
+    for address in addresses:
+        assert hub._HUGGING_FACE.fullmatch(address) or hub._KAGGLE.fullmatch(address)
+    assert len(addresses) == sum(source["hub"] != "GitHub" for source in preset.sources)
+
+
+def test_from_preset_says_it():
+    with pytest.raises(PresetError, match="roformer_v2_large_zh .*published, but not on this disk"):
+        zoo.RoFormerV2.from_preset("roformer_v2_large_zh")
+    with pytest.raises(PresetError, match="Did you mean roformer_v2_base_zh"):
+        zoo.RoFormerV2.from_preset("roformer_v2_bas_zh")
+    with pytest.raises(PresetError, match="Known names"):
+        zoo.RoFormerV2.from_preset("nothing like it")
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "/etc", "a/b", "roformer\0", "index.json", "x" * 5000]
+)
+def test_odd_names_are_no_bundled_presets(name):
+    assert known_presets.bundled_folder(name) is None
+    assert isinstance(known_presets.not_on_disk(name), PresetError)
+
+
+def test_bundled_presets_come_first(tmp_path, monkeypatch):
+    index = {
+        "far_zh": {"family": "BERT", "parameters": 1},
+        "near_zh": {"family": "RoFormer", "parameters": 2},
+    }
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    for name in ("near_zh", "own_zh"):
+        (tmp_path / name).mkdir()
+        config = {"format": 1, "backbone": {"class": "RoFormerV2", "config": {"num_layers": 1}}}
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    (tmp_path / "no_preset").mkdir()
+    monkeypatch.setattr(known_presets, "_root", lambda: str(tmp_path))
+    found = [(preset.name, preset.family, preset.on_disk) for preset in known_presets.presets()]
+    assert found == [("near_zh", "RoFormer", True), ("own_zh", "RoFormerV2", True), ("far_zh", "BERT", False)]
+    assert known_presets.bundled_folder("own_zh") == str(tmp_path / "own_zh")
+    assert known_presets.bundled_folder("far_zh") is None
+
+
+def test_presets_is_a_function_of_zoo():
+    assert [preset.name for preset in zoo.presets()] == list(KNOWN)
