@@ -190,7 +190,7 @@ class Folder:
         if (got := hashlib.sha256(content).hexdigest()) != expected:
             raise PresetError(
                 f"{self.path / name}: damaged or edited: its SHA-256 is {got[:12]}..., {MANIFEST} says "
-                f"{expected[:12]}... Get the file again, or load what you edited and save that as a preset"
+                f"{expected[:12]}... Get the file again; if you edited it yourself, remove {MANIFEST}"
             )
         self._unchecked.discard(name)
 
