@@ -1,4 +1,4 @@
-"""Addresses of hubs: what is asked of them and what is not. The hubs are stubs, the network is not touched."""
+"""Addresses of hubs: what is asked of them and what is not. The hubs are stubs, the network is idle."""
 
 import importlib
 import json
