@@ -239,7 +239,7 @@ def _weights(folder):
     fetch = "" if there else "; `hf download ORG/NAME --local-dir FOLDER` fetches one from Hugging Face"
     place = shlex.quote(str(folder.path)) if there else "FOLDER"
     raise PresetError(
-        f"{folder.path}: neither {WEIGHTS} nor {INDEX} is there. zoo reads no pickle: a pytorch_model.bin can "
+        f"{folder.path}: neither {WEIGHTS} nor {INDEX} is there. zoo reads no pickle: pytorch_model.bin can "
         f"run code when it is opened{fetch}. If you trust its author, convert it once, in a process of its "
         f"own with torch >= 2.10:\n  cd {place} && {_CONVERSION}"
     )
