@@ -51,6 +51,14 @@ def test_a_clash_in_the_last_batch_is_solved_by_moving_a_row():
     assert left_out == []
 
 
+def test_rows_find_places_one_after_the_other():
+    """The rows of "z" come last and fit only where another row moves out."""
+    keys = [frozenset(key) for key in ("ab", "c", "d", "e", "f", "z", "z", "z")]
+    batches, left_out = pack_distinct(range(8), keys, 3, 3)
+    check(batches, left_out, keys, 3)
+    assert left_out == []
+
+
 def test_a_text_in_more_rows_than_batches_sits_out():
     keys = [frozenset("a")] * 7 + [frozenset((row,)) for row in range(9)]
     batches, left_out = pack_distinct(range(16), keys, 4, 4)

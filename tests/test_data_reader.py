@@ -5,6 +5,7 @@ import json
 import lzma
 import re
 
+import numpy as np
 import pytest
 
 from zoo.data import DataError, read_pairs, read_texts, read_triplets
@@ -458,3 +459,35 @@ def test_texts(tmp_path):
         read_texts(write(tmp_path, "one line\nanother\n"), columns=("text",), label=None, header=False)
     ) == ["one line", "another"]
     assert list(read_texts(write(tmp_path, "text\tlabel\nx\tgood\n"), label=("bad", "good"))) == [("x", 1)]
+
+
+# --- any bytes at all ---
+
+
+@pytest.mark.parametrize("name, separator", [("x.tsv", "\t"), ("x.csv", ","), ("x.jsonl", None)])
+def test_mutated_files_give_rows_or_a_data_error(tmp_path, name, separator):
+    """400 seeded mutations a format: never another exception, never a row with a broken text or label."""
+    if separator:
+        clean = CLEAN.decode().replace('"', "").replace(", ", " ").replace("\t", separator).encode()
+    else:
+        clean = "".join(f'{{"text_a": "{a}", "text_b": "密码", "label": 1}}\n' for a in "甲乙丙").encode()
+    random = np.random.default_rng(7)
+    refused = 0
+    for _ in range(400):
+        content = bytearray(clean)
+        for _ in range(random.integers(1, 4)):
+            at = int(random.integers(0, len(content)))
+            piece = b'\xff\x00\r\n",\t\\\xe6{}1a'[int(random.integers(0, 14)) :][:1]
+            content[at : at + int(random.integers(0, 3))] = piece
+        path = write(tmp_path, bytes(content), name)
+        try:
+            pairs = read_pairs(path)
+        except DataError as error:
+            refused += 1
+            assert str(error).startswith(str(path))
+            continue
+        for text_a, text_b, label in pairs:
+            assert text_a.strip() and text_b.strip() and label in (0, 1)
+            assert "\0" not in text_a + text_b
+            (text_a + text_b).encode()
+    assert 100 < refused < 400

@@ -61,6 +61,15 @@ def test_groups_never_stand_on_both_sides(pairs):
     assert [len(part) for part in parts] == pytest.approx([800, 100, 100], abs=5)
 
 
+def test_every_part_gets_its_share_of_big_groups():
+    """100 groups of 10 rows and 1,000 of one: no part is filled with crumbs."""
+    keys = [row // 10 if row < 1000 else row for row in range(2000)]
+    rows = [("big" if row < 1000 else "small", str(row)) for row in range(2000)]
+    for part, fraction in zip(split(rows, groups=keys), (0.8, 0.1, 0.1)):
+        assert part.text_a.count("big") == pytest.approx(1000 * fraction, abs=10)
+        assert part.text_a.count("small") == pytest.approx(1000 * fraction, abs=10)
+
+
 def test_splitting_by_texts_leaks_nothing(pairs):
     """Rows linked by a text in any spelling stay together; the leakage report is the independent judge."""
     few = pairs[:300]

@@ -21,8 +21,9 @@ class Batches(keras.utils.PyDataset):
             steps before the first epoch, so a dataset that begins inside an epoch serves that epoch alone.
     """
 
-    def __init__(self, plan, collate, epoch=0, position=0, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, plan, collate, epoch=0, position=0):
+        # One worker: Keras' threads start to read before it says that an epoch has begun.
+        super().__init__(workers=1)
         if not 0 <= position <= len(plan):
             raise ValueError(f"position={position}, expected 0 to {len(plan)} batches.")
         self.plan, self.collate, self.position = plan, collate, int(position)

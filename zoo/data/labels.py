@@ -14,7 +14,7 @@ class LabelType(NamedTuple):
 
     parse: object
     dtype: str
-    class_names: tuple
+    class_names: tuple | None
 
 
 def label_type(label):
@@ -66,8 +66,8 @@ def _classes(numbers):
 
 
 def _binary(value):
-    # type(), because True == 1 and 1.0 == 1 in Python
-    if type(value) in (int, str) and str(value) in ("0", "1"):
+    # As text, because True == 1 and 1.0 == 1 in Python
+    if str(value) in ("0", "1"):
         return int(value)
     raise ValueError('expected 0 or 1 (label="binary")')
 

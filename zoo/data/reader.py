@@ -266,7 +266,8 @@ class _Layout:
         return True
 
     def _error(self, message, place, key, skippable=True):
-        return DataError(message, self.lines.path, *place(key), skippable)
+        line, column = place(key)
+        return DataError(message, self.lines.path, line, column, skippable)
 
 
 def _brief(value):

@@ -19,6 +19,7 @@ class Records(Sequence):
 
     text_columns = ()
     labels = None
+    source = None
     line_numbers = None
 
     @property
