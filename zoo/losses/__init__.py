@@ -4,7 +4,7 @@ Two conventions, told apart by the attribute `inputs`, so that a matcher can fee
 
 | `inputs` | y_true | y_pred | losses |
 | --- | --- | --- | --- |
-| `"similarity"` | `[B]` labels of pairs | `[B]` one score a pair | `CoSENT` `CosineRegression` `Contrastive` `Circle` |
+| `"similarity"` | `[B]` labels | `[B]` a score a pair | `CoSENT` `CosineRegression` `Contrastive` `Circle` |
 | `"embeddings"` | `[B]`, see the loss | `[B, k, d]` k texts a row | `InfoNCE` `Triplet` `AnglE` |
 
 A row of embeddings holds (text, its match) with k = 2 and (text, its match, negatives ...) with k > 2.
@@ -27,6 +27,15 @@ from zoo.losses.similarity import angle_similarity, cosine_similarity, normalize
 from zoo.losses.triplet import Triplet
 
 __all__ = [
-    "AnglE", "Circle", "CoSENT", "Contrastive", "CosineRegression", "InfoNCE", "MatchingLoss", "Triplet",
-    "angle_similarity", "cosine_similarity", "normalize",
+    "AnglE",
+    "Circle",
+    "CoSENT",
+    "Contrastive",
+    "CosineRegression",
+    "InfoNCE",
+    "MatchingLoss",
+    "Triplet",
+    "angle_similarity",
+    "cosine_similarity",
+    "normalize",
 ]

@@ -9,7 +9,8 @@ from zoo.losses.similarity import angle_similarity
 
 @keras.saving.register_keras_serializable(package="zoo")
 class AnglE(MatchingLoss):
-    """`CoSENT` with `angle_similarity(u, v)` for the score, which does not saturate where cosines come near 1.
+    """`CoSENT` with `angle_similarity(u, v)` for the score, which does not saturate where cosines come near
+    1.
 
     Args:
         scale: float > 0, 1/temperature.
@@ -21,12 +22,12 @@ class AnglE(MatchingLoss):
         | any ordered labels | embeddings of the two texts, d even |
 
     Requirements:
-        As `CoSENT`. The authors train with a sum of this loss, CoSENT and an in-batch `InfoNCE`, and rank by cosine.
-        Only the first two embeddings of a row are read.
+        As `CoSENT`. The authors train with a sum of this loss, CoSENT and an in-batch `InfoNCE`, and rank by
+        cosine. Only the first two embeddings of a row are read.
 
     Source:
-        Li and Li, AnglE-optimized Text Embeddings (2023), arXiv 2309.12871. The paper divides complex numbers coordinate
-        by coordinate; the authors' code, followed here, divides by the whole vector's norms.
+        Li and Li, AnglE-optimized Text Embeddings (2023), arXiv 2309.12871. The paper divides complex numbers
+        coordinate by coordinate; the authors' code, followed here, divides by the whole vector's norms.
 
     Relations:
         `CoSENT` on cosines is symmetric in u and v, this loss is not.

@@ -12,13 +12,14 @@ class Circle(MatchingLoss):
     """ln(1 + sum over non-matches of exp(scale (s_n + margin)) * sum over matches of exp(-scale s_p)).
 
     With `self_paced` the exponents become scale a_n (s_n - m) and -scale a_p (s_p - 1 + m) with the
-    weights a_n = max(0, s_n + m), a_p = max(0, 1 + m - s_p), which are constants for the gradient: pairs far from
-    their goal pull more. One scalar a batch; 0 where matches or non-matches are missing.
+    weights a_n = max(0, s_n + m), a_p = max(0, 1 + m - s_p), which are constants for the gradient: pairs far
+    from their goal pull more. One scalar a batch; 0 where matches or non-matches are missing.
 
     Args:
         scale: float > 0.
         margin: float >= 0, m.
-        self_paced: bool, the weights of Circle Loss; False is the form that softmax and multi-label cross entropy share.
+        self_paced: bool, the weights of Circle Loss; False is the form that softmax and multi-label cross
+            entropy share.
         name: str.
 
     Inputs:
@@ -30,8 +31,8 @@ class Circle(MatchingLoss):
         Labels 0/1. A batch must hold both. Weights multiply the terms, as in `CoSENT`.
 
     Source:
-        Sun et al., Circle Loss, arXiv 2002.10857 (scale 80 to 256, margin 0.25 to 0.4); the plain form after Su,
-        kexue.fm/archives/7359.
+        Sun et al., Circle Loss, arXiv 2002.10857 (scale 80 to 256, margin 0.25 to 0.4); the plain form after
+        Su, kexue.fm/archives/7359.
 
     Relations:
         Plain and without margin it equals `CoSENT` for labels 0/1; CoSENT goes on to any number of levels.
@@ -57,15 +58,20 @@ class Circle(MatchingLoss):
             pull_up = -ops.stop_gradient(ops.relu(1.0 + self.margin - y_pred)) * (y_pred - 1.0 + self.margin)
         else:
             pull_down, pull_up = y_pred + self.margin, -y_pred
-        both = log_sum(self.scale * pull_down, ~match, weights) + log_sum(self.scale * pull_up, match, weights)
-        return ops.softplus(both)
+        down = log_sum(self.scale * pull_down, ~match, weights)
+        return ops.softplus(down + log_sum(self.scale * pull_up, match, weights))
 
     def get_config(self):
-        return {**super().get_config(), "scale": self.scale, "margin": self.margin, "self_paced": self.self_paced}
+        return {
+            **super().get_config(),
+            "scale": self.scale,
+            "margin": self.margin,
+            "self_paced": self.self_paced,
+        }
 
 
 def log_sum(x, members, weights):
-    """ln of the sum of w exp(x) over `members`; about FLOOR / 4 without members, so that two of them still add up."""
+    """ln of the sum of w exp(x) over `members`; about FLOOR / 4 without, so that two still add up."""
     members = members & (weights > 0)
     terms = x + ops.log(ops.where(members, weights, 1.0))
     return ops.logsumexp(ops.where(members, terms, FLOOR / 4))

@@ -24,16 +24,19 @@ class CoSENT(MatchingLoss):
 
     Requirements:
         A batch must hold different labels to teach anything. The larger the batch, the more pairs are
-        compared. O(B log B) time, O(B) memory, so batches of 10^5 pairs are no problem. Scores may be as large as 1e30.
-        Weights w multiply the terms (w_p w_r): a pair of weight 2 counts as if it stood there twice.
+        compared. O(B log B) time, O(B) memory, so batches of 10^5 pairs are no problem. Scores may be as
+        large as 1e30. Weights w multiply the terms (w_p w_r): a pair of weight 2 counts as if it stood there
+        twice.
 
     Source:
-        Su, "CoSENT (1)", kexue.fm/archives/8847, and for interaction models "CoSENT (3)", kexue.fm/archives/9341; journal
-        version doi 10.1109/TASLP.2024.3402087. Values and gradients are those of bojone/CoSENT.
+        Su, "CoSENT (1)", kexue.fm/archives/8847, and for interaction models "CoSENT (3)",
+        kexue.fm/archives/9341; journal version doi 10.1109/TASLP.2024.3402087. Values and gradients are those
+        of bojone/CoSENT.
 
     Relations:
         `AnglE` is this loss on another similarity. `Circle` without self-pacing is this loss for labels 0/1.
-        `CosineRegression` fits the numbers y themselves, this loss only their order, as Spearman's correlation does.
+        `CosineRegression` fits the numbers y themselves, this loss only their order, as Spearman's
+        correlation does.
 
     Raises:
         ValueError: scale is not positive.

@@ -29,16 +29,17 @@ class InfoNCE(MatchingLoss):
         | `grouped`: integer group of the row; else anything | text, its match, k - 2 explicit negatives |
 
     Requirements:
-        Rows hold matching texts only. Two rows with the same text need one group (`grouped=True`), or a text becomes
-        its own negative. Takes memory B times (k - 1) B; larger batches teach more.
+        Rows hold matching texts only. Two rows with the same text need one group (`grouped=True`), or a text
+        becomes its own negative. Takes memory B times (k - 1) B; larger batches teach more.
 
     Source:
-        van den Oord et al., arXiv 1807.03748; in-batch negatives: Henderson et al., arXiv 1705.00652. SimCSE (arXiv
-        2104.08821) is this loss with both texts the same, encoded twice under different dropout, and scale 20.
+        van den Oord et al., arXiv 1807.03748; in-batch negatives: Henderson et al., arXiv 1705.00652. SimCSE
+        (arXiv 2104.08821) is this loss with both texts the same, encoded twice under different dropout, and
+        scale 20.
 
     Relations:
-        On a similarity matrix at hand it is Keras' `SparseCategoricalCrossentropy(from_logits=True)` with labels 0 .. B-1.
-        `CoSENT` and `AnglE` learn from graded labels, this loss from matches alone.
+        On a similarity matrix at hand it is Keras' `SparseCategoricalCrossentropy(from_logits=True)` with
+        labels 0 .. B-1. `CoSENT` and `AnglE` learn from graded labels, this loss from matches alone.
 
     Raises:
         ValueError: scale is not positive; k < 2.
@@ -56,24 +57,31 @@ class InfoNCE(MatchingLoss):
 
     def batch_loss(self, y_true, y_pred, weights):
         y_pred = normalize(y_pred)
-        texts, matches = y_pred[:, 0], y_pred[:, 1]                                  # [B, d] twice
+        texts, matches = y_pred[:, 0], y_pred[:, 1]  # [B, d] twice
         row = ops.arange(ops.shape(weights)[0], dtype="int32")
-        own = row[:, None] == row[None, :]
-        absent = ops.broadcast_to((weights <= 0)[None, :], ops.shape(own))
-        same = (y_true[:, None] == y_true[None, :]) if self.grouped else own
-        barred = (absent | same) & ~own                                              # [B, B]
+        own = row[:, None] == row[None, :]  # [B, B]
+        # A negative of another row of the same group may well be that group's own match elsewhere.
+        other = (y_true[:, None] != y_true[None, :]) if self.grouped else True
+        present = weights > 0
+        open_to = own | (present[None, :] & other)
 
-        logits = ops.where(barred, FLOOR, self.scale * ops.matmul(texts, ops.transpose(matches)))
-        diagonal = ops.diagonal(logits)                                              # [B]
-        candidates = [logits]
+        logits = self.scale * ops.matmul(texts, ops.transpose(matches))
+        diagonal = ops.diagonal(logits)  # [B]
+        candidates = [ops.where(open_to, logits, FLOOR)]
         for i in range(2, y_pred.shape[1]):
-            against = self.scale * ops.matmul(texts, ops.transpose(y_pred[:, i]))
-            # A negative of another row of the same group may well be that group's own match elsewhere.
-            candidates.append(ops.where(absent | (same & ~own), FLOOR, against))
+            negatives = self.scale * ops.matmul(texts, ops.transpose(y_pred[:, i]))
+            candidates.append(ops.where(open_to, negatives, FLOOR))
         losses = ops.logsumexp(ops.concatenate(candidates, axis=1), axis=1) - diagonal
         if self.symmetric:
-            losses = 0.5 * (losses + ops.logsumexp(logits, axis=0) - diagonal)
+            open_to = own | (present[:, None] & other)
+            backward = ops.logsumexp(ops.where(open_to, logits, FLOOR), axis=0) - diagonal
+            losses = 0.5 * (losses + backward)
         return weighted_mean(losses, weights)
 
     def get_config(self):
-        return {**super().get_config(), "scale": self.scale, "symmetric": self.symmetric, "grouped": self.grouped}
+        return {
+            **super().get_config(),
+            "scale": self.scale,
+            "symmetric": self.symmetric,
+            "grouped": self.grouped,
+        }

@@ -25,7 +25,7 @@ class MatchingLoss(keras.losses.Loss):
         super().__init__(name=name, reduction="sum_over_batch_size", dtype="float32")
 
     def batch_loss(self, y_true, y_pred, weights):
-        """Scalar loss from labels `[B]`, float32 scores `[B]` or embeddings `[B, k, d]`, float32 weights `[B]`."""
+        """Scalar from labels `[B]`, float32 scores `[B]` or embeddings `[B, k, d]`, float32 weights `[B]`."""
         raise NotImplementedError(f"{type(self).__name__} must define batch_loss(y_true, y_pred, weights).")
 
     def __call__(self, y_true, y_pred, sample_weight=None):
@@ -44,8 +44,11 @@ class MatchingLoss(keras.losses.Loss):
         """
         with keras.name_scope(self.name):
             y_pred = ops.convert_to_tensor(y_pred, dtype="float32")
-            y_pred = self.checked_embeddings(y_pred) if self.inputs == "embeddings" else self.rows(y_pred, "y_pred")
-            # Labels keep their dtype: as bfloat16 neighbouring scores would fall together, as float32 large ids.
+            if self.inputs == "embeddings":
+                self.check_embeddings(y_pred)
+            else:
+                y_pred = self.rows(y_pred, "y_pred")
+            # Labels keep their dtype: as bfloat16 close grades would fall together, as float32 large ids.
             y_true = self.rows(ops.convert_to_tensor(y_true), "y_true")
             if keras.backend.standardize_dtype(y_true.dtype) == "bool":
                 y_true = ops.cast(y_true, "int32")
@@ -72,18 +75,17 @@ class MatchingLoss(keras.losses.Loss):
             f"{'pair' if self.inputs == 'similarity' else 'row of embeddings'}."
         )
 
-    def checked_embeddings(self, y_pred):
+    def check_embeddings(self, y_pred):
         if len(y_pred.shape) != 3 or y_pred.shape[1] is None or y_pred.shape[1] < self.texts:
             raise ValueError(
-                f"{self.name}: y_pred has shape {tuple(y_pred.shape)}, expected (B, k, d) with k >= {self.texts}: "
-                f"the embeddings of the k texts of a row, e.g. ops.stack([u, v], axis=1)."
+                f"{self.name}: y_pred has shape {tuple(y_pred.shape)}, expected (B, k, d) with k >= "
+                f"{self.texts}: the embeddings of the k texts of a row, e.g. ops.stack([u, v], axis=1)."
             )
-        return y_pred
 
     def check_lengths(self, x, y_pred, what):
         if x.shape[0] is not None and y_pred.shape[0] is not None and x.shape[0] != y_pred.shape[0]:
             raise ValueError(
-                f"{self.name}: {what} has {x.shape[0]} rows, y_pred has {y_pred.shape[0]}; there must be one for each pair."
+                f"{self.name}: {what} has {x.shape[0]} rows, y_pred has {y_pred.shape[0]}; expected as many."
             )
 
     def get_config(self):

@@ -7,13 +7,15 @@ FLOOR = -3e38
 
 
 def ordering_loss(labels, scores, weights):
-    """ln(1 + sum of w_p w_r exp(x_r - x_p) over all p, r with label y_p > y_r), in O(B log B) time and O(B) memory.
+    """ln(1 + sum of w_p w_r exp(x_r - x_p) over all p, r with label y_p > y_r), without a B x B array.
 
-    Sorted by label, the terms of p are exp(-x_p) times a prefix sum of exp(x_r), which stops before p's group of equal
-    labels; the terms of r are exp(x_r) times a suffix sum of exp(-x_p). The first sums give the value, both together
-    the gradient. Each sum is kept as (largest exponent, sum relative to it), so no score is too large, and differences
-    of scores are taken before anything is rounded. Only first derivatives by the scores exist: to a second
-    derivative the gradient is a constant.
+    Takes O(B log B) time, for the sort, and O(B) memory.
+
+    Sorted by label, the terms of p are exp(-x_p) times a prefix sum of exp(x_r), which stops before p's group
+    of equal labels; the terms of r are exp(x_r) times a suffix sum of exp(-x_p). The first sums give the
+    value, both together the gradient. Each sum is kept as (largest exponent, sum relative to it), so no score
+    is too large, and differences of scores are taken before anything is rounded. Only first derivatives by
+    the scores exist: to a second derivative the gradient is a constant.
 
     Args:
         labels: `[B]`, numbers; only their order counts.
@@ -27,7 +29,7 @@ def ordering_loss(labels, scores, weights):
     order = ops.argsort(labels)
     x, weights = ops.take(x, order), ops.take(ops.stop_gradient(weights), order)
     start, end = group_bounds(ops.take(labels, order))
-    # Row 0 looks at lower labels; row 1 is the mirror image, whose sums run over higher labels.      [2, B]
+    # [2, B]: row 0 looks at lower labels, row 1 is its mirror image, whose sums run over higher labels.
     values = ops.stack([x, -ops.flip(x)])
     weights = ops.stack([weights, ops.flip(weights)])
     starts = ops.stack([start, ops.shape(labels)[0] - ops.flip(end)])
@@ -37,7 +39,7 @@ def ordering_loss(labels, scores, weights):
     exponents = ops.where(present, peak - values, FLOOR)
     largest = ops.maximum(ops.max(exponents), 0.0)
     terms = weights * total * ops.exp(exponents - largest)
-    lower, upper = ops.unstack(terms)                    # as the pair with the higher label, with the lower label
+    lower, upper = ops.unstack(terms)  # as the pair with the higher label, with the lower label
     # log1p keeps losses far below float32's step at 1; with largest = 0 nothing is lost before it.
     surplus = ops.expm1(-largest) + ops.sum(lower)
     loss = largest + ops.log1p(surplus)
@@ -46,7 +48,7 @@ def ordering_loss(labels, scores, weights):
 
 
 def group_bounds(labels):
-    """Where each position's group of equal labels starts and ends: int32 `[B]` twice, from sorted labels `[B]`."""
+    """Where each position's group of equal labels starts and ends, int32 `[B]` twice, in sorted labels."""
     changed = ops.cast(labels[1:] != labels[:-1], "int32")
     group = ops.cumsum(ops.concatenate([ops.zeros((1,), dtype="int32"), changed]))
     size = ops.segment_sum(ops.ones_like(group), group, num_segments=ops.shape(labels)[0])
@@ -65,7 +67,8 @@ def sums_before(values, weights, starts):
         starts: int32 `[2, B]`, from 0 to B - 1.
 
     Returns:
-        float32 `[2, B]` twice: the largest value (FLOOR where there is none), and the sum divided by its exp (0 there).
+        float32 `[2, B]` twice: the largest value (FLOOR where there is none), and the sum divided by its exp
+        (0 there).
     """
     chunk, levels = grid(values.shape[1], ops.shape(values)[1])
     size = chunk**levels
@@ -81,7 +84,7 @@ def sums_before(values, weights, starts):
 
 def grid(static_length, length):
     """Chunk c and number of levels with c ** levels >= length."""
-    if static_length is None:            # a traced graph may leave it open
+    if static_length is None:  # a traced graph may leave it open
         return ops.cast(ops.ceil(ops.cast(length, "float32") ** 0.25 + 1e-3), "int32"), 4
     levels = 1
     while 16**levels < length:
@@ -90,23 +93,26 @@ def grid(static_length, length):
 
 
 def prefix(peak, total, upto):
-    """Exclusive prefixes over `[2, c, ..., c]`, read as one row: largest peak, sum of total exp(peak) relative to it.
+    """Sums over all elements before each one.
 
     Args:
-        peak, total: float32 `[2, c, ..., c]`.
+        peak, total: float32 `[2, c, ..., c]`, either half read as a row; elements stand for total exp(peak).
         upto: bool `[c, c]`, the lower triangle.
+
+    Returns:
+        peak and total of the sums, as `sums_before`, in the shape of the arguments.
     """
     if len(peak.shape) == 2:
         before, sum_before = ops.full_like(peak[:, :1], FLOOR), ops.zeros_like(peak[:, :1])
     else:
         highest = ops.max(peak, axis=-1, keepdims=True)
         sums = ops.sum(total * ops.exp(peak - highest), axis=-1)
-        before, sum_before = prefix(ops.squeeze(highest, -1), sums, upto)                      # over chunks
+        before, sum_before = prefix(ops.squeeze(highest, -1), sums, upto)  # over chunks
         before, sum_before = ops.expand_dims(before, -1), ops.expand_dims(sum_before, -1)
-    # What comes before the chunk stands for its first element.                                [2, ..., 1, c]
+    # [2, ..., 1, c]: what comes before the chunk, then the chunk without its last element.
     peaks = ops.expand_dims(ops.concatenate([before, peak[..., :-1]], axis=-1), -2)
     totals = ops.expand_dims(ops.concatenate([sum_before, total[..., :-1]], axis=-1), -2)
-    peaks = ops.where(upto, peaks, FLOOR)                                                      # [2, ..., c, c]
+    peaks = ops.where(upto, peaks, FLOOR)  # [2, ..., c, c]
     highest = ops.max(peaks, axis=-1, keepdims=True)
     # FLOOR - FLOOR is 0: where nothing precedes, the totals have to be masked as well.
     sums = ops.sum(ops.where(upto, totals, 0.0) * ops.exp(peaks - highest), axis=-1)

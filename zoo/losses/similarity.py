@@ -6,8 +6,8 @@ from keras import ops
 def normalize(x):
     """`x` divided by its Euclidean norm over the last axis, in float32.
 
-    The square of the norm is kept above 1e-12, as in the original's `l2_normalize`: the zero vector stays zero, with
-    a finite (large) gradient.
+    The square of the norm is kept above 1e-12, as in the original's `l2_normalize`: the zero vector stays
+    zero, with a finite (large) gradient.
 
     Args:
         x: `[..., d]`, any float dtype.
@@ -32,7 +32,8 @@ def cosine_similarity(u, v):
 
 
 def angle_similarity(u, v):
-    """|Re(z/w) + Im(z/w)| of AnglE, where u and v are read as complex vectors z and w (real half, imaginary half).
+    """|Re(z/w) + Im(z/w)| of AnglE, where u and v are read as complex vectors z and w (real half, imaginary
+    half).
 
     Summed over the vector and divided by |z|/|w|, as in the authors' code, this is the absolute value of
     (<u, v> + <iu, v>) / (|u| |v|), where iu is u turned by a right angle in each complex plane, up to sign.

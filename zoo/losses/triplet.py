@@ -47,7 +47,7 @@ class Triplet(MatchingLoss):
         self.distance = distance
 
     def batch_loss(self, y_true, y_pred, weights):
-        apart = distances(y_pred[:, :1], y_pred[:, 1:], self.distance)               # [B, k-1]
+        apart = distances(y_pred[:, :1], y_pred[:, 1:], self.distance)  # [B, k-1]
         losses = ops.mean(ops.relu(self.margin + apart[:, :1] - apart[:, 1:]), axis=1)
         return weighted_mean(losses, weights)
 

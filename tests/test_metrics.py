@@ -1,0 +1,301 @@
+"""Whole-set metrics against brute force, closed forms, SciPy and scikit-learn."""
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from zoo import metrics
+
+pytestmark = pytest.mark.neutral
+
+
+def small_case(rng, largest=9):
+    """Labels 0/1 and scores with many ties; now and then float32, huge, tiny, constant or one class."""
+    n = rng.integers(1, largest)
+    y = rng.integers(0, 2, n) if rng.random() < 0.8 else np.full(n, rng.integers(0, 2))
+    scores = rng.integers(0, rng.integers(1, 6), n).astype("float64")
+    kind = rng.integers(0, 6)
+    if kind == 0:
+        scores = rng.normal(size=n)
+    elif kind == 1:
+        scores = rng.normal(size=n).astype("float32")
+    elif kind == 2:
+        scores = (np.float32(0.3) + scores * np.spacing(np.float32(0.3))).astype(
+            "float32"
+        )  # neighbours in float32
+    elif kind == 3:
+        scores = 0.3 + scores * np.spacing(0.3)  # neighbours in float64
+    elif kind == 4:
+        scores = (scores - 2) * 1e307
+    return y, scores
+
+
+def brute_force(y, scores, metric):
+    """Best value over all n + 1 cuts, by a plain confusion matrix each."""
+    predicted = scores >= np.append(scores, np.nextafter(scores.max(), np.inf))[:, None]  # [n + 1, n]
+    hits, wrong = (predicted & (y == 1)).sum(1), (predicted != (y == 1)).sum(1)
+    return np.max(1 - wrong / len(y) if metric == "accuracy" else 2 * hits / (2 * hits + wrong))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("metric", ["accuracy", "f1"])
+def test_best_threshold_is_the_best_and_gives_what_it_promises(metric, seed):
+    """10^4 small cases: nothing is better; applying the threshold gives the value, in float64 and float32."""
+    rng = np.random.default_rng(seed)
+    compute = {"accuracy": metrics.accuracy, "f1": metrics.f1}[metric]
+    for _ in range(2_500):
+        y, scores = small_case(rng)
+        if metric == "f1" and not y.any():
+            continue
+        threshold, value = metrics.best_threshold(y, scores, metric)
+        assert type(threshold) is float and type(value) is float and np.isfinite(threshold)
+        assert value == compute(y, scores.astype("float64") >= threshold), (y, scores)
+        assert value == pytest.approx(brute_force(y, scores.astype("float64"), metric), abs=1e-15), (
+            y,
+            scores,
+        )
+        # A Python number is compared with a float32 array in float32.
+        assert value == compute(y, scores >= threshold), (y, scores)
+
+
+def test_best_threshold_ignores_the_order_of_rows():
+    rng = np.random.default_rng(8)
+    for _ in range(200):
+        y, scores = small_case(rng, 40)
+        order = rng.permutation(len(y))
+        assert metrics.best_threshold(y, scores) == metrics.best_threshold(y[order], scores[order])
+
+
+def test_best_threshold_on_the_cases_a_leading_library_gets_wrong():
+    threshold, value = metrics.best_threshold([1, 1, 0, 0], [0.9, 0.5, 0.5, 0.1])
+    assert value == 0.75 == metrics.accuracy([1, 1, 0, 0], np.array([0.9, 0.5, 0.5, 0.1]) >= threshold)
+    assert metrics.best_threshold([1, 1, 1], [0.2, 0.4, 0.9]) == (0.2, 1.0)
+
+
+def test_best_threshold_at_the_edges():
+    assert metrics.best_threshold([1], [0.25]) == (0.25, 1.0)
+    threshold, value = metrics.best_threshold([0], [0.25])
+    assert value == 1.0 and 0.25 < threshold < 0.2500001
+    threshold, value = metrics.best_threshold([0, 1, 0, 0], np.full(4, 5.0))  # constant: predict none
+    assert value == 0.75 and threshold > 5
+    assert metrics.best_threshold([0, 1, 1, 1], np.full(4, 5.0)) == (5.0, 0.75)
+    assert metrics.best_threshold([0, 1], [-300.0, 500.0]) == (100.0, 1.0)  # scores need not be cosines
+    assert metrics.best_threshold([0, 1], [0.0, 1.7e308], "f1")[1] == 1.0
+
+
+def test_best_threshold_takes_the_widest_gap_then_the_highest():
+    assert metrics.best_threshold([0, 1, 0, 1], [1.0, 2.0, 5.0, 7.0]) == (6.0, 0.75)
+    assert metrics.best_threshold([0, 1, 0, 1], [1.0, 4.0, 5.0, 6.0]) == (2.5, 0.75)
+    assert metrics.best_threshold([0, 1, 0, 1], [1.0, 2.0, 3.0, 4.0]) == (3.5, 0.75)
+
+
+def test_best_value_does_not_change_under_an_increasing_map():
+    rng = np.random.default_rng(9)
+    y, scores = rng.integers(0, 2, 300), rng.integers(0, 50, 300) / 10
+    for metric in ("accuracy", "f1"):
+        assert (
+            metrics.best_threshold(y, scores, metric)[1]
+            == metrics.best_threshold(y, np.exp(scores), metric)[1]
+        )
+
+
+@pytest.mark.slow
+def test_best_threshold_of_a_million_scores():
+    rng = np.random.default_rng(10)
+    scores = rng.normal(size=1_000_000).astype("float32")
+    y = scores + rng.normal(size=len(scores)) > 0
+    threshold, value = metrics.best_threshold(y, scores)
+    assert value == metrics.accuracy(y, scores >= threshold) and abs(threshold) < 0.02
+
+
+@pytest.mark.parametrize(
+    "y, scores, metric, message",
+    [
+        ([0, 1], [0.1, np.nan], "accuracy", r"scores\[1\] is nan"),
+        ([0, 1], [np.inf, 0.1], "accuracy", r"scores\[0\] is inf"),
+        ([], [], "accuracy", "at least one"),
+        ([0, 1, 1], [0.1, 0.2], "accuracy", "3 elements, scores has 2"),
+        ([0, 2], [0.1, 0.2], "accuracy", r"y_true\[1\] is 2, expected 0 or 1"),
+        ([0, 0.5], [0.1, 0.2], "accuracy", "expected 0 or 1"),
+        ([0, 0], [0.1, 0.2], "f1", "F1 needs a positive label"),
+        ([0, 1], [0.1, 0.2], "auc", "expected 'accuracy' or 'f1'"),
+        ([[0], [1]], [0.1, 0.2], "f1", "shape"),
+    ],
+)
+def test_best_threshold_refuses(y, scores, metric, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.best_threshold(y, scores, metric)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_correlations_equal_scipys(ties):
+    rng = np.random.default_rng(11)
+    for _ in range(200):
+        n = rng.integers(3, 200)
+        x, y = rng.normal(size=n), rng.normal(size=n)
+        if ties:
+            x, y = np.round(x), np.round(y)
+            if np.ptp(x) == 0 or np.ptp(y) == 0:
+                continue
+        assert metrics.spearman(x, y) == pytest.approx(scipy.stats.spearmanr(x, y).statistic, abs=1e-12)
+        assert metrics.pearson(x, y) == pytest.approx(scipy.stats.pearsonr(x, y).statistic, abs=1e-12)
+
+
+def test_correlations_at_the_edges():
+    assert metrics.pearson([1, 2, 3], [2, 4, 6]) == pytest.approx(1.0, abs=1e-15)
+    assert metrics.pearson([1, 2, 3], [1e308, 0.0, -1e308]) == pytest.approx(-1.0, abs=1e-15)
+    assert metrics.spearman([1, 2, 3], [0.1, 1e300, 1e301]) == pytest.approx(1.0, abs=1e-15)
+    assert np.isnan(metrics.spearman([1, 2, 3], [0.1, 0.1, 0.1]))  # as SciPy: undefined
+    assert np.isnan(metrics.pearson(np.full(7, 0.1), np.arange(7)))
+    for metric in (metrics.pearson, metrics.spearman):
+        with pytest.raises(ValueError, match="at least two"):
+            metric([1], [1])
+        with pytest.raises(ValueError, match="nan"):
+            metric([1, 2], [1, np.nan])
+        with pytest.raises(ValueError, match="2 elements, scores has 3"):
+            metric([1, 2], [1, 2, 3])
+
+
+def test_auc_counts_pairs():
+    """Share of (positive, negative) pairs in the right order, equal ones half."""
+    rng = np.random.default_rng(12)
+    for _ in range(500):
+        y, scores = small_case(rng, 20)
+        if y.min() == y.max():
+            with pytest.raises(ValueError, match="two classes"):
+                metrics.roc_auc(y, scores)
+            continue
+        pairs = np.asarray(scores, "float64")
+        above = (pairs[y == 1][:, None] > pairs[y == 0]).mean() + 0.5 * (
+            pairs[y == 1][:, None] == pairs[y == 0]
+        ).mean()
+        assert metrics.roc_auc(y, scores) == pytest.approx(above, abs=1e-12)
+
+
+def test_auc_and_average_precision_equal_scikit_learns():
+    sklearn = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(13)
+    for _ in range(100):
+        y, scores = small_case(rng, 30)
+        if y.min() < y.max():
+            assert metrics.roc_auc(y, scores) == pytest.approx(sklearn.roc_auc_score(y, scores), abs=1e-12)
+            assert metrics.average_precision(y, scores) == pytest.approx(
+                sklearn.average_precision_score(y, scores), abs=1e-12
+            )
+    with pytest.raises(ValueError, match="needs a positive"):
+        metrics.average_precision([0, 0], [1, 2])
+
+
+def test_average_precision_of_a_known_list():
+    assert metrics.average_precision([1, 0, 1, 0], [4, 3, 2, 1]) == pytest.approx((1 + 2 / 3) / 2)
+    assert (
+        metrics.average_precision([1, 0, 1, 0], [0, 0, 0, 0]) == 0.5
+    )  # constant scores: the share of positives
+
+
+def test_ndcg_equals_scikit_learns():
+    sklearn = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(14)
+    for k in (None, 1, 3, 50):
+        relevance, scores = rng.integers(0, 4, (20, 12)), rng.integers(0, 6, (20, 12))
+        relevance[:, 0] = 1
+        assert metrics.ndcg(relevance, scores, k) == pytest.approx(
+            sklearn.ndcg_score(relevance, scores, k=k), abs=1e-12
+        )
+
+
+def test_retrieval_metrics_are_means_over_the_orders_of_ties():
+    """Against every order of six candidates that agrees with the scores."""
+    rng = np.random.default_rng(15)
+    discount = 1 / np.log2(np.arange(6) + 2)
+    for _ in range(15):
+        relevance, scores, k = rng.integers(0, 3, 6), rng.integers(0, 3, 6), int(rng.integers(1, 7))
+        relevance[rng.integers(6)] = 2
+        rows = [
+            relevance[list(p)]
+            for p in itertools.permutations(range(6))
+            if np.all(np.diff(scores[list(p)]) <= 0)
+        ]
+        ideal = np.sum(np.sort(relevance)[::-1][:k] * discount[:k])
+        expected = {
+            "mrr": np.mean([1 / (1 + np.argmax(row > 0)) for row in rows]),
+            "recall": np.mean([np.sum(row[:k] > 0) / np.sum(row > 0) for row in rows]),
+            "ndcg": np.mean([np.sum(row[:k] * discount[:k]) / ideal for row in rows]),
+        }
+        assert metrics.mrr([relevance], [scores]) == pytest.approx(expected["mrr"], abs=1e-12)
+        assert metrics.recall_at_k([relevance], [scores], k) == pytest.approx(expected["recall"], abs=1e-12)
+        assert metrics.ndcg([relevance], [scores], k) == pytest.approx(expected["ndcg"], abs=1e-12)
+
+
+def test_retrieval_metrics_average_queries():
+    relevance, scores = [[1, 0, 0], [0, 0, 1]], [[3, 2, 1], [3, 2, 1]]
+    assert metrics.mrr(relevance, scores) == pytest.approx((1 + 1 / 3) / 2)
+    assert metrics.recall_at_k(relevance, scores, 2) == 0.5
+    assert metrics.ndcg(relevance, scores) == pytest.approx((1 + 0.5) / 2)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: metrics.mrr([[0, 0]], [[1, 2]]), "query 0 has no relevant"),
+        (lambda: metrics.mrr([1, 0], [1, 2]), "shape"),
+        (lambda: metrics.ndcg([[1, -1]], [[1, 2]]), "negative grade"),
+        (lambda: metrics.ndcg([[1, 1]], [[1, 2]], k=0), "k is 0"),
+        (lambda: metrics.recall_at_k([[1, 1]], [[1, 2]], 1.5), "k is 1.5"),
+        (lambda: metrics.recall_at_k([[1, 1]], [[1, np.nan]], 1), r"scores\[0, 1\] is nan"),
+        (lambda: metrics.ndcg([[1, 1]], [[1, 2, 3]]), "expected equal shapes"),
+        (lambda: metrics.accuracy([1, 2], [1]), "shape"),
+        (lambda: metrics.accuracy([], []), "n > 0"),
+        (lambda: metrics.f1([0, 0], [0, 1]), "needs a positive"),
+        (lambda: metrics.f1([0, 1], [0, 2]), r"y_pred\[1\] is 2"),
+        (lambda: metrics.reliability_curve([0, 1], [0.2, 1.2]), r"expected \[0, 1\]"),
+        (lambda: metrics.reliability_curve([0, 1], [0.2, 0.3], bins=0), "bins is 0"),
+    ],
+)
+def test_errors_say_what_is_wrong(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_accuracy_and_f1():
+    assert metrics.accuracy(["yes", "no", "maybe"], ["yes", "no", "no"]) == 2 / 3
+    assert metrics.f1([1, 1, 0, 0], [1, 0, 1, 0]) == 0.5
+    assert metrics.f1([1, 0], [False, False]) == 0.0
+
+
+def test_classification_report_counts_and_agrees_with_the_metrics():
+    y, scores = np.array([1, 1, 0, 0, 1]), np.array([0.9, 0.4, 0.4, 0.1, 0.2])
+    threshold, value = metrics.best_threshold(y, scores, "f1")
+    report = metrics.classification_report(y, scores, threshold)
+    counts = [report[f"{a}_{b}"] for a in ("true", "false") for b in ("positives", "negatives")]
+    assert sum(counts) == report["pairs"] == 5 and report["positives"] == 3
+    assert report["f1"] == value == 2 * counts[0] / (2 * counts[0] + counts[2] + counts[3])
+    assert report["accuracy"] == (counts[0] + counts[1]) / 5
+    assert report["roc_auc"] == metrics.roc_auc(y, scores)
+    one_class = metrics.classification_report([0, 0], [0.1, 0.2], 0.5)
+    assert one_class["accuracy"] == 1.0
+    assert [one_class[name] for name in ("precision", "recall", "f1", "roc_auc", "average_precision")] == [
+        None
+    ] * 5
+
+
+def test_reliability_curve_by_hand():
+    curve = metrics.reliability_curve([0, 1, 1, 1], [0.0, 0.5, 0.6, 1.0], bins=2)
+    assert curve["count"].tolist() == [1, 3] and curve["lower"].tolist() == [0.0, 0.5]
+    assert curve["probability"] == pytest.approx([0.0, 0.7]) and curve["positives"].tolist() == [0.0, 1.0]
+    assert metrics.expected_calibration_error([0, 1, 1, 1], [0.0, 0.5, 0.6, 1.0], bins=2) == pytest.approx(
+        0.75 * 0.3
+    )
+    assert (
+        len(metrics.reliability_curve([0, 1], [0.25, 0.26], bins=10)["count"]) == 1
+    )  # empty bins are left out
+
+
+def test_calibrated_probabilities_have_a_small_calibration_error():
+    rng = np.random.default_rng(16)
+    probabilities = rng.random(100_000)
+    drawn = rng.random(100_000) < probabilities
+    assert metrics.expected_calibration_error(drawn, probabilities) < 0.01
+    assert metrics.expected_calibration_error(drawn, probabilities**3) > 0.1

@@ -1,0 +1,24 @@
+"""Metrics over whole sets, in NumPy and float64: no batch averages, no dependence on the order of rows."""
+
+from zoo.metrics.calibration import expected_calibration_error, reliability_curve
+from zoo.metrics.correlation import pearson, spearman
+from zoo.metrics.decision import accuracy, classification_report, f1
+from zoo.metrics.ranking import average_precision, roc_auc
+from zoo.metrics.retrieval import mrr, ndcg, recall_at_k
+from zoo.metrics.threshold import best_threshold
+
+__all__ = [
+    "accuracy",
+    "average_precision",
+    "best_threshold",
+    "classification_report",
+    "expected_calibration_error",
+    "f1",
+    "mrr",
+    "ndcg",
+    "pearson",
+    "recall_at_k",
+    "reliability_curve",
+    "roc_auc",
+    "spearman",
+]
