@@ -21,7 +21,9 @@ from zoo.data.corpus import PackedRows, corpus_characters, tokenize_corpus
 from zoo.data.masking import mask_tokens
 
 F = flags.FLAGS
-flags.DEFINE_string("corpus", None, "Text files: paths or patterns, comma-separated; one paragraph a line, plain, .gz or .xz.")
+flags.DEFINE_string(
+    "corpus", None, "Text files: paths or patterns, comma-separated; one paragraph a line, plain, .gz or .xz."
+)
 flags.DEFINE_string("heldout", None, "Text file for the held-out loss; default: the last 1 % of the corpus.")
 flags.DEFINE_string("output", "pretrained", "Folder of the run.")
 flags.DEFINE_enum("family", "RoFormerV2", ["BERT", "RoFormer", "RoFormerV2", "GAUAlpha"], "Backbone.")
@@ -108,7 +110,10 @@ def main(_):
     model.compile(optimizer, loss, weighted_metrics=["accuracy"], jit_compile=jit)
     resume = Resume(os.path.join(F.output, "state"))
     epoch = resume.restore(model)
-    print(f"{model.count_params():,} parameters, {len(stream):,} tokens, from step {epoch * F.steps_per_epoch}", flush=True)
+    print(
+        f"{model.count_params():,} parameters, {len(stream):,} tokens, from step {epoch * F.steps_per_epoch}",
+        flush=True,
+    )
     log = keras.callbacks.CSVLogger(os.path.join(F.output, "log.csv"), append=epoch > 0)
     start = time.time()
     data = rows(stream, F.steps_per_epoch, F.seed)

@@ -66,7 +66,9 @@ class FeedForward(keras.layers.Layer):
             **super().get_config(),
             "intermediate_dim": self.intermediate_dim,
             "activation": keras.activations.serialize(self.activation),
-            "gate_activation": None if self.gate_activation is None else keras.activations.serialize(self.gate_activation),
+            "gate_activation": None
+            if self.gate_activation is None
+            else keras.activations.serialize(self.gate_activation),
             "use_bias": self.use_bias,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }

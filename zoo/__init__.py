@@ -10,7 +10,9 @@ __version__ = "0.1.0.dev0"
 
 # A source checkout keeps `layers/` and `presets/` beside `zoo/`; an installed package keeps them inside.
 _root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-if not os.path.isdir(os.path.join(os.path.dirname(__file__), "layers")) and os.path.isfile(os.path.join(_root, "setup.cfg")):
+if not os.path.isdir(os.path.join(os.path.dirname(__file__), "layers")) and os.path.isfile(
+    os.path.join(_root, "setup.cfg")
+):
     __path__.append(_root)
 
 _NAMES = {  # public name -> module that defines it
@@ -30,7 +32,13 @@ _NAMES = {  # public name -> module that defines it
 }
 _MODULES = ("data", "layers", "losses", "metrics")
 
-TASKS = ("MaskedLM", "NextSentence", "RepresentationMatcher", "InteractionMatcher", "TextClassifier")  # classes that a preset's config.json may name beside the backbones
+TASKS = (
+    "MaskedLM",
+    "NextSentence",
+    "RepresentationMatcher",
+    "InteractionMatcher",
+    "TextClassifier",
+)  # classes that a preset's config.json may name beside the backbones
 
 __all__ = sorted([*_NAMES, *_MODULES])
 

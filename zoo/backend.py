@@ -32,6 +32,11 @@ def dense_lookup(table, ids):
     return lookup(tf.convert_to_tensor(table))
 
 
+def compiles_each_shape():
+    """Whether a new shape of inputs costs seconds: TensorFlow and JAX trace and compile, torch runs eagerly."""
+    return keras.backend.backend() != "torch"
+
+
 class MicroSteps:
     """Forward and backward passes of a model apart from each other, for gradients that are cached between them.
 
@@ -63,7 +68,12 @@ class MicroSteps:
             def gradients(x, upstream):
                 with tf.GradientTape() as tape:
                     objective = tf.reduce_sum(model(x, training=True) * upstream)
-                return [tf.convert_to_tensor(g) for g in tape.gradient(objective, _values(model.trainable_variables))]
+                variables = _values(model.trainable_variables)
+                # a variable that the output does not depend on (a foreign backbone's pooler) has gradient 0
+                none = tf.UnconnectedGradients.ZERO
+                return [
+                    tf.convert_to_tensor(g) for g in tape.gradient(objective, variables, unconnected_gradients=none)
+                ]
 
             self._forward = tf.function(lambda x: model(x, training=True), reduce_retracing=True)
             self._backward = tf.function(gradients, reduce_retracing=True)
@@ -89,7 +99,8 @@ class MicroSteps:
             variables = _values(self.model.trainable_variables)
             import torch
 
-            return list(torch.autograd.grad((self.model(x, training=True) * upstream).sum(), variables))
+            objective = (self.model(x, training=True) * upstream).sum()
+            return list(torch.autograd.grad(objective, variables, allow_unused=True, materialize_grads=True))
         x = {name: ops.convert_to_tensor(array) for name, array in x.items()}
         if self.name == "tensorflow":
             return self._backward(x, upstream)

@@ -139,9 +139,9 @@ class BERT(Backbone):
         )(token_ids)
         if self.num_segments == 0:
             return x
-        return self.layer(
-            SegmentEmbedding, self.num_segments, self.embedding_initializer(), name="segment_embedding"
-        )(x, segment_ids)
+        return self.layer(SegmentEmbedding, self.num_segments, self.embedding_initializer(), name="segment_embedding")(
+            x, segment_ids
+        )
 
     def map_embedding(self, x):
         """Dense layer from embedding_dim to hidden_dim, where they differ."""

@@ -47,9 +47,7 @@ def fit_big_batches(model, plan, collate, micro_batch_size, epochs, initial_epoc
             _, labels, weights = collate(batch)
             parts = []
             for part in plan.micro_batches(batch, micro_batch_size):
-                inputs, _, _ = collate(
-                    type(batch)(batch.indices[part.indices], part.length, part.weights)
-                )
+                inputs, _, _ = collate(type(batch)(batch.indices[part.indices], part.length, part.weights))
                 parts.append((part.indices, part.weights, inputs))
             loss = step(parts, labels, weights)
             total, rows = total + loss * len(batch.rows), rows + len(batch.rows)

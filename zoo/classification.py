@@ -74,7 +74,13 @@ class TextClassifier(TextTask):
     def as_records(self, x, labelled=None):
         x = list(x) if isinstance(x, tuple) else x
         # A single text with a label and a pair without one are both two values; the second one's type tells.
-        if isinstance(x, list) and x and isinstance(x[0], tuple | list) and len(x[0]) == 2 and not isinstance(x[0][1], str):
+        if (
+            isinstance(x, list)
+            and x
+            and isinstance(x[0], tuple | list)
+            and len(x[0]) == 2
+            and not isinstance(x[0][1], str)
+        ):
             return as_texts(x, labelled)
         records = as_records(x)
         if labelled and records.labels is None:
@@ -111,7 +117,11 @@ class TextClassifier(TextTask):
         labels, best = np.asarray(records.labels), probabilities.argmax(axis=-1)
         f1 = []
         for index in np.union1d(labels, best):
-            hits, said, real = ((labels == index) & (best == index)).sum(), (best == index).sum(), (labels == index).sum()
+            hits, said, real = (
+                ((labels == index) & (best == index)).sum(),
+                (best == index).sum(),
+                (labels == index).sum(),
+            )
             f1.append(2 * hits / (said + real))
         chosen = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12)
         return {

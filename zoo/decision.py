@@ -79,7 +79,9 @@ class PairScores:
         """
         if self.decision is None:
             raise ValueError("no threshold yet: call fit_threshold(labelled_pairs), or fit with validation_data")
-        return (np.asarray(self.score(pairs, batch_size, verbose), "float64") >= self.decision["threshold"]).astype("int64")
+        return (np.asarray(self.score(pairs, batch_size, verbose), "float64") >= self.decision["threshold"]).astype(
+            "int64"
+        )
 
     def after_fit(self, validation):
         if set(np.unique(validation.labels)) == {0, 1}:

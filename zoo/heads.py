@@ -129,7 +129,9 @@ class NextSentence(PretrainedHead):
 
     def head(self, backbone, x):
         if not backbone.has_pooler:
-            raise ValueError(f"{type(backbone).__name__} has no pooler; next-sentence heads exist for BERT and RoFormer")
+            raise ValueError(
+                f"{type(backbone).__name__} has no pooler; next-sentence heads exist for BERT and RoFormer"
+            )
         x = self.layer(
             keras.layers.Dense,
             backbone.hidden_dim,

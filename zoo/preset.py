@@ -24,9 +24,7 @@ class Preset:
     fresh_head = False
 
     @classmethod
-    def from_preset(
-        cls, preset, dtype=None, load_weights=True, keep_tokens=None, pre_tokenize=None, **overrides
-    ):
+    def from_preset(cls, preset, dtype=None, load_weights=True, keep_tokens=None, pre_tokenize=None, **overrides):
         """Model from a preset.
 
         Args:
@@ -90,6 +88,11 @@ def preset_files(model, weights_dtype="float32"):
 
     kind = {"bfloat16": ml_dtypes.bfloat16}.get(weights_dtype, weights_dtype)
     backbone, tokenizer = backbone_of(model), model.tokenizer
+    if type(backbone).__name__ not in FAMILIES:
+        raise ValueError(
+            f"a {type(model).__name__} over a {type(backbone).__name__} cannot be saved as a zoo preset, which holds one "
+            f"of {', '.join(FAMILIES)}; save a keras-hub backbone with its own save_to_preset and keep model.task_config()"
+        )
     arguments = {k: v for k, v in backbone.get_config().items() if k not in ("dtype", "name")}
     config = {
         "format": FORMAT,
@@ -182,7 +185,7 @@ def resolve(preset):
         return Folder(hub.download(preset), links=True)
     bundled = known_presets.bundled_folder(preset)
     if bundled is not None:
-        return Folder(bundled)
+        return Folder(bundled, links=True)  # some installers put packages in place by hard links
     if os.path.isdir(preset):
         return Folder(preset)
     raise known_presets.not_on_disk(preset)

@@ -28,7 +28,9 @@ class RoFormer(BERT):
 
     @classmethod
     def tf_names(cls, num_layers):
-        return {ours: theirs for ours, theirs in super().tf_names(num_layers).items() if not ours.startswith("position_")}
+        return {
+            ours: theirs for ours, theirs in super().tf_names(num_layers).items() if not ours.startswith("position_")
+        }
 
 
 @keras.saving.register_keras_serializable(package="zoo")

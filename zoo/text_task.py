@@ -4,8 +4,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo.backend import compiles_each_shape
 from zoo.big_batch import fit_big_batches
-from zoo.data import BUCKETS, BatchPlan, Batches, PredictionPlan, length_buckets
+from zoo.data import BUCKETS, Batches, BatchPlan, PredictionPlan, length_buckets
+from zoo.keras_hub_text import KerasHubTokenizer
 from zoo.layers.pooling import Pooling
 from zoo.preset import Preset
 
@@ -20,7 +22,7 @@ class TextTask(Preset, keras.Model):
 
     Args:
         backbone: a zoo backbone, or a keras-hub text backbone.
-        tokenizer: `zoo.Tokenizer`, or None for the one the backbone was loaded with.
+        tokenizer: `zoo.Tokenizer`, None for the one the backbone was loaded with, or a keras-hub preprocessor.
         pooling: see `zoo.layers.Pooling`.
         max_length: int or None, tokens a row is cut to; None means what the backbone was built for, at most 512.
         segment_ids: `"pair"` (0 and 1, as BERT was pretrained), `"zeros"` (as this lineage fine-tunes its rotary
@@ -32,7 +34,8 @@ class TextTask(Preset, keras.Model):
     def __init__(self, backbone, tokenizer, pooling, max_length, segment_ids, name):
         super().__init__(name=name)
         self.backbone = backbone
-        self.tokenizer = getattr(backbone, "tokenizer", None) if tokenizer is None else tokenizer
+        tokenizer = getattr(backbone, "tokenizer", None) if tokenizer is None else tokenizer
+        self.tokenizer = KerasHubTokenizer(tokenizer) if hasattr(tokenizer, "sequence_length") else tokenizer
         longest = min(512, getattr(backbone, "max_sequence_length", 512))
         self.max_length = longest if max_length is None else int(max_length)
         self.segment_ids = getattr(backbone, "pair_segment_ids", "pair") if segment_ids is None else segment_ids
@@ -75,8 +78,8 @@ class TextTask(Preset, keras.Model):
 
     @property
     def buckets(self):
-        """Lengths that batches are padded to: few shapes to compile, little padding."""
-        return length_buckets(self.max_length, BUCKETS)
+        """Lengths that batches are padded to, or None for the longest row of each batch, where shapes cost nothing."""
+        return length_buckets(self.max_length, BUCKETS) if compiles_each_shape() else None
 
     def encode_records(self, records):
         """(`Encoded`, row numbers int `[N, ...]`) of records: which rows of tokens each record is made of."""
@@ -199,7 +202,9 @@ class TextTask(Preset, keras.Model):
         Returns:
             float32 array `[N, ...]`.
         """
-        plan = PredictionPlan(encoded.lengths[rows], batch_size, self.buckets, last="pad" if len(rows) > batch_size else "keep")
+        plan = PredictionPlan(
+            encoded.lengths[rows], batch_size, self.buckets, last="pad" if len(rows) > batch_size else "keep"
+        )
         bar = None
         if verbose == 1 or (verbose == "auto" and len(rows) > QUIET):
             bar = keras.utils.Progbar(len(plan), unit_name="batch")

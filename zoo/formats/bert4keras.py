@@ -64,7 +64,8 @@ def tensor_names(cls, num_layers):
     """Our variable path -> (name in the checkpoint, transform)."""
     transposed = "cls/seq_relationship/output_weights"  # stored [2, d] since google-research/bert
     return {
-        ours: (theirs, "transpose" if theirs == transposed else None) for ours, theirs in cls.tf_names(num_layers).items()
+        ours: (theirs, "transpose" if theirs == transposed else None)
+        for ours, theirs in cls.tf_names(num_layers).items()
     }
 
 
@@ -98,7 +99,10 @@ def to_bert4keras(model, prefix="bert_model.ckpt"):
             raise ValueError(f"{path} of {type(model).__name__} has no name in TensorFlow checkpoints of this lineage")
         name, transform = names[path]
         arrays[name] = _to_numpy(variable).T if transform else _to_numpy(variable)
-    files = {CONFIG: json.dumps(backbone.to_tf_config(), indent=2).encode() + b"\n", **write_tf_checkpoint(arrays, prefix)}
+    files = {
+        CONFIG: json.dumps(backbone.to_tf_config(), indent=2).encode() + b"\n",
+        **write_tf_checkpoint(arrays, prefix),
+    }
     if model.tokenizer is not None:
         files["vocab.txt"] = model.tokenizer.vocabulary_text.encode()
     return files

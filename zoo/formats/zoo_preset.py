@@ -23,7 +23,9 @@ def read(folder):
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise PresetError(f"{source}: format={version!r}; expected a whole number")
     if version > FORMAT:
-        raise PresetError(f"{source} has format {version}, this zoo {zoo.__version__} reads up to {FORMAT}; upgrade zoo")
+        raise PresetError(
+            f"{source} has format {version}, this zoo {zoo.__version__} reads up to {FORMAT}; upgrade zoo"
+        )
     if set(config) != _KEYS:
         odd = ", ".join(sorted(set(config) ^ _KEYS))
         raise PresetError(f"{source}: unknown or missing keys {odd}; expected {', '.join(sorted(_KEYS))}")
@@ -63,4 +65,6 @@ def described(what, entry, classes, source):
     if not isinstance(entry, dict) or set(entry) != {"class", "config"} or not isinstance(entry["config"], dict):
         raise PresetError(f"{source}: {what}={str(entry)[:80]!r}; expected {{'class': name, 'config': arguments}}")
     if entry["class"] not in classes:
-        raise PresetError(f"{source}: {what} of unknown class {str(entry['class'])[:80]!r}; known are {', '.join(classes)}")
+        raise PresetError(
+            f"{source}: {what} of unknown class {str(entry['class'])[:80]!r}; known are {', '.join(classes)}"
+        )

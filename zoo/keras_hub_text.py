@@ -1,0 +1,32 @@
+"""keras-hub's text preprocessors in the place of a zoo tokenizer, so that its backbones can be matched."""
+
+import numpy as np
+from keras import ops
+
+
+class KerasHubTokenizer:
+    """A keras-hub preprocessor, called as a `zoo.Tokenizer`.
+
+    Args:
+        preprocessor: a `keras_hub.models.TextClassifierPreprocessor` of the backbone's family. Its own
+            `sequence_length` is the length texts are cut to; its own segment ids are used.
+    """
+
+    def __init__(self, preprocessor):
+        self.preprocessor = preprocessor
+
+    def __call__(self, texts, seconds=None, max_length=512, pad_to=None, segment_ids="pair"):
+        """See `zoo.Tokenizer`; rows are padded to the preprocessor's length."""
+        for what, column in (("texts", texts), ("seconds", seconds or ())):
+            for index, text in enumerate(column):
+                if not isinstance(text, str):
+                    raise TypeError(f"{what}[{index}] is {text!r:.60}, expected a str")
+        # By keyword: given a bare pair, keras-hub takes the second texts for labels.
+        batch = self.preprocessor(x=list(texts) if seconds is None else (list(texts), list(seconds)))
+        batch = {name: ops.convert_to_numpy(ops.convert_to_tensor(array)) for name, array in batch.items()}
+        token_ids = batch["token_ids"].astype("int32")
+        return {
+            "token_ids": token_ids,
+            "segment_ids": batch.get("segment_ids", np.zeros_like(token_ids)).astype("int32"),
+            "padding_mask": batch["padding_mask"].astype(bool),
+        }
