@@ -89,7 +89,7 @@ def test_a_query_finds_itself():
 @pytest.mark.parametrize("dtype", ["float16", "float64", "int8"])
 def test_other_types_are_taken_as_float32(dtype):
     rng = np.random.default_rng(6)
-    queries, corpus = (rng.normal(size=(4, 6)) * 9).astype(dtype), (rng.normal(size=(30, 6)) * 9).astype(dtype)
+    queries, corpus = ((rng.normal(size=(rows, 6)) * 9).astype(dtype) for rows in (4, 30))
     assert_same(top_k(queries, corpus, 4), oracle(queries, corpus, 4))
 
 

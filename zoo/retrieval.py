@@ -9,9 +9,10 @@ PAIRS = 2**22  # numbers multiplied at once when candidates are scored exactly
 def top_k(queries, corpus, k=10):
     """The k corpus vectors with the largest dot products, for each query.
 
-    Rows of length 1 make the products cosines (`RepresentationMatcher.encode` gives such). Candidates are found by
-    matrix products in float32, with a margin for their rounding, and then scored one by one in float64. So the answer
-    depends neither on blocks nor on the BLAS, and equal vectors tie exactly wherever they stand.
+    Rows of length 1 make the products cosines (`RepresentationMatcher.encode` gives such). Candidates are
+    found by matrix products in float32, with a margin for their rounding, and then scored one by one in
+    float64. So the answer depends neither on blocks nor on the BLAS, and equal vectors tie exactly wherever
+    they stand.
 
     Args:
         queries: `[Q, d]`, taken as float32.
@@ -28,8 +29,8 @@ def top_k(queries, corpus, k=10):
     queries, corpus = _vectors(queries, "queries"), _vectors(corpus, "corpus")
     if queries.shape[1] != corpus.shape[1]:
         raise ValueError(
-            f"queries have shape {queries.shape}, the corpus {corpus.shape}: vectors of {queries.shape[1]} and "
-            f"{corpus.shape[1]} numbers; were both encoded by the same model?"
+            f"queries have shape {queries.shape}, corpus {corpus.shape}; expected vectors of equal length. "
+            f"Were both encoded by the same model?"
         )
     if isinstance(k, bool) or k != int(k) or k < 1:
         raise ValueError(f"k is {k!r}, expected an integer >= 1.")
@@ -39,7 +40,7 @@ def top_k(queries, corpus, k=10):
         return ids, scores
     longest = _lengths(corpus).max()
     if _lengths(queries).max() * longest > np.finfo("float32").max:
-        raise ValueError("the longest query times the longest corpus vector exceeds float32; scale the vectors.")
+        raise ValueError("the longest query times the longest corpus vector exceeds float32: scale them.")
     for start in range(0, len(queries), QUERIES):
         rows = slice(start, start + QUERIES)
         ids[rows], scores[rows] = _block(queries[rows], corpus, k, longest)
@@ -48,8 +49,8 @@ def top_k(queries, corpus, k=10):
 
 def _block(queries, corpus, k, longest):
     """`top_k` of a block of queries."""
-    # |rounding of a float32 product of d terms| <= d 2^-24 |q| |c| in any order of summation, twice that to be safe;
-    # the second term is for numbers that vanish below the float32 range.
+    # A float32 product of d terms is off by at most d 2^-24 |q| |c| in any order of summation, here doubled to
+    # be safe; the second term is for numbers that vanish below the float32 range. Twice that parts the ranks.
     dim = queries.shape[1]
     margin = 2 * (dim * 2.0**-23 * _lengths(queries) * longest + dim * 2.0**-149)  # [Q]
     best = np.full((len(queries), k), -np.inf, "float32")
