@@ -15,11 +15,10 @@ def numpy(x):
     return np.asarray(ops.convert_to_numpy(ops.cast(x, "float32")), "float64")
 
 
-def call(layer, inputs, **options):
+def call(layer, inputs):
     """The layer on a dict of arrays, the first one by position."""
-    tensors = {name: ops.convert_to_tensor(array) for name, array in inputs.items()}
-    first, *_ = tensors
-    return layer(tensors.pop(first), **tensors, **options)
+    first, *rest = (ops.convert_to_tensor(array) for array in inputs.values())
+    return layer(first, **dict(zip(list(inputs)[1:], rest)))
 
 
 def randomise(model, seed=0):
@@ -35,18 +34,18 @@ def randomise(model, seed=0):
 
 
 def built(layer, inputs, seed=0):
-    """The layer after its first call, with random weights."""
-    call(layer, inputs)
+    """The layer built on symbolic inputs, with random weights."""
+    functional(layer, inputs)
     return randomise(layer, seed)
 
 
 def rebuilt(layer, inputs, dtype=None):
-    """A second layer from the first one's config as JSON, with its weights; in another dtype policy if given."""
+    """A second layer from the first one's config as JSON, with its weights; in another policy if given."""
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(layer)))
     if dtype is not None:
         config["config"]["dtype"] = dtype
     twin = keras.saving.deserialize_keras_object(config)
-    call(twin, inputs)
+    functional(twin, inputs)
     assert [(v.path.split("/")[1:], v.shape) for v in twin.weights] == [
         (v.path.split("/")[1:], v.shape) for v in layer.weights
     ]
@@ -57,10 +56,7 @@ def rebuilt(layer, inputs, dtype=None):
 
 def functional(layer, inputs):
     """The layer inside a functional model; every input has a batch axis."""
-    symbols = {
-        name: keras.Input(array.shape[1:], dtype=str(array.dtype), name=name)
-        for name, array in inputs.items()
-    }
+    symbols = {name: keras.Input(array.shape[1:], dtype=str(array.dtype), name=name) for name, array in inputs.items()}
     rest = dict(symbols)
     first = rest.pop(next(iter(symbols)))
     return keras.Model(symbols, layer(first, **rest))

@@ -32,9 +32,7 @@ def test_equals_bert4keras(golden, assert_close, name):
 @pytest.mark.parametrize("name", ["relu", "gelu", "gelu_erf", "gelu_tanh", "swish", "leaky_relu", "tanh"])
 def test_activation_equals_bert4keras(golden, assert_close, name):
     arrays = golden("ops")
-    assert_close(
-        activations.get(name)(keras.ops.convert_to_tensor(arrays["act/x"])), arrays[f"act/{name}"], atol=2e-6
-    )
+    assert_close(activations.get(name)(keras.ops.convert_to_tensor(arrays["act/x"])), arrays[f"act/{name}"], atol=2e-6)
 
 
 def test_activation_names():
@@ -70,9 +68,7 @@ def test_is_position_wise(assert_close):
 
 
 def test_kernels_are_drawn_one_by_one():
-    layer = FeedForward(
-        6, gate_activation="linear", kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02)
-    )
+    layer = FeedForward(6, gate_activation="linear", kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02))
     layer.build((None, None, 6))
     inner, gate, outer = (numpy(part.kernel) for part in (layer.inner, layer.gate, layer.outer))
     assert np.abs(inner - gate).max() > 1e-3 and np.abs(inner - outer).max() > 1e-3

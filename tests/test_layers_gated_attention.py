@@ -219,7 +219,7 @@ def test_dropout_acts_in_training_only(assert_close, x):
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_squared_scores_do_not_overflow_half_precision(x, policy):
-    """Scores about 1000, whose squares are infinite in float16, divided by a length that makes them small again."""
+    """Scores about 1000, whose squares are infinite in float16, over a length that makes them small again."""
     layer = GatedAttentionUnit(
         10,
         4,

@@ -98,7 +98,5 @@ def test_attention_mask_by_name():
     assert numpy(AttentionMask("unilm")(ids, SEGMENTS)).tolist() == numpy(unilm_mask(SEGMENTS)).tolist()
     assert numpy(AttentionMask("unilm")(ids)).all()  # all source: everybody sees everybody
     assert AttentionMask("causal").compute_output_spec(keras.KerasTensor((None, 5))).shape == (5, 5)
-    with pytest.raises(
-        ValueError, match="attention_mask='prefix'; expected 'bidirectional', 'causal' or 'unilm'"
-    ):
+    with pytest.raises(ValueError, match="attention_mask='prefix'; expected 'bidirectional', 'causal' or 'unilm'"):
         AttentionMask("prefix")

@@ -81,15 +81,11 @@ def test_mean_of_constant_in_half_precision_is_exact(assert_close):
 @pytest.mark.parametrize("kind", KINDS)
 def test_layer_contract(tmp_path, assert_close, batch, kind):
     weights = int(kind == "attention")
-    check_layer(
-        Pooling(kind), inputs_of(kind, batch), tmp_path, assert_close, output_dtype="float32", weights=weights
-    )
+    check_layer(Pooling(kind), inputs_of(kind, batch), tmp_path, assert_close, output_dtype="float32", weights=weights)
 
 
 def test_errors(batch):
-    with pytest.raises(
-        ValueError, match="pooling='last'; expected one of cls, mean, max, first_last_mean, attention"
-    ):
+    with pytest.raises(ValueError, match="pooling='last'; expected one of cls, mean, max, first_last_mean, attention"):
         Pooling("last")
     with pytest.raises(ValueError, match="needs first_hidden_states"):
         Pooling("first_last_mean")(**inputs_of("mean", batch))

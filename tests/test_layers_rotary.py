@@ -32,9 +32,7 @@ def test_equals_bert4keras(golden, assert_close, rank, which):
 
 
 def test_default_positions_equal_bert4keras(golden, assert_close):
-    assert_close(
-        RotaryEmbedding()(golden("ops")["rope/3d/q"]), golden("ops")["rope/default_positions_out"], atol=2e-5
-    )
+    assert_close(RotaryEmbedding()(golden("ops")["rope/3d/q"]), golden("ops")["rope/default_positions_out"], atol=2e-5)
 
 
 @pytest.mark.parametrize("size", [8, 64])

@@ -56,9 +56,7 @@ def by_hand(scores, visible, name):
         if name == "softmax_plus":
             a = a * math.log(max(l, 16)) / math.log(512)
         weights = np.exp(a - a.max()) if name.startswith("softmax") else np.maximum(a, 0) ** 2
-        out[index][keys] = weights / {"squared_relu": l, "length": 512, "squared_length": l**2}.get(
-            name, weights.sum()
-        )
+        out[index][keys] = weights / {"squared_relu": l, "length": 512, "squared_length": l**2}.get(name, weights.sum())
     return out
 
 
@@ -77,9 +75,7 @@ def test_equals_the_formula_row_by_row(assert_close, rng, normalizer, name):
 @pytest.mark.parametrize("normalizer", ALL, ids=repr)
 def test_masked_rows_give_zero_and_no_nan(assert_close, rng, normalizer):
     """Also at scores that overflow float16, and beside them."""
-    scores = np.stack([rng.standard_normal((4, 4)), np.full((4, 4), 6e4), np.full((4, 4), -6e4)]).astype(
-        "float32"
-    )
+    scores = np.stack([rng.standard_normal((4, 4)), np.full((4, 4), 6e4), np.full((4, 4), -6e4)]).astype("float32")
     visible = np.array([[0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 1, 0], [1, 1, 1, 1]], bool)
     out = numpy(normalizer(ops.convert_to_tensor(scores), ops.convert_to_tensor(visible)))
     assert np.isfinite(out).all()
@@ -133,9 +129,7 @@ def test_paper_convention_of_squared_relu(assert_close, rng):
     assert_close(out, np.maximum(products / 7, 0) ** 2, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "option", [*ALL, SoftmaxPlus(base=128, floor=1), RotaryEmbedding(base=500.0), None], ids=repr
-)
+@pytest.mark.parametrize("option", [*ALL, SoftmaxPlus(base=128, floor=1), RotaryEmbedding(base=500.0), None], ids=repr)
 def test_options_survive_json(option):
     import json
 
@@ -145,9 +139,7 @@ def test_options_survive_json(option):
         assert again == option and hash(again) == hash(option)
 
 
-@pytest.mark.parametrize(
-    "option", ["none", "sigmoid", 3, {"class": "os.system", "config": {}}, {"class": "Softmax"}]
-)
+@pytest.mark.parametrize("option", ["none", "sigmoid", 3, {"class": "os.system", "config": {}}, {"class": "Softmax"}])
 def test_unknown_option_is_an_error(option):
     with pytest.raises(ValueError, match="unknown attention option .*squared_relu"):
         plugins.get(option)

@@ -29,7 +29,7 @@ def described(loss):
     return "-".join(str(v) for v in loss.get_config().values())
 
 
-def example(loss, size=7, seed=0):
+def example(loss, size=8, seed=0):
     rng = np.random.default_rng(seed)
     labels = np.array([1, 0, 1, 0, 0, 1, 0] * 3)[:size]
     shape = (size,) if loss.inputs == "similarity" else (size, 4, 6)
@@ -65,16 +65,16 @@ def test_gradient_is_that_of_the_value(loss):
 
 @pytest.mark.parametrize("loss", ALL, ids=described)
 def test_rows_of_weight_zero_are_absent(loss, assert_close):
-    y_true, y_pred = example(loss)
+    y_true, y_pred = example(loss, 6)
     value, gradient = value_and_gradient(lambda x: loss(y_true, x), y_pred)
     junk = np.full((2, *y_pred.shape[1:]), np.nan, "float32")
     padded, padded_gradient = value_and_gradient(
-        lambda x: loss(np.append(y_true, [1, 0]), x, sample_weight=np.array([1.0] * 7 + [0.0] * 2)),
+        lambda x: loss(np.append(y_true, [1, 0]), x, sample_weight=np.array([1.0] * 6 + [0.0] * 2)),
         np.concatenate([y_pred, junk]),
     )
     assert padded == pytest.approx(value, rel=1e-5)
     assert_close(padded_gradient, np.concatenate([gradient, np.zeros_like(junk)]), atol=1e-5)
-    nothing, no_gradient = value_and_gradient(lambda x: loss(y_true, x, sample_weight=np.zeros(7)), y_pred)
+    nothing, no_gradient = value_and_gradient(lambda x: loss(y_true, x, sample_weight=np.zeros(6)), y_pred)
     assert nothing == 0.0 and not no_gradient.any()
 
 
@@ -91,7 +91,7 @@ def test_computes_in_float32(loss, dtype):
 @pytest.mark.parametrize("loss", ALL, ids=described)
 @pytest.mark.parametrize("label", [0, 1])
 def test_one_row_and_one_class_are_finite(loss, label):
-    for size in (1, 7):
+    for size in (1, 8):
         _, y_pred = example(loss, size)
         for x in (y_pred, np.zeros_like(y_pred), np.ones_like(y_pred)):
             value, gradient = value_and_gradient(lambda p: loss(np.full(size, label), p), x)  # noqa: B023
@@ -103,8 +103,8 @@ def test_weight_two_is_the_row_twice(loss):
     """For means over rows and sums over pairs; in-batch negatives are candidates once."""
     if isinstance(loss, losses.InfoNCE):
         return
-    y_true, y_pred = example(loss)
-    weights = np.array([2, 1, 1, 2, 1, 1, 1])
+    y_true, y_pred = example(loss, 6)
+    weights = np.array([2, 1, 1, 2, 1, 1])
     repeated = float(loss(np.repeat(y_true, weights), np.repeat(y_pred, weights, axis=0)))
     assert float(loss(y_true, y_pred, sample_weight=weights)) == pytest.approx(repeated, rel=1e-5)
 
@@ -114,39 +114,37 @@ def test_info_nce_is_cross_entropy_over_candidates():
     _, y_pred = example(loss)
     logits = 5 * np.concatenate([cosines(y_pred[:, 0], y_pred[:, i]) for i in (1, 2, 3)], axis=1)
     expected = np.mean(np.log(np.exp(logits).sum(1)) - np.diag(logits))
-    assert float(loss(np.zeros(7), y_pred)) == pytest.approx(expected, rel=1e-5)
+    assert float(loss(np.zeros(8), y_pred)) == pytest.approx(expected, rel=1e-5)
     # Keras' own softmax on the matrix is the same loss.
-    own = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(np.arange(7), logits)
+    own = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(np.arange(8), logits)
     assert float(own) == pytest.approx(expected, rel=1e-5)
 
 
 def test_symmetric_info_nce_is_the_mean_of_both_directions():
     _, y_pred = example(losses.InfoNCE())
     pairs = y_pred[:, :2]
-    both = float(losses.InfoNCE(symmetric=True)(np.zeros(7), pairs))
-    one, other = (float(losses.InfoNCE()(np.zeros(7), p)) for p in (pairs, pairs[:, ::-1]))
+    both = float(losses.InfoNCE(symmetric=True)(np.zeros(8), pairs))
+    one, other = (float(losses.InfoNCE()(np.zeros(8), p)) for p in (pairs, pairs[:, ::-1]))
     assert both == pytest.approx((one + other) / 2, rel=1e-5)
 
 
 def test_info_nce_leaves_out_rows_of_the_same_group():
     """Against a loop over rows and candidates."""
-    groups = np.array([3, 5, 3, 2**30, 5, 3, 2**30 + 1])  # the last two are one number in float32
+    groups = np.array([3, 5, 3, 1, 5, 3, 2**30, 2**30 + 1])  # the last two are one number in float32
     _, y_pred = example(losses.InfoNCE())
     expected = []
-    for i in range(7):
-        candidates = [j for j in range(7) if j == i or groups[j] != groups[i]]
-        logits = np.concatenate(
-            [4 * cosines(y_pred[i : i + 1, 0], y_pred[candidates, k])[0] for k in (1, 2, 3)]
-        )
+    for i in range(8):
+        candidates = [j for j in range(8) if j == i or groups[j] != groups[i]]
+        logits = np.concatenate([4 * cosines(y_pred[i : i + 1, 0], y_pred[candidates, k])[0] for k in (1, 2, 3)])
         expected.append(np.log(np.exp(logits).sum()) - logits[candidates.index(i)])
     loss = losses.InfoNCE(scale=4.0, grouped=True)
     assert float(loss(groups, y_pred)) == pytest.approx(np.mean(expected), rel=1e-5)
-    distinct = float(loss(np.arange(7), y_pred))
-    assert distinct == pytest.approx(float(losses.InfoNCE(scale=4.0)(np.zeros(7), y_pred)), rel=1e-6)
+    distinct = float(loss(np.arange(8), y_pred))
+    assert distinct == pytest.approx(float(losses.InfoNCE(scale=4.0)(np.zeros(8), y_pred)), rel=1e-6)
 
 
 def test_info_nce_of_equal_texts_is_the_logarithm_of_their_number():
-    assert float(losses.InfoNCE()(np.zeros(9), np.ones((9, 3, 4)))) == pytest.approx(np.log(18), rel=1e-6)
+    assert float(losses.InfoNCE()(np.zeros(8), np.ones((8, 3, 6)))) == pytest.approx(np.log(16), rel=1e-6)
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
@@ -159,14 +157,12 @@ def test_triplet_is_the_hinge_of_distances(distance):
         "euclidean": lambda a, b: np.linalg.norm(a - b, axis=1),
     }[distance]
     expected = np.mean([np.maximum(0, 0.7 + far(u, v) - far(u, n)) for n in negatives])
-    assert float(loss(np.zeros(7), y_pred)) == pytest.approx(expected, rel=1e-5)
+    assert float(loss(np.zeros(8), y_pred)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_contrastive_and_regression_by_hand():
     y, s = [1, 0, 0], [0.6, 0.9, 0.2]
-    assert float(losses.Contrastive(margin=0.5)(y, s)) == pytest.approx(
-        (0.4**2 + 0.4**2 + 0) / 2 / 3, rel=1e-5
-    )
+    assert float(losses.Contrastive(margin=0.5)(y, s)) == pytest.approx((0.4**2 + 0.4**2 + 0) / 2 / 3, rel=1e-5)
     expected = np.mean([(0.6 - 1) ** 2, (0.9 - 0.5) ** 2, 0.2**2])
     assert float(losses.CosineRegression(0, 5)([5, 2.5, 0], s)) == pytest.approx(expected, rel=1e-5)
     weighted = float(losses.CosineRegression(0, 5)([5, 2.5, 0], s, sample_weight=[3, 0, 1]))
@@ -174,17 +170,15 @@ def test_contrastive_and_regression_by_hand():
 
 
 def test_plain_circle_is_cosent_on_two_levels():
-    y, s = example(losses.Circle(), 21)
+    y, s = example(losses.Circle())
     assert float(losses.Circle(scale=8.0)(y, s)) == pytest.approx(float(losses.CoSENT(8.0)(y, s)), rel=1e-5)
     shifted = np.where(y == 1, s, s + 0.3)
-    assert float(losses.Circle(8.0, 0.3)(y, s)) == pytest.approx(
-        float(losses.CoSENT(8.0)(y, shifted)), rel=1e-5
-    )
+    assert float(losses.Circle(8.0, 0.3)(y, s)) == pytest.approx(float(losses.CoSENT(8.0)(y, shifted)), rel=1e-5)
 
 
 def test_self_paced_circle_is_the_papers():
     loss = losses.Circle(scale=16.0, margin=0.25, self_paced=True)
-    y, s = example(loss, 21)
+    y, s = example(loss)
     n, p = s[y == 0].astype("float64"), s[y == 1].astype("float64")
     down, up = np.maximum(0, n + 0.25), np.maximum(0, 1.25 - p)
     sum_n, sum_p = np.exp(16 * down * (n - 0.25)), np.exp(-16 * up * (p - 0.75))
@@ -204,10 +198,8 @@ def test_angle_similarity_is_a_complex_quotient():
     expected = np.abs(quotient.real + quotient.imag) / np.linalg.norm(z, axis=1) / np.linalg.norm(w, axis=1)
     similarity = ops.convert_to_numpy(losses.angle_similarity(y_pred[:, 0], y_pred[:, 1]))
     assert similarity == pytest.approx(expected, abs=1e-6)
-    y = np.arange(7) % 3
-    assert float(losses.AnglE(20.0)(y, y_pred)) == pytest.approx(
-        float(losses.CoSENT(20.0)(y, similarity)), rel=1e-5
-    )
+    y = np.arange(8) % 3
+    assert float(losses.AnglE(20.0)(y, y_pred)) == pytest.approx(float(losses.CoSENT(20.0)(y, similarity)), rel=1e-5)
     with pytest.raises(ValueError, match="d = 5"):
         losses.AnglE()(y, y_pred[..., :5])
 
@@ -236,14 +228,12 @@ def test_errors_say_what_is_wrong(call, message):
         call()
 
 
-@pytest.mark.parametrize(
-    "loss", [losses.InfoNCE(symmetric=True, grouped=True), losses.AnglE()], ids=described
-)
-def test_trains_through_fit(loss):
+def test_trains_through_fit():
     """Embeddings through Keras' own fit, traced with an open batch size where the backend traces."""
-    y_true, y_pred = example(loss, 12)
-    x = y_pred.reshape(12, -1)
+    loss = losses.InfoNCE(symmetric=True, grouped=True)
+    y_true, y_pred = example(loss, 16)
+    x = y_pred.reshape(16, -1)
     model = keras.Sequential([keras.layers.Dense(x.shape[1]), keras.layers.Reshape((4, 6))])
-    model.compile("sgd", loss, jit_compile=False)
-    seen = model.fit(x, y_true, batch_size=7, epochs=1, verbose=0).history["loss"]
-    assert np.isfinite(seen).all()
+    model.compile(keras.optimizers.SGD(0.5), loss, jit_compile=False)
+    seen = model.fit(x, y_true, batch_size=8, epochs=4, verbose=0).history["loss"]
+    assert seen[-1] < seen[0]

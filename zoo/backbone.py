@@ -8,7 +8,6 @@ from zoo.layers import plugins
 from zoo.layers.masks import AttentionMask, PaddingMask
 from zoo.preset import Preset
 
-
 PLUGINS = ("position", "normalization")  # constructor arguments that are options of the attention
 
 

@@ -44,11 +44,11 @@ class MicroSteps:
     of the forward pass when the seeds have been put back.
 
     Args:
-        model: keras.Model, called with a dict of arrays.
+        model: a compiled keras.Model, called with a dict of arrays.
     """
 
     def __init__(self, model):
-        self.model = model
+        self.model, self.optimizer = model, model.optimizer
         self.name = keras.backend.backend()
         if self.name == "jax":
             import jax
@@ -62,6 +62,7 @@ class MicroSteps:
 
             self._forward = jax.jit(outputs)
             self._backward = jax.jit(jax.grad(objective, has_aux=True))
+            self._update = jax.jit(self.optimizer.stateless_apply)
         elif self.name == "tensorflow":
             import tensorflow as tf
 
@@ -107,6 +108,19 @@ class MicroSteps:
         gradients, state = self._backward(_values(self.model.trainable_variables), self._state(), x, upstream)
         self._set_state(state)
         return list(gradients)
+
+    def update(self, gradients):
+        """One step of the optimizer that the model was compiled with when this was made."""
+        variables = self.model.trainable_variables
+        if not self.optimizer.built:
+            self.optimizer.build(variables)
+        if self.name != "jax":
+            self.optimizer.apply(gradients, variables)
+            return
+        state = self.optimizer.variables  # one compiled function instead of some ten small ones a weight
+        values, new_state = self._update(_values(state), gradients, _values(variables))
+        for variable, value in zip([*variables, *state], [*values, *new_state]):
+            variable.assign(value)
 
     def _state(self):
         return _values(self.model.non_trainable_variables)

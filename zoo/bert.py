@@ -19,7 +19,7 @@ class BERT(Backbone):
         num_heads: int, H.
         hidden_dim: int, d.
         intermediate_dim: int, width inside the feed-forward.
-        embedding_dim: int or None, width of the embeddings; None means d. Another width is mapped to d by a dense layer.
+        embedding_dim: int or None, width of the embeddings; None means d, another is mapped to d by a dense layer.
         head_dim, key_dim: int or None, widths of a value head and of a query and key head; None means d / H.
         max_sequence_length: int, number of trained positions (in rotary models: the length of pretraining).
         num_segments: int; 0 for no segment embedding.

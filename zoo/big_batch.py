@@ -75,10 +75,7 @@ class BigBatchStep:
     def __call__(self, parts, labels, weights=None):
         """Train on one batch; returns the loss before the step."""
         loss, gradients = self.gradients(parts, labels, weights)
-        variables = self.model.trainable_variables
-        if not self.model.optimizer.built:
-            self.model.optimizer.build(variables)
-        self.model.optimizer.apply(gradients, variables)
+        self.micro.update(gradients)
         return loss
 
     def gradients(self, parts, labels, weights=None):
@@ -101,7 +98,7 @@ class BigBatchStep:
                 outputs = np.zeros((len(labels), *y.shape[1:]), "float32")
             outputs[rows[real > 0]] = y[real > 0]
 
-        optimizer = self.model.optimizer
+        optimizer = self.micro.optimizer
 
         def loss(y_pred):
             value = self.model.compute_loss(None, ops.convert_to_tensor(labels), y_pred, weights, training=True)

@@ -47,8 +47,8 @@ class Resume(keras.callbacks.Callback):
             if name not in arrays or tuple(arrays[name].shape) != tuple(variable.shape):
                 found = tuple(arrays[name].shape) if name in arrays else "missing"
                 raise PresetError(
-                    f"{self.folder}/state.safetensors: {name} ({variable.path}) is {found}, expected {tuple(variable.shape)};"
-                    " the state is of another model or optimizer"
+                    f"{self.folder}/state.safetensors: {name} ({variable.path}) is {found}, expected "
+                    f"{tuple(variable.shape)}; the state is of another model or optimizer"
                 )
         if len(arrays) != len(variables):
             raise PresetError(f"{self.folder}/state.safetensors: {len(arrays)} variables, expected {len(variables)}")

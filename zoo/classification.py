@@ -68,7 +68,8 @@ class TextClassifier(TextTask):
         wrong = np.setdiff1d(records.labels, np.arange(self.num_classes))
         if len(wrong):
             raise ValueError(
-                f"labels {wrong[:5].tolist()}; {self.num_classes} classes are whole numbers from 0 to {self.num_classes - 1}"
+                f"labels {wrong[:5].tolist()}; {self.num_classes} classes are whole numbers from 0 to "
+                f"{self.num_classes - 1}"
             )
 
     def as_records(self, x, labelled=None):

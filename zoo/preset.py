@@ -90,8 +90,8 @@ def preset_files(model, weights_dtype="float32"):
     backbone, tokenizer = backbone_of(model), model.tokenizer
     if type(backbone).__name__ not in FAMILIES:
         raise ValueError(
-            f"a {type(model).__name__} over a {type(backbone).__name__} cannot be saved as a zoo preset, which holds one "
-            f"of {', '.join(FAMILIES)}; save a keras-hub backbone with its own save_to_preset and keep model.task_config()"
+            f"a {type(model).__name__} over a {type(backbone).__name__} cannot be saved as a zoo preset, which holds "
+            f"one of {', '.join(FAMILIES)}; save a keras-hub backbone with its own save_to_preset"
         )
     arguments = {k: v for k, v in backbone.get_config().items() if k not in ("dtype", "name")}
     config = {

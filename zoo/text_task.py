@@ -72,7 +72,7 @@ class TextTask(Preset, keras.Model):
 
         if self.tokenizer is None:
             raise ValueError(
-                f"{type(self).__name__} has no tokenizer: load it with from_preset, or pass tokenizer=zoo.Tokenizer(...)"
+                f"{type(self).__name__} has no tokenizer: use from_preset, or pass tokenizer=zoo.Tokenizer(...)"
             )
         return Encoded(self.tokenizer, texts, seconds, self.max_length, self.segment_ids)
 
@@ -202,9 +202,10 @@ class TextTask(Preset, keras.Model):
         Returns:
             float32 array `[N, ...]`.
         """
-        plan = PredictionPlan(
-            encoded.lengths[rows], batch_size, self.buckets, last="pad" if len(rows) > batch_size else "keep"
-        )
+        # Few rows are filled up to a power of two, so that calls of any size share few compiled shapes.
+        batch_size = min(batch_size, 1 << max(len(rows) - 1, 0).bit_length()) if compiles_each_shape() else batch_size
+        last = "pad" if compiles_each_shape() else "keep"
+        plan = PredictionPlan(encoded.lengths[rows], batch_size, self.buckets, last=last)
         bar = None
         if verbose == 1 or (verbose == "auto" and len(rows) > QUIET):
             bar = keras.utils.Progbar(len(plan), unit_name="batch")

@@ -1,4 +1,4 @@
-"""Folders of the original: `bert_config.json`, a TensorFlow checkpoint, `vocab.txt` (bert4keras, google-research/bert)."""
+"""Folders of the original (bert4keras, google-research/bert): `bert_config.json`, TensorFlow checkpoint, `vocab.txt`."""
 
 import re
 
