@@ -172,8 +172,8 @@ def test_a_pair_of_weight_two_counts_twice(assert_close):
     repeated, repeated_gradient = loss_and_gradient(np.repeat(labels, weights), np.repeat(scores, weights))
     assert value == pytest.approx(repeated, abs=1e-5)
     summed = np.bincount(np.repeat(np.arange(40), weights), repeated_gradient, 40)
-    assert_close(gradient, summed, atol=1e-5)
-    assert_close(gradient, oracle(labels, scores, weights=weights)[1], atol=1e-5)
+    assert_close(gradient, summed, atol=1e-5, rtol=1e-5)
+    assert_close(gradient, oracle(labels, scores, weights=weights)[1], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
