@@ -44,7 +44,7 @@ class Preset:
         """
         return load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides)
 
-    def save_to_preset(self, folder, weights_dtype="float32"):
+    def save_to_preset(self, folder, weights_dtype="float32", format="zoo"):
         """Write a preset folder: config.json, model.safetensors, vocab.txt, README.md, manifest.json.
 
         An existing preset in the folder is replaced as a whole, or stays as it is if writing fails.
@@ -52,10 +52,22 @@ class Preset:
         Args:
             folder: path.
             weights_dtype: `"float32"`, `"float16"` or `"bfloat16"`, the type in the file.
+            format: `"zoo"`; or, for backbones and pretraining heads and in float32, the format of others:
+                `"bert4keras"` (bert_config.json and a TensorFlow checkpoint under the original's names) or
+                `"hugging_face"` (BERT and RoFormer, for transformers' `from_pretrained`).
         """
+        from zoo.formats import bert4keras, hugging_face
         from zoo.store import write_folder
 
-        write_folder(folder, preset_files(self, weights_dtype))
+        if format == "zoo":
+            files = preset_files(self, weights_dtype)
+        elif format not in ("bert4keras", "hugging_face"):
+            raise ValueError(f"format={format!r}; expected 'zoo', 'bert4keras' or 'hugging_face'")
+        elif weights_dtype != "float32":
+            raise ValueError(f"format={format!r} is written in float32, not in {weights_dtype!r}")
+        else:
+            files = (bert4keras.to_bert4keras if format == "bert4keras" else hugging_face.from_model)(self)
+        write_folder(folder, files)
 
     def task_config(self):
         """JSON-ready constructor arguments of a task beside its backbone."""
@@ -100,7 +112,7 @@ def preset_files(model, weights_dtype="float32"):
         "task": None if model is backbone else {"class": type(model).__name__, "config": model.task_config()},
         "tokenizer": None if tokenizer is None else tokenizer.get_config(),
     }
-    weights = {path: _to_numpy(variable).astype(kind) for path, variable in weights_of(model).items()}
+    weights = {path: to_numpy(variable).astype(kind) for path, variable in weights_of(model).items()}
     files = {
         "config.json": json.dumps(config, indent=2, ensure_ascii=False).encode() + b"\n",
         "model.safetensors": safetensors_bytes(weights),
@@ -111,7 +123,8 @@ def preset_files(model, weights_dtype="float32"):
     return files
 
 
-def _to_numpy(variable):
+def to_numpy(variable):
+    """Value of a variable as float32, whatever its type."""
     from keras import ops
 
     return ops.convert_to_numpy(ops.cast(variable.value, "float32"))

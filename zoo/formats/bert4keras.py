@@ -1,5 +1,6 @@
-"""Folders of the original (bert4keras, google-research/bert): `bert_config.json`, TensorFlow checkpoint, `vocab.txt`."""
+"""Folders of the original (bert4keras, google-research/bert): bert_config.json, a TensorFlow checkpoint, vocab.txt."""
 
+import json
 import re
 
 from zoo.formats.checkpoint import Checkpoint
@@ -86,10 +87,8 @@ def to_bert4keras(model, prefix="bert_model.ckpt"):
     Raises:
         ValueError: a weight has no name in the original's checkpoints.
     """
-    import json
-
     from zoo.backbone import weights_of
-    from zoo.preset import _to_numpy, backbone_of
+    from zoo.preset import backbone_of, to_numpy
 
     backbone = backbone_of(model)
     names = tensor_names(type(backbone), backbone.num_layers)
@@ -98,7 +97,7 @@ def to_bert4keras(model, prefix="bert_model.ckpt"):
         if path not in names:
             raise ValueError(f"{path} of {type(model).__name__} has no name in TensorFlow checkpoints of this lineage")
         name, transform = names[path]
-        arrays[name] = _to_numpy(variable).T if transform else _to_numpy(variable)
+        arrays[name] = to_numpy(variable).T if transform else to_numpy(variable)
     files = {
         CONFIG: json.dumps(backbone.to_tf_config(), indent=2).encode() + b"\n",
         **write_tf_checkpoint(arrays, prefix),

@@ -132,9 +132,7 @@ def _refuse_unknown_mathematics(config, source):
         fields.choice(config, field, source, (value,), value)
     for field in ("auto_map", "quantization_config", "pruned_heads"):
         if config.get(field):
-            raise PresetError(
-                f"{source}: {field} is set; zoo reads plain weights and runs no code of a checkpoint"
-            )
+            raise PresetError(f"{source}: {field} is set; zoo reads plain weights and runs no code of a checkpoint")
 
 
 def _backbone_config(family, config, source):
@@ -161,9 +159,7 @@ def _backbone_config(family, config, source):
         return ours | {"expanded_dim": size("intermediate_size"), "key_dim": size("attention_key_size", 128)}
     ours |= {"num_heads": size("num_attention_heads"), "intermediate_dim": size("intermediate_size")}
     if width % ours["num_heads"]:
-        raise PresetError(
-            f"{source}: hidden_size={width} is no multiple of num_attention_heads={ours['num_heads']}"
-        )
+        raise PresetError(f"{source}: hidden_size={width} is no multiple of num_attention_heads={ours['num_heads']}")
     return ours
 
 
@@ -214,15 +210,11 @@ def names(family, num_layers, prefix="", old_norms=False):
     """
     import zoo
 
-    found = {
-        path: foreign_name(name, prefix) for path, name in getattr(zoo, family).tf_names(num_layers).items()
-    }
+    found = {path: foreign_name(name, prefix) for path, name in getattr(zoo, family).tf_names(num_layers).items()}
     if old_norms:
         old = (("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta"))
         for new, name in old:
-            found = {
-                path: (their.replace(new, name), transform) for path, (their, transform) in found.items()
-            }
+            found = {path: (their.replace(new, name), transform) for path, (their, transform) in found.items()}
     return found
 
 
@@ -280,14 +272,8 @@ def _tokenizer(folder):
     if folder.has("tokenizer.json"):
         content, source = folder.json("tokenizer.json", cap=TEXT_CAP), f"{folder.path}/tokenizer.json"
         model, normalizer = content.get("model"), content.get("normalizer")
-        if (
-            not isinstance(model, dict)
-            or model.get("type") != "WordPiece"
-            or not isinstance(model.get("vocab"), dict)
-        ):
-            raise PresetError(
-                f"{source}: model must be a WordPiece with a vocab; zoo reads no other kind of tokenizer"
-            )
+        if not isinstance(model, dict) or model.get("type") != "WordPiece" or not isinstance(model.get("vocab"), dict):
+            raise PresetError(f"{source}: model must be a WordPiece with a vocab; zoo reads no other kind of tokenizer")
         vocabulary = vocabulary or _named(source, tokens_by_id, model["vocab"])
         options["word_max_length"] = fields.size(model, "max_input_chars_per_word", source, 100)
         if isinstance(normalizer, dict) and normalizer.get("type") == "BertNormalizer":
@@ -325,6 +311,17 @@ def _named(source, function, content):
 # ---- writing
 
 
+def from_model(model):
+    """File name -> bytes of a model's Hugging Face folder, see `to_hugging_face`."""
+    from zoo.backbone import weights_of
+    from zoo.preset import backbone_of, to_numpy
+
+    backbone, tokenizer = backbone_of(model), model.tokenizer
+    weights = {path: to_numpy(variable) for path, variable in weights_of(model).items()}
+    vocabulary, options = (None, None) if tokenizer is None else (tokenizer.vocabulary, tokenizer.get_config())
+    return to_hugging_face(type(backbone).__name__, backbone.get_config(), weights, vocabulary, options)
+
+
 def to_hugging_face(family, config, weights, vocabulary=None, tokenizer_options=None):
     """The files of a folder that transformers' `from_pretrained` loads with equal outputs.
 
@@ -358,17 +355,13 @@ def to_hugging_face(family, config, weights, vocabulary=None, tokenizer_options=
     if vocabulary is not None:
         files["vocab.txt"] = dump_vocabulary(vocabulary).encode("utf-8")
         lowercase = (tokenizer_options or {}).get("lowercase", True)
-        files["tokenizer_config.json"] = _json_bytes(
-            {"tokenizer_class": "BertTokenizer", "do_lower_case": lowercase}
-        )
+        files["tokenizer_config.json"] = _json_bytes({"tokenizer_class": "BertTokenizer", "do_lower_case": lowercase})
     return files
 
 
 def _foreign_config(family, config, weights):
     if family not in ("BERT", "RoFormer"):
-        raise ValueError(
-            f"{family}: transformers has no such model; only BERT and RoFormer can be written for it"
-        )
+        raise ValueError(f"{family}: transformers has no such model; only BERT and RoFormer can be written for it")
     width, heads = config["hidden_dim"], config["num_heads"]
     embedding = config.get("embedding_dim") or width
     rotary = config.get("position")
@@ -383,9 +376,7 @@ def _foreign_config(family, config, weights):
     }
     for field, fits in same.items():
         if not fits:
-            raise ValueError(
-                f"{family}: transformers has no {field}={config.get(field)!r}; outputs would differ"
-            )
+            raise ValueError(f"{family}: transformers has no {field}={config.get(field)!r}; outputs would differ")
     theirs = {
         "architectures": [_architecture(family, {path.split("/")[0] for path in weights})],
         "model_type": "bert" if family == "BERT" else "roformer",
@@ -394,9 +385,7 @@ def _foreign_config(family, config, weights):
         "num_hidden_layers": config["num_layers"],
         "num_attention_heads": heads,
         "intermediate_size": config["intermediate_dim"],
-        "hidden_act": {"gelu_tanh": "gelu_new"}.get(
-            config.get("activation", "gelu"), config.get("activation", "gelu")
-        ),
+        "hidden_act": {"gelu_tanh": "gelu_new"}.get(config.get("activation", "gelu"), config.get("activation", "gelu")),
         "hidden_dropout_prob": config.get("dropout", 0.1),
         "attention_probs_dropout_prob": config.get("attention_dropout", 0.1),
         "max_position_embeddings": config.get("max_sequence_length", 512),
