@@ -141,9 +141,7 @@ def test_is_permutation_equivariant_without_positions(assert_close, x):
     assert np.abs(numpy(rotary(x[:, order])) - numpy(rotary(x))[:, order]).max() > 0.01
 
 
-@pytest.mark.parametrize(
-    "normalization", ["softmax", "softmax_plus", "squared_relu", SquaredReLU(length=512)]
-)
+@pytest.mark.parametrize("normalization", ["softmax", "softmax_plus", "squared_relu", SquaredReLU(length=512)])
 def test_padding_changes_nothing(assert_close, x, normalization):
     layer = unit(x, position="rotary", normalization=normalization)
     mask = np.arange(6) < np.array([[6], [3]])
