@@ -1,6 +1,7 @@
 """Residual blocks of the lineage, all post-norm: x ← Norm(x + Dropout(F(x)))."""
 
 import keras
+from keras import ops
 
 from zoo.layers import activations, plugins
 from zoo.layers.attention import MultiHeadAttention
@@ -26,7 +27,7 @@ class _PostNormBlock(keras.layers.Layer):
         return layer
 
     def residual(self, x, branch, norm, training):
-        return norm(x + self.dropout_layer(branch, training=training))
+        return norm(ops.cast(x, branch.dtype) + self.dropout_layer(branch, training=training))
 
     def compute_output_spec(self, x, *args, **kwargs):
         return keras.KerasTensor(x.shape, dtype=self.compute_dtype)

@@ -68,12 +68,8 @@ def by_hand(layer, query, key, value, visible, bias):
 @pytest.mark.parametrize("bias_rank", [2, 3, 4])
 def test_cross_attention_equals_the_loop(assert_close, rng, mask_rank, bias_rank):
     """Other lengths and widths of key and value, masks and biases of every rank, queries that see nothing."""
-    query, key, value = (
-        rng.standard_normal(shape).astype("float32") for shape in ((2, 5, 8), (2, 7, 4), (2, 7, 6))
-    )
-    layer = built(
-        MultiHeadAttention(3, 4, key_dim=2, output_dim=10), {"query": query, "key": key, "value": value}
-    )
+    query, key, value = (rng.standard_normal(shape).astype("float32") for shape in ((2, 5, 8), (2, 7, 4), (2, 7, 6)))
+    layer = built(MultiHeadAttention(3, 4, key_dim=2, output_dim=10), {"query": query, "key": key, "value": value})
     shape = (2, 3, 5, 7)
     mask, bias = (
         rng.random(shape[4 - mask_rank :] if mask_rank != 3 else (2, 5, 7)) < 0.5,

@@ -55,9 +55,7 @@ def main(full, folder):
         copy(
             full / model / "golden.npz",
             folder / model / "golden.npz",
-            lambda arrays, model=model: {
-                k: a for k, a in arrays.items() if is_wanted_of_model(k, arrays, model)
-            },
+            lambda arrays, model=model: {k: a for k, a in arrays.items() if is_wanted_of_model(k, arrays, model)},
         )
     copy(full / "layers.npz", folder / "layers.npz", dict)
     copy(full / "ops.npz", folder / "ops.npz", thin_scores)

@@ -1,0 +1,95 @@
+"""Residual blocks: Norm(x + F(x)), and nothing else."""
+
+import numpy as np
+import pytest
+from keras import ops
+from layer_checks import built, call, check_layer, numpy
+
+from zoo.layers import GAUBlock, TransformerBlock
+
+BLOCKS = {
+    "bert": lambda **options: TransformerBlock(2, 4, 12, **options),
+    "roformer_v2": lambda **options: TransformerBlock(
+        2, 4, 12, activation="relu", use_bias=False, norm="rms_norm", position="rotary", **options
+    ),
+    "gau": lambda **options: GAUBlock(16, 4, position="rotary", **options),
+}
+
+
+@pytest.fixture
+def inputs():
+    rng = np.random.default_rng(0)
+    return {
+        "x": rng.standard_normal((2, 6, 8)).astype("float32"),
+        "padding_mask": np.arange(6) < np.array([[6], [3]]),
+        "attention_mask": np.tril(np.ones((2, 6, 6), bool)),
+        "positions": np.tile(np.arange(6, dtype="float32") * 1.5, (2, 1)),
+    }
+
+
+@pytest.mark.parametrize("name", ["bert", "roformer_v2"])
+def test_transformer_block_is_its_two_halves(assert_close, inputs, name):
+    block = built(BLOCKS[name](), inputs)
+    x, options = ops.convert_to_tensor(inputs["x"]), {k: v for k, v in inputs.items() if k != "x"}
+    y = block.attention_norm(x + block.attention(x, **options))
+    assert_close(call(block, inputs), block.feedforward_norm(y + block.feedforward(y)), atol=1e-6)
+
+
+def test_gau_block_is_one_unit(assert_close, inputs):
+    block = built(BLOCKS["gau"](), inputs)
+    x, options = ops.convert_to_tensor(inputs["x"]), {k: v for k, v in inputs.items() if k != "x"}
+    assert_close(call(block, inputs), block.gau_norm(x + block.gau(x, **options)), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_block_with_zero_branches_is_its_norm(assert_close, inputs, name):
+    """All kernels and biases 0: only the residual is left, and norming it again changes nothing."""
+    block = BLOCKS[name]()
+    built(block, inputs)
+    for variable in block.weights:
+        if variable.name in ("kernel", "bias", "beta"):
+            variable.assign(np.zeros(variable.shape))
+        elif "norm" in variable.path:
+            variable.assign(np.ones(variable.shape))
+    x = inputs["x"].astype("float64")
+    if name == "bert":
+        x = x - x.mean(-1, keepdims=True)
+    assert_close(call(block, inputs), x / np.sqrt((x**2).mean(-1, keepdims=True)), atol=1e-5)
+
+
+def test_names_of_weights(inputs):
+    """The names by which checkpoints are mapped; RMS norms and units of the V2 line have no bias and no gain."""
+    names = {
+        name: [v.path.split("/", 1)[1] for v in built(block(name="b"), inputs).weights]
+        for name, block in BLOCKS.items()
+    }
+    projections = ("query", "key", "value", "output")
+    kernels = [f"attention/{p}/kernel" for p in projections] + ["feedforward/inner/kernel", "feedforward/outer/kernel"]
+    assert names["roformer_v2"] == kernels
+    norms = [f"{half}_norm/{weight}" for half in ("attention", "feedforward") for weight in ("gamma", "beta")]
+    assert set(names["bert"]) == {*kernels, *(k.replace("kernel", "bias") for k in kernels), *norms}
+    units = ["gau/input/kernel", "gau/query_scale/gamma", "gau/key_scale/gamma", "gau/output/kernel"]
+    assert names["gau"] == units
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_dropout_acts_in_training_only(assert_close, inputs, name):
+    """On the branches, and on the attention weights."""
+    x = inputs["x"]
+    for options in ({"dropout": 0.5}, {"attention_dropout": 0.5}):
+        block = built(BLOCKS[name](**options), {"x": x})
+        assert_close(block(x, training=False), block(x), atol=0)
+        difference = np.abs(numpy(block(x, training=True)) - numpy(block(x))).max()
+        assert difference > 1e-3
+
+
+@pytest.mark.parametrize("name, weights", [("bert", 16), ("roformer_v2", 6), ("gau", 4)])
+def test_layer_contract(tmp_path, assert_close, inputs, name, weights):
+    check_layer(BLOCKS[name](dropout=0.1), inputs, tmp_path, assert_close, half_tolerance=0.05, weights=weights)
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="norm='batch_norm'; expected 'layer_norm' or 'rms_norm'"):
+        GAUBlock(16, 4, norm="batch_norm")
+    with pytest.raises(ValueError, match="unknown attention option 'alibi'"):
+        TransformerBlock(2, 4, 12, position="alibi")
