@@ -114,8 +114,9 @@ class TextClassifier(TextTask):
 
     def evaluate_records(self, records, batch_size=64, verbose="auto"):
         """Accuracy, macro F1 and mean cross entropy over all records."""
+        self.check_labels(records)
         probabilities = self.predict(records, batch_size, verbose).astype("float64")
-        labels, best = np.asarray(records.labels), probabilities.argmax(axis=-1)
+        labels, best = np.asarray(records.labels).astype("int64"), probabilities.argmax(axis=-1)
         f1 = []
         for index in np.union1d(labels, best):
             hits, said, real = (

@@ -78,7 +78,10 @@ class PairScores:
             ValueError: no threshold has been fitted.
         """
         if self.decision is None:
-            raise ValueError("no threshold yet: call fit_threshold(labelled_pairs), or fit with validation_data")
+            raise ValueError(
+                "no threshold yet: call fit_threshold(labelled_pairs), or fit with validation_data that has both labels, "
+                "0 and 1"
+            )
         return (np.asarray(self.score(pairs, batch_size, verbose), "float64") >= self.decision["threshold"]).astype(
             "int64"
         )

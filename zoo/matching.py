@@ -10,7 +10,7 @@ from keras import ops
 from zoo.classification import TextClassifier
 from zoo.data import Triplets, as_pairs, as_triplets
 from zoo.decision import PairScores, check_decision
-from zoo.losses import CoSENT, cosine_similarity
+from zoo.losses import Circle, Contrastive, CoSENT, InfoNCE, Triplet, cosine_similarity
 from zoo.text_task import TextTask, flatten_texts, head_initializer, unit
 
 
@@ -20,7 +20,7 @@ class RepresentationMatcher(PairScores, TextTask):
 
     All texts of a batch go through the backbone together, so that both sides see the same weights and shapes.
     Records are `(text_a, text_b, label)` with labels of any order (0/1, grades, scores), `(text_a, text_b)` for
-    losses that need none (InfoNCE), or `zoo.data.Triplets`.
+    losses that need none (InfoNCE), or triplets `(text, its_match, negative)`.
 
     Args:
         backbone: a zoo backbone, or a keras-hub text backbone.
@@ -46,7 +46,7 @@ class RepresentationMatcher(PairScores, TextTask):
         name=None,
     ):
         super().__init__(backbone, tokenizer, pooling, max_length, segment_ids, name)
-        self.num_classes = num_classes
+        self.num_classes, self.head_in_loss = num_classes, num_classes is not None
         self.decision = check_decision(decision)
         if num_classes is not None:
             self.classifier = keras.layers.Dense(
@@ -87,26 +87,41 @@ class RepresentationMatcher(PairScores, TextTask):
         return super().compute_metrics(x, y, self.loss_input(y_pred), sample_weight)
 
     def check_labels(self, records):
-        needs_labels = self.num_classes is not None or getattr(self.loss, "inputs", "similarity") == "similarity"
-        if needs_labels and records.labels is None:
-            raise ValueError(f"{type(self.loss).__name__} needs labelled pairs, (text_a, text_b, label)")
-        if self.num_classes is not None and not set(np.unique(records.labels)) <= set(range(self.num_classes)):
+        name, matches_only = type(self.loss).__name__, isinstance(self.loss, InfoNCE | Triplet)
+        grouped = getattr(self.loss, "grouped", False)
+        if records.labels is None:
+            if self.num_classes is not None or grouped or not matches_only:
+                raise ValueError(f"{name} needs labelled pairs, (text_a, text_b, label)")
+            return
+        labels = np.unique(records.labels)
+        if self.num_classes is not None and not set(labels) <= set(range(self.num_classes)):
             raise ValueError(
-                f"labels {np.unique(records.labels)[:8].tolist()}; the head of {self.num_classes} classes takes whole "
+                f"labels {labels[:8].tolist()}; the head of {self.num_classes} classes takes whole "
                 f"numbers from 0 to {self.num_classes - 1}"
+            )
+        if matches_only and not grouped and set(labels) != {1}:
+            raise ValueError(
+                f"{name} takes every row for a match, got labels {labels[:8].tolist()}; leave out the pairs that do not "
+                "match, and the labels: fit([(text, its_match), ...])"
+            )
+        if isinstance(self.loss, Circle | Contrastive) and not set(labels) <= {0, 1}:
+            raise ValueError(
+                f"{name} takes labels 0 and 1, got {labels[:8].tolist()}; for graded labels use zoo.losses.CoSENT()"
             )
 
     def distinct(self, records):
         # A text that stands twice in a batch would be its own negative.
-        in_batch_negatives = type(self.loss).__name__ == "InfoNCE"
-        return list(zip(*records.columns)) if in_batch_negatives else None
+        return list(zip(*records.columns)) if isinstance(self.loss, InfoNCE) else None
 
     # Data
 
     def as_records(self, x, labelled=None):
-        if isinstance(x, Triplets):
-            return as_triplets(x)
-        return as_pairs(x, labelled)
+        three = isinstance(x, list | tuple) and x and isinstance(x[0], list | tuple) and len(x[0]) == 3
+        if not isinstance(x, Triplets) and not (three and isinstance(x[0][2], str)):
+            return as_pairs(x, labelled)
+        if labelled:
+            raise ValueError("evaluation needs labelled pairs, (text_a, text_b, label); got triplets")
+        return as_triplets(x)
 
     def encode_records(self, records):
         """Every distinct text once: `Encoded` texts and row numbers `[N, k]`."""

@@ -13,8 +13,9 @@ def pair_metrics(labels, scores, decision=None):
 
     Returns:
         dict of floats: spearman and pearson (nan where labels or scores are constant); for labels 0/1 also auc and
-        average_precision, best_accuracy (at the threshold that is best on these very pairs: optimistic), and with a
-        stored threshold accuracy and f1, which are what `classify` gives.
+        average_precision (where there are both labels), best_accuracy (at the threshold that is best on these very
+        pairs: optimistic), and with a stored threshold accuracy and f1 (where a label is 1), which are what `classify`
+        gives.
     """
     from zoo import metrics
 
@@ -24,12 +25,15 @@ def pair_metrics(labels, scores, decision=None):
         "spearman": float("nan") if constant else metrics.spearman(labels, scores),
         "pearson": float("nan") if constant else metrics.pearson(labels, scores),
     }
-    if set(np.unique(labels)) == {0, 1}:
+    found = set(np.unique(labels))
+    if found == {0, 1}:
         result["auc"] = metrics.roc_auc(labels, scores)
         result["average_precision"] = metrics.average_precision(labels, scores)
+    if found <= {0, 1}:
         result["best_accuracy"] = metrics.best_threshold(labels, scores, "accuracy")[1]
         if decision is not None:
             decided = scores >= decision["threshold"]
             result["accuracy"] = metrics.accuracy(labels, decided)
-            result["f1"] = metrics.f1(labels, decided)
+            if 1 in found:
+                result["f1"] = metrics.f1(labels, decided)
     return {name: float(value) for name, value in result.items()}

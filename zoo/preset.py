@@ -144,6 +144,7 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides)
     family = getattr(zoo, checkpoint.family)
     is_task = not issubclass(cls, zoo.Backbone)
     task_arguments = _task_arguments(cls) if is_task else ()
+    check_sizes(checkpoint, family)
     unknown = sorted(set(overrides) - set(family.arguments()) - set(task_arguments))
     if unknown:
         raise TypeError(
@@ -154,16 +155,78 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides)
     if keep_tokens is not None:
         keep_tokens = _checked_tokens(keep_tokens, checkpoint.config["vocabulary_size"])
         config["vocabulary_size"] = len(keep_tokens)
-    model = family(**config, dtype=dtype)
+    model = _built(family, (), {**config, "dtype": dtype}, checkpoint, overrides)
     if is_task:
         stored = getattr(checkpoint, "task", None)
-        options = dict(stored["config"]) if stored and stored["class"] == cls.__name__ else {}
+        same = stored is not None and stored["class"] == cls.__name__
+        options = dict(stored["config"]) if same else {}
+        if set(options) - set(task_arguments) or "tokenizer" in options:
+            raise PresetError(
+                f"{checkpoint.source}: {cls.__name__} takes no {', '.join(sorted(set(options) - set(task_arguments)))}; "
+                f"its options are {', '.join(task_arguments)}"
+            )
         options.update({k: v for k, v in overrides.items() if k in task_arguments})
-        model = cls(model, **options)
+        if same and not overrides:
+            checkpoint.known_extras = ()  # all of the file is this model's
+        model = _built(cls, (model,), options, checkpoint, overrides)
     if load_weights:
         fill(model, checkpoint, keep_tokens)
-    model.tokenizer = _tokenizer(checkpoint, keep_tokens, pre_tokenize)
+    if overrides.get("tokenizer") is None:
+        model.tokenizer = _tokenizer(checkpoint, keep_tokens, pre_tokenize)
     return model
+
+
+def _built(cls, arguments, options, checkpoint, overrides):
+    """A model from stored arguments; what its constructor refuses is an error of the file, or of the overrides."""
+    from zoo.store import PresetError
+
+    try:
+        return cls(*arguments, **options)
+    except (TypeError, ValueError) as error:
+        given = f", with {', '.join(overrides)} as given" if overrides else ""
+        raise PresetError(f"{checkpoint.source}{given}: {error}") from error
+
+
+_SIZES = (
+    "vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim", "embedding_dim", "head_dim",
+    "key_dim", "expanded_dim", "max_sequence_length", "num_segments",
+)  # fmt: skip
+
+
+def check_sizes(checkpoint, family):
+    """Refuse a config that is not that of the weights before a model of its sizes fills the memory.
+
+    Raises:
+        PresetError: a size is no whole number, or is not that of a tensor.
+    """
+    from zoo.backbone import check_config
+    from zoo.formats.checkpoint import check_layers
+    from zoo.store import PresetError
+
+    sizes = {name: checkpoint.config[name] for name in _SIZES if checkpoint.config.get(name) is not None}
+    try:
+        check_config(checkpoint.source, **{k: v for k, v in sizes.items() if (k, v) != ("num_segments", 0)})
+    except ValueError as error:
+        raise PresetError(str(error)) from None
+    check_layers(sizes["num_layers"], checkpoint.weights, checkpoint.source)
+    width, last = sizes["hidden_dim"], f"layer_{sizes['num_layers'] - 1}"
+    embedding, segments = sizes.get("embedding_dim", width), sizes.get("num_segments", 2)
+    shapes = {"token_embedding/embeddings": (sizes["vocabulary_size"], embedding)}
+    if segments:
+        shapes["segment_embedding/embeddings"] = (segments, embedding)
+    names = family.tf_names(1)
+    if "position_embedding/embeddings" in names:
+        shapes["position_embedding/embeddings"] = (sizes.get("max_sequence_length", 512), embedding)
+    if "layer_0/gau/input/kernel" in names:
+        expanded, key = sizes.get("expanded_dim", 2 * width), sizes.get("key_dim", 128)
+        shapes[f"{last}/gau/input/kernel"] = (width, 2 * expanded + key)
+    else:
+        heads = sizes["num_heads"]
+        head = sizes.get("head_dim", width // heads)
+        shapes[f"{last}/attention/query/kernel"] = (width, heads * sizes.get("key_dim", head))
+        shapes[f"{last}/attention/value/kernel"] = (width, heads * head)
+        shapes[f"{last}/feedforward/inner/kernel"] = (width, sizes["intermediate_dim"])
+    checkpoint.check_sizes(shapes)
 
 
 def read(preset, family=None):
@@ -212,7 +275,10 @@ def fill(model, checkpoint, keep_tokens=None):
     variables = weights_of(model)
     backbone = backbone_of(model)
     head = [path for path in variables if path not in weights_of(backbone)]
-    if model.fresh_head and not any(checkpoint.provides(path) for path in head):
+    task = getattr(checkpoint, "task", None)
+    # Heads of different tasks may share names: a classifier's and a matcher's are both `classifier/kernel`.
+    foreign = task is not None and task["class"] != type(model).__name__
+    if model.fresh_head and (foreign or not any(checkpoint.provides(path) for path in head)):
         variables = {path: variable for path, variable in variables.items() if path not in head}
     wanted = {path: tuple(variable.shape) for path, variable in variables.items()}
     cut = [p for p in ("token_embedding/embeddings", "mlm_bias/bias") if p in wanted and keep_tokens is not None]

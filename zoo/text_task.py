@@ -30,6 +30,7 @@ class TextTask(Preset, keras.Model):
     """
 
     fresh_head = True
+    head_in_loss = False  # whether the loss holds trained weights that `call` does not use
 
     def __init__(self, backbone, tokenizer, pooling, max_length, segment_ids, name):
         super().__init__(name=name)
@@ -146,6 +147,11 @@ class TextTask(Preset, keras.Model):
             self.compile()
         records = self.as_records(x)
         self.check_labels(records)
+        if micro_batch_size is not None and self.head_in_loss:
+            raise ValueError(
+                "micro_batch_size trains what the model computes, and this head of classes is part of the loss; its loss "
+                "couples no rows: use a smaller batch_size and an optimizer with gradient_accumulation_steps"
+            )
         encoded, rows = self.encode_records(records)
         labels = np.zeros(len(records), "float32") if records.labels is None else self.targets(records.labels)
         plan = BatchPlan(

@@ -1,0 +1,129 @@
+"""The stored threshold gives what is reported, on ties, constant scores and sets of one class too."""
+
+import numpy as np
+import pytest
+
+from zoo.decision import PairScores, check_decision
+from zoo.pair_metrics import pair_metrics
+
+pytestmark = pytest.mark.neutral
+
+
+class Scored(PairScores):
+    """A matcher whose scores are given by hand: pair number i is ("i", "i", label)."""
+
+    def __init__(self, scores):
+        self.scores = np.asarray(scores, "float32")
+
+    def score(self, pairs, batch_size=64, verbose="auto"):
+        return self.scores[[int(pair[0]) for pair in pairs]]
+
+
+def scored(scores, labels):
+    return Scored(scores), [(str(i), str(i), int(label)) for i, label in enumerate(labels)]
+
+
+def f1_by_hand(labels, decided):
+    hits = sum(a and b for a, b in zip(labels, decided))
+    return 2 * hits / (sum(labels) + sum(decided))
+
+
+def test_what_is_reported_is_what_classify_gives():
+    """Small sets of few distinct scores: ties, constants and one class come up all the time."""
+    rng = np.random.default_rng(3)
+    for _ in range(400):
+        size = rng.integers(1, 9)
+        labels, scores = rng.integers(0, 2, size), rng.choice([-0.5, 0.1, 0.1000001, 0.5, 0.9], size)
+        for metric in ("accuracy", "f1")[: 1 + labels.any()]:
+            matcher, pairs = scored(scores, labels)
+            decision = matcher.fit_threshold(pairs, metric)
+            decided = matcher.classify(pairs)
+            expected = {"accuracy": np.mean(decided == labels)}
+            if labels.any():
+                expected["f1"] = f1_by_hand(labels.tolist(), decided.tolist())
+            assert decision["value"] == pytest.approx(expected[metric], abs=1e-15)
+            reported = matcher.evaluate_records(_pairs(pairs))
+            assert {name: reported[name] for name in expected} == pytest.approx(expected, abs=1e-15)
+            # No other threshold on these pairs does better.
+            for threshold in [*np.unique(matcher.scores).astype("float64"), 2.0]:
+                other = (matcher.scores >= threshold).astype(int)
+                value = np.mean(other == labels) if metric == "accuracy" else f1_by_hand(labels, other)
+                assert value <= decision["value"] + 1e-15
+
+
+def _pairs(pairs):
+    from zoo.data import as_pairs
+
+    return as_pairs(pairs)
+
+
+def test_the_example_that_a_peer_gets_wrong():
+    """Scores .9 .5 .5 .1 with labels 1 1 0 0: 0.75 is the best that a threshold can do."""
+    matcher, pairs = scored([0.9, 0.5, 0.5, 0.1], [1, 1, 0, 0])
+    assert matcher.fit_threshold(pairs)["value"] == 0.75 == np.mean(matcher.classify(pairs) == [1, 1, 0, 0])
+
+
+def test_constant_scores_and_one_class():
+    matcher, pairs = scored([0.5, 0.5, 0.5], [1, 1, 1])
+    assert matcher.fit_threshold(pairs)["value"] == 1.0
+    reported = matcher.evaluate_records(_pairs(pairs))
+    assert reported["accuracy"] == reported["f1"] == 1.0
+    assert np.isnan(reported["spearman"]) and "auc" not in reported
+    matcher, pairs = scored([0.5, 0.5, 0.7], [0, 0, 0])
+    matcher.fit_threshold(pairs)
+    assert matcher.evaluate_records(_pairs(pairs))["accuracy"] == 1.0 and not matcher.classify(pairs).any()
+
+
+def test_graded_labels_have_no_threshold():
+    reported = pair_metrics([0, 1, 2, 3], [0.1, 0.2, 0.2, 0.9])
+    assert set(reported) == {"spearman", "pearson"}
+    with pytest.raises(ValueError, match="0 or 1"):
+        matcher, _ = scored([0.1, 0.2], [0, 1])
+        matcher.fit_threshold([("0", "0", 2), ("1", "1", 0)])
+
+
+def test_classify_needs_a_threshold():
+    matcher, pairs = scored([0.1], [1])
+    with pytest.raises(ValueError, match="fit_threshold"):
+        matcher.classify(pairs)
+
+
+def test_after_fit_keeps_the_metric_and_passes_over_what_it_cannot_fit():
+    matcher, pairs = scored([0.1, 0.6, 0.4], [0, 1, 1])
+    matcher.after_fit(_pairs(pairs))
+    assert matcher.decision["metric"] == "accuracy" and matcher.decision["pairs"] == 3
+    matcher.fit_threshold(pairs, "f1")
+    matcher.after_fit(_pairs(pairs))
+    assert matcher.decision["metric"] == "f1"
+    matcher, pairs = scored([0.1, 0.6], [1, 1])
+    matcher.after_fit(_pairs(pairs))
+    assert matcher.decision is None, "a set of one class says nothing about where to cut"
+
+
+def test_decision_says_which_pairs_it_comes_from():
+    matcher, pairs = scored([0.1, 0.6], [0, 1])
+    first = matcher.fit_threshold(pairs)["sha256"]
+    assert first == matcher.fit_threshold(pairs)["sha256"] != matcher.fit_threshold(pairs[::-1])["sha256"]
+
+
+GOOD = {"threshold": 0.5, "metric": "f1", "value": 0.9, "pairs": 10, "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"threshold": float("nan")},
+        {"threshold": float("inf")},
+        {"threshold": "0.5"},
+        {"threshold": None},
+        {"threshold": True},
+        {"metric": "auc"},
+        {"extra": 1},
+    ],
+)
+def test_damaged_decision(damage):
+    with pytest.raises(ValueError, match="decision"):
+        check_decision({**GOOD, **damage})
+    assert check_decision(GOOD) == GOOD
+    with pytest.raises(ValueError, match="decision"):
+        check_decision({k: v for k, v in GOOD.items() if k != next(iter(damage), None)} if damage.keys() <= GOOD.keys() else [])
