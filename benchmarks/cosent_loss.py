@@ -22,9 +22,7 @@ SIZES = flags.DEFINE_list("sizes", ["64", "256", "1024", "4096", "16384", "65536
 PEER = flags.DEFINE_bool("peer", False, "Also the form that makes a B x B matrix.")
 PEER_LIMIT = flags.DEFINE_integer("peer_limit", 8192, "Largest batch of that form; 8,192 pairs take some GB.")
 LEVELS = flags.DEFINE_integer("levels", 6, "Label levels in the batch.")
-ONLY = flags.DEFINE_string(
-    "only", None, "Measure one form, 'zoo' or 'matrix', at the first size, print JSON, end."
-)
+ONLY = flags.DEFINE_string("only", None, "Measure one form, 'zoo' or 'matrix', at the first size, print JSON, end.")
 
 
 def all_pairs(labels, scores):

@@ -162,6 +162,10 @@ def test_rows_of_weight_zero_are_absent(assert_close):
         )
         assert padded == pytest.approx(value, abs=1e-5)
         assert_close(padded_gradient, np.append(gradient, [0, 0, 0]), atol=1e-5)
+    # Far from 0, where an absent row could set the scale of the exponents.
+    weights = np.append(np.ones(37), [0, 0, 0])
+    far, _ = loss_and_gradient(np.append(labels, [9, -9, 0.4]), np.append(scores + 500, [0, 0, 0]), 1.0, weights)
+    assert far == pytest.approx(oracle(labels, scores + 500, 1.0)[0], abs=1e-3)
     assert loss_and_gradient(labels, scores, weights=np.zeros(37)) == (0.0, pytest.approx(np.zeros(37)))
 
 

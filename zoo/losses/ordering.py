@@ -36,6 +36,7 @@ def ordering_loss(labels, scores, weights):
     present = weights > 0
     peak, total = sums_before(ops.where(present, values, FLOOR), weights, starts)
 
+    # An absent element adds nothing, and must not set the scale either.
     exponents = ops.where(present, peak - values, FLOOR)
     largest = ops.maximum(ops.max(exponents), 0.0)
     terms = weights * total * ops.exp(exponents - largest)
@@ -67,8 +68,8 @@ def sums_before(values, weights, starts):
         starts: int32 `[2, B]`, from 0 to B - 1.
 
     Returns:
-        float32 `[2, B]` twice: the largest value (FLOOR where there is none), and the sum divided by its exp
-        (0 there).
+        float32 `[2, B]` twice: the largest value, and the sum divided by its exp. Where there is nothing to add
+        up, FLOOR and any finite number: exp(FLOOR) is 0.
     """
     chunk, levels = grid(values.shape[1], ops.shape(values)[1])
     size = chunk**levels
@@ -114,6 +115,6 @@ def prefix(peak, total, upto):
     totals = ops.expand_dims(ops.concatenate([sum_before, total[..., :-1]], axis=-1), -2)
     peaks = ops.where(upto, peaks, FLOOR)  # [2, ..., c, c]
     highest = ops.max(peaks, axis=-1, keepdims=True)
-    # FLOOR - FLOOR is 0: where nothing precedes, the totals have to be masked as well.
-    sums = ops.sum(ops.where(upto, totals, 0.0) * ops.exp(peaks - highest), axis=-1)
+    # Where nothing precedes, the exponents are FLOOR - FLOOR = 0 and a sum of no meaning stands beside FLOOR.
+    sums = ops.sum(totals * ops.exp(peaks - highest), axis=-1)
     return ops.squeeze(highest, -1), sums

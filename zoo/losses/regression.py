@@ -35,9 +35,7 @@ class CosineRegression(MatchingLoss):
     def __init__(self, lowest=0.0, highest=1.0, name="cosine_regression"):
         super().__init__(name)
         if not highest > lowest:
-            raise ValueError(
-                f"CosineRegression: highest is {highest!r}, expected a number above lowest = {lowest!r}."
-            )
+            raise ValueError(f"CosineRegression: highest is {highest!r}, expected a number above lowest = {lowest!r}.")
         self.lowest = float(lowest)
         self.highest = float(highest)
 

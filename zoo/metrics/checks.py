@@ -16,9 +16,7 @@ def finite(x, name, ndim=1):
     wrong = np.argwhere(~np.isfinite(x))
     if len(wrong):
         at = ", ".join(map(str, wrong[0]))
-        raise ValueError(
-            f"{name}[{at}] is {x[tuple(wrong[0])]}, expected finite numbers ({len(wrong)} are not)."
-        )
+        raise ValueError(f"{name}[{at}] is {x[tuple(wrong[0])]}, expected finite numbers ({len(wrong)} are not).")
     return x
 
 
@@ -31,9 +29,7 @@ def binary(x, name="y_true"):
     x = finite(x, name)
     wrong = np.flatnonzero((x != 0) & (x != 1))
     if len(wrong):
-        raise ValueError(
-            f"{name}[{wrong[0]}] is {x[wrong[0]]:g}, expected 0 or 1 ({len(wrong)} labels are neither)."
-        )
+        raise ValueError(f"{name}[{wrong[0]}] is {x[wrong[0]]:g}, expected 0 or 1 ({len(wrong)} labels are neither).")
     return x == 1
 
 

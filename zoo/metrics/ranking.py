@@ -53,5 +53,5 @@ def cuts(y_true, scores):
     """
     order = np.argsort(-scores, kind="stable")
     scores = scores[order]
-    last = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)
+    last = np.append(np.flatnonzero(scores[1:] != scores[:-1]), len(scores) - 1)
     return scores[last], np.cumsum(y_true[order])[last], last + 1

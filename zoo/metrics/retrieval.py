@@ -95,9 +95,7 @@ def ranked(relevance, scores, metric):
     """For each query its grades, best score first, and the bounds of groups of equal scores (0, ..., N)."""
     relevance, scores = finite(relevance, "relevance", ndim=2), finite(scores, "scores", ndim=2)
     if relevance.shape != scores.shape:
-        raise ValueError(
-            f"relevance has shape {relevance.shape}, scores {scores.shape}; expected equal shapes."
-        )
+        raise ValueError(f"relevance has shape {relevance.shape}, scores {scores.shape}; expected equal shapes.")
     if np.any(relevance < 0):
         raise ValueError(
             f"{metric}: relevance[{np.argwhere(relevance < 0)[0][0]}] has a negative grade; expected >= 0."
@@ -109,5 +107,6 @@ def ranked(relevance, scores, metric):
         )
     for grades, row in zip(relevance, scores):
         order = np.argsort(-row, kind="stable")
-        bounds = np.concatenate([[0], np.flatnonzero(np.diff(row[order])) + 1, [len(row)]])
+        row = row[order]
+        bounds = np.concatenate([[0], np.flatnonzero(row[1:] != row[:-1]) + 1, [len(row)]])
         yield grades[order], bounds

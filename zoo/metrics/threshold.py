@@ -32,9 +32,7 @@ def best_threshold(y_true, scores, metric="accuracy"):
     y_true, scores = labels_and_scores(y_true, scores)
     positives = int(np.sum(y_true))
     if metric == "f1" and not positives:
-        raise ValueError(
-            f"F1 needs a positive label, but all {len(y_true)} labels are 0; use metric='accuracy'."
-        )
+        raise ValueError(f"F1 needs a positive label, but all {len(y_true)} labels are 0; use metric='accuracy'.")
 
     distinct, hits, predicted = cuts(y_true, scores)
     hits, predicted = np.append(0, hits), np.append(0, predicted)  # first of all predict none  [m + 1]
