@@ -17,8 +17,8 @@ class OptionalInputs:
     def __call__(self, inputs, *args, **kwargs):
         return super().__call__(self.complete(inputs), *args, **kwargs)
 
-    def call(self, inputs, *args, **kwargs):
-        return super().call(self.complete(inputs), *args, **kwargs)  # JAX' trainer calls `call` directly
+    def call(self, inputs, training=None, mask=None):  # named: Keras passes `training` only to what it sees here
+        return super().call(self.complete(inputs), training=training, mask=mask)  # JAX' trainer calls it directly
 
     def build(self, input_shape=None):
         self.built = True  # the constructor has built the graph
