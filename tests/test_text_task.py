@@ -1,0 +1,185 @@
+"""Keras' verbs on raw strings: order, batches, padding and odd texts decide nothing; training is reproducible."""
+
+import keras
+import numpy as np
+import pytest
+
+from tiny_models import PAIRS, TEXTS, matcher, scatter_weights
+from zoo.metrics import best_threshold
+
+LABELS = np.array([pair[2] for pair in PAIRS])
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Only used for its outputs."""
+    return scatter_weights(matcher())
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    keras.utils.set_random_seed(11)
+    model = matcher()
+    model.compile(keras.optimizers.SGD(0.05))
+    return model, model.get_weights()
+
+
+@pytest.fixture
+def trainee(compiled):
+    """A model compiled once for all tests, back at its start."""
+    model, start = compiled
+    model.set_weights(start)
+    model.optimizer.learning_rate = 0.05
+    model.decision = None
+    return model
+
+
+# Encoding
+
+
+def test_order_is_restored(model, assert_close):
+    order = np.random.default_rng(0).permutation(len(TEXTS))
+    vectors = model.encode(TEXTS, batch_size=4)
+    assert_close(model.encode([TEXTS[i] for i in order], batch_size=4), vectors[order], atol=1e-6)
+    assert np.abs(vectors - vectors[0])[1:].max(axis=1).min() > 1e-3, "the texts must differ for this to say anything"
+
+
+def test_repeated_texts_get_one_vector(model, assert_close):
+    twice = model.encode([*TEXTS, *TEXTS], batch_size=4)
+    assert (twice[:12] == twice[12:]).all()
+    assert_close(twice[:12], model.encode(TEXTS, batch_size=4), atol=1e-5)
+
+
+def test_batches_and_padding_change_nothing(model, assert_close):
+    vectors = model.encode(TEXTS, batch_size=4, normalize=False)
+    assert_close(model.encode(TEXTS[3:4], normalize=False), vectors[3:4], atol=1e-5)
+    tokens = model.tokenizer(TEXTS, pad_to=29)
+    padded = model.predict_on_batch({name: x[:, None] for name, x in tokens.items()})
+    assert_close(padded[:, 0], vectors, atol=1e-5)
+
+
+def test_batches_change_nothing_in_bfloat16(assert_close):
+    model = scatter_weights(matcher(dtype="mixed_bfloat16"))
+    few = model.encode([TEXTS[9], TEXTS[0], TEXTS[5]], batch_size=4)
+    vectors = model.encode(TEXTS, batch_size=4)
+    assert vectors.dtype == np.float32
+    assert_close(few, vectors[[9, 0, 5]], atol=2e-3)
+
+
+def test_odd_texts_have_finite_unit_vectors(model):
+    odd = ["", " \t\n\u3000", "\x00\x01", "鑫龘", "天" * 100_000, "a" * 100_000, "e\u0301" * 50, "😀\u200d🔥", "[CLS] [SEP]"]
+    vectors = model.encode(odd, batch_size=4)
+    assert np.isfinite(vectors).all()
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
+    assert (vectors[0] == vectors[1]).all(), "white space is no text"
+    scores = model.score([(text, "") for text in odd], batch_size=4)
+    assert np.isfinite(scores).all() and scores[0] == pytest.approx(1.0)
+
+
+def test_none_is_an_error_with_its_index(model):
+    with pytest.raises(TypeError, match=r"texts\[1\] is None"):
+        model.encode(["a", None])
+    with pytest.raises(TypeError, match=r"pairs\[2\]\[1\] is None"):
+        model.score([("a", "b"), ("c", "d"), ("e", None)])
+    with pytest.raises(TypeError, match=r"pairs\[1\] is None"):
+        model.fit([("a", "b", 1), None])
+    with pytest.raises(TypeError, match=r"encode\(\[text\]\)"):
+        model.encode("今天")
+
+
+def test_nothing_in_nothing_out(model):
+    assert model.encode([]).shape == (0, 16)
+    assert model.score([]).shape == model.predict([]).shape == (0,)
+
+
+def test_no_tokenizer(model):
+    bare = type(model).from_config(model.get_config())
+    with pytest.raises(ValueError, match="no tokenizer"):
+        bare.encode(["a"])
+
+
+# Training
+
+
+def test_the_same_seed_gives_the_same_training(trainee):
+    histories, start = [], trainee.get_weights()
+    for seed in (3, 3, 4):
+        trainee.set_weights(start)
+        histories.append(trainee.fit(PAIRS, batch_size=4, epochs=2, seed=seed, verbose=0).history["loss"])
+    assert histories[0] == histories[1] != histories[2]
+
+
+def test_validation_is_over_the_whole_set(trainee):
+    """In every epoch; the last one's numbers are those of evaluate, whatever the batch size."""
+    history = trainee.fit(PAIRS, batch_size=4, epochs=2, validation_data=PAIRS, verbose=0).history
+    assert {name for name in history if name.startswith("val_")} == {
+        f"val_{name}" for name in ("spearman", "pearson", "auc", "average_precision", "best_accuracy")
+    }
+    for batch_size in (4, 64):
+        result = trainee.evaluate(PAIRS, batch_size=batch_size)
+        assert {f"val_{k}": v for k, v in result.items() if f"val_{k}" in history} == pytest.approx(
+            {k: v[-1] for k, v in history.items() if k.startswith("val_")}, abs=1e-6
+        )
+
+
+def test_threshold_is_fitted_after_training(trainee):
+    trainee.fit(PAIRS, batch_size=4, validation_data=PAIRS, verbose=0)
+    threshold, value = best_threshold(LABELS, trainee.score(PAIRS), "accuracy")
+    assert trainee.decision["threshold"] == threshold and trainee.decision["value"] == value
+    assert value == np.mean(trainee.classify(PAIRS) == LABELS) == trainee.evaluate(PAIRS)["accuracy"]
+
+
+def test_early_stopping_on_a_whole_set_metric(trainee):
+    trainee.optimizer.learning_rate = 0.0
+    stop = keras.callbacks.EarlyStopping(monitor="val_spearman", mode="max", patience=1, restore_best_weights=True)
+    history = trainee.fit(PAIRS, batch_size=4, epochs=9, validation_data=PAIRS, callbacks=[stop], verbose=0).history
+    assert len(history["loss"]) == 2
+
+
+def cosent(labels, scores, scale=20.0):
+    """The formula, pair by pair in float64."""
+    higher = np.asarray(labels)[:, None] > np.asarray(labels)[None, :]
+    differences = scale * (scores[None, :] - scores[:, None])
+    return np.log1p(np.exp(differences[higher]).sum())
+
+
+def test_reported_loss_leaves_out_the_rows_that_fill_up(trainee):
+    trainee.optimizer.learning_rate = 0.0
+    (loss,) = trainee.fit(PAIRS, batch_size=8, verbose=0).history["loss"]
+    assert loss == pytest.approx(cosent(LABELS, trainee.score(PAIRS).astype("float64")), rel=1e-4)
+
+
+def test_default_training_in_bfloat16():
+    """Nothing compiled by hand: AdamW and CoSENT."""
+    model = matcher(dtype="mixed_bfloat16")
+    before = model.get_weights()
+    (loss,) = model.fit(PAIRS, batch_size=4, verbose=0).history["loss"]
+    assert np.isfinite(loss) and type(model.loss).__name__ == "CoSENT"
+    assert any((a != b).any() for a, b in zip(before, model.get_weights()))
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
+def test_default_optimizer_does_not_decay_norms_and_biases(model):
+    optimizer = model.default_optimizer()
+    assert float(optimizer.learning_rate) == pytest.approx(2e-5 * 768 / 16)
+    names = ("kernel", "embeddings", "bias", "gamma", "beta")
+    weights = [keras.Variable(np.ones(2, "float32"), name=name) for name in names]
+    optimizer.apply([keras.ops.zeros(2)] * 5, weights)
+    decayed = {name for name, w in zip(names, weights) if keras.ops.convert_to_numpy(w).max() < 1}
+    assert decayed == {"kernel", "embeddings"}
+
+
+def test_arrays_go_to_keras(model, assert_close):
+    tokens = model.tokenizer(TEXTS[:4], pad_to=16)
+    arrays = {name: x[:, None] for name, x in tokens.items()}
+    assert_close(model.predict(arrays, verbose=0)[:, 0], model.encode(TEXTS[:4], normalize=False, batch_size=4))
+
+
+def test_labels_beside_the_records(trainee):
+    with pytest.raises(ValueError, match="labels belong into the records"):
+        trainee.fit([("a", "b")], [1])
+
+
+def test_unknown_pooling_names_the_known():
+    with pytest.raises(ValueError, match="first_last_mean"):
+        matcher(pooling="average")
