@@ -37,6 +37,23 @@ def compiles_each_shape():
     return keras.backend.backend() != "torch"
 
 
+def compiled(function):
+    """A function of tensors that is compiled once a shape, also where the caller runs op by op.
+
+    JAX and TensorFlow spend 0.1 ms on each small operation outside of a compiled step; torch does not.
+    """
+    name = keras.backend.backend()
+    if name == "jax":
+        import jax
+
+        return jax.jit(function)
+    if name == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, reduce_retracing=True, autograph=False)
+    return function
+
+
 class MicroSteps:
     """Forward and backward passes of a model apart from each other, for gradients that are cached between them.
 

@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from zoo.backend import compiled
+
 # Below every score, yet finite: the difference of two infinities would be NaN.
 FLOOR = -3e38
 
@@ -25,9 +27,16 @@ def ordering_loss(labels, scores, weights):
     Returns:
         float32 scalar, 0 where no two labels differ.
     """
-    x = ops.stop_gradient(scores)
+    constant = ops.stop_gradient(scores)
+    loss, gradient = value_and_slopes(labels, constant, ops.stop_gradient(weights))
+    return loss + ops.sum(gradient * (scores - constant))
+
+
+@compiled
+def value_and_slopes(labels, scores, weights):
+    """Value of `ordering_loss`, scalar, and its gradient by the scores, `[B]`."""
     order = ops.argsort(labels)
-    x, weights = ops.take(x, order), ops.take(ops.stop_gradient(weights), order)
+    x, weights = ops.take(scores, order), ops.take(weights, order)
     start, end = group_bounds(ops.take(labels, order))
     # [2, B]: row 0 looks at lower labels, row 1 is its mirror image, whose sums run over higher labels.
     values = ops.stack([x, -ops.flip(x)])
@@ -45,7 +54,7 @@ def ordering_loss(labels, scores, weights):
     surplus = ops.expm1(-largest) + ops.sum(lower)
     loss = largest + ops.log1p(surplus)
     gradient = ops.take((ops.flip(upper) - lower) / (1.0 + surplus), ops.argsort(order))
-    return loss + ops.sum(gradient * (scores - ops.stop_gradient(scores)))
+    return loss, gradient
 
 
 def group_bounds(labels):
