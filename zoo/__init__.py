@@ -28,9 +28,8 @@ _NAMES = {  # public name -> module that defines it
     "TextClassifier": "zoo.classification",
     "Tokenizer": "zoo.tokenizer",
     "freeze": "zoo.freezing",
-    "presets": "zoo.known_presets",
 }
-_MODULES = ("data", "layers", "losses", "metrics")
+_MODULES = ("callbacks", "data", "layers", "losses", "metrics", "optimizers", "presets")
 
 TASKS = (
     "MaskedLM",
