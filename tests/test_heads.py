@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import GOLDENS
-from golden_models import FAMILIES, TINY, batch, load, numpy, tiny
+from golden_models import TINY, batch, load, numpy, tiny
 
 import zoo
 from zoo.backbone import weights_of
@@ -126,7 +126,7 @@ def test_config_round_trip(assert_close, family):
         assert_close(twin(ids), model(ids), atol=0)
 
 
-@pytest.mark.parametrize("name", set(FAMILIES) - {"roformer_v2"})
+@pytest.mark.parametrize("name", WITH_HEAD)
 def test_names_map_every_weight(name):
     model = load(name, "MaskedLM")
     assert set(weights_of(model)) <= set(type(model.backbone).tf_names(model.backbone.num_layers))
