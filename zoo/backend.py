@@ -1,6 +1,7 @@
 """The only module that asks which backend runs (TensorFlow, JAX or PyTorch)."""
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -52,6 +53,36 @@ def compiled(function):
 
         return tf.function(function, reduce_retracing=True, autograph=False)
     return function
+
+
+def random_state():
+    """States of generators that are no Keras variables, by name: uint8 arrays.
+
+    Keras' Dropout draws from its own seed, except on torch, where it draws from torch's global generators.
+    """
+    if keras.backend.backend() != "torch":
+        return {}
+    import torch
+
+    states = {"torch_cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states |= {f"torch_cuda_{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+    return {name: state.numpy().copy() for name, state in states.items()}
+
+
+def set_random_state(states):
+    """Put generators back into states that `random_state` gave; those that this machine lacks are passed over."""
+    if keras.backend.backend() != "torch":
+        return
+    import torch
+
+    for name, state in states.items():
+        state = torch.from_numpy(np.array(state, "uint8"))
+        device = name.removeprefix("torch_cuda_")
+        if name == "torch_cpu":
+            torch.set_rng_state(state)
+        elif device.isdecimal() and int(device) < torch.cuda.device_count():
+            torch.cuda.set_rng_state(state, int(device))
 
 
 class MicroSteps:

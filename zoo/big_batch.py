@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from zoo.backend import MicroSteps, value_and_gradient
+from zoo.backend import MicroSteps, random_state, set_random_state, value_and_gradient
 
 
 def fit_big_batches(model, plan, collate, micro_batch_size, epochs, initial_epoch=0, callbacks=None, verbose="auto"):
@@ -90,7 +90,7 @@ class BigBatchStep:
             float, list of tensors in the order of `model.trainable_variables`.
         """
         seeds = _seeds(self.model)
-        before = [ops.convert_to_numpy(seed.value) for seed in seeds]
+        before, before_globally = [ops.convert_to_numpy(seed.value) for seed in seeds], random_state()
         outputs = None
         for rows, real, inputs in parts:
             y = self.micro.forward(inputs)
@@ -107,6 +107,7 @@ class BigBatchStep:
         value, upstream = value_and_gradient(loss, outputs)
         for seed, state in zip(seeds, before):
             seed.assign(state)  # the second pass draws the dropout masks of the first
+        set_random_state(before_globally)
         total = None
         for rows, real, inputs in parts:
             piece = upstream[rows] * np.reshape(real, (-1,) + (1,) * (upstream.ndim - 1)).astype("float32")

@@ -6,12 +6,14 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo.backend import random_state, set_random_state
+
 
 class Resume(keras.callbacks.Callback):
     """Saves the whole state of a training at the end of each epoch, and goes on from it after a restart.
 
-    The state is every variable of the model and its optimizer, seeds of dropout included, and the number of finished
-    epochs. It is written as arrays and JSON, as a whole or not at all. Use:
+    The state is every variable of the model and its optimizer, seeds and generators of dropout included, and the number
+    of finished epochs. It is written as arrays and JSON, as a whole or not at all. Use:
 
         resume = zoo.callbacks.Resume("run")
         model.fit(data, epochs=10, initial_epoch=resume.restore(model), callbacks=[resume])
@@ -22,7 +24,7 @@ class Resume(keras.callbacks.Callback):
 
     def __init__(self, folder):
         super().__init__()
-        self.folder = folder
+        self.folder, self._generators = folder, {}
 
     def restore(self, model):
         """Put a compiled model into the saved state, if there is one.
@@ -37,11 +39,14 @@ class Resume(keras.callbacks.Callback):
 
         from zoo.store import Folder, PresetError
 
-        if not os.path.exists(os.path.join(self.folder, "manifest.json")):
+        if not os.path.isdir(self.folder):
             return 0
         folder = Folder(self.folder)
+        if not folder.sealed:  # killed before the first state was whole
+            return 0
         folder.verify()
-        arrays, state = folder.safetensors("state.safetensors"), folder.json("state.json")
+        arrays, state = dict(folder.safetensors("state.safetensors")), folder.json("state.json")
+        generators = {name[7:]: arrays.pop(name) for name in list(arrays) if name.startswith("random/")}
         variables = _variables(model)
         for name, variable in variables.items():
             if name not in arrays or tuple(arrays[name].shape) != tuple(variable.shape):
@@ -54,7 +59,13 @@ class Resume(keras.callbacks.Callback):
             raise PresetError(f"{self.folder}/state.safetensors: {len(arrays)} variables, expected {len(variables)}")
         for name, variable in variables.items():
             variable.assign(_restored(np.asarray(arrays[name]), variable))
+        self._generators = generators
         return int(state["epoch"])
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # Not in `restore`: before its first epoch `fit` traces the model, which draws random numbers.
+        set_random_state(self._generators)
+        self._generators = {}
 
     def on_epoch_end(self, epoch, logs=None):
         from zoo.store import safetensors_bytes, write_folder
@@ -62,6 +73,7 @@ class Resume(keras.callbacks.Callback):
         if hasattr(self.model, "jax_state_sync"):
             self.model.jax_state_sync()
         arrays = {name: _stored(variable) for name, variable in _variables(self.model).items()}
+        arrays |= {f"random/{name}": state for name, state in random_state().items()}
         write_folder(
             self.folder,
             {

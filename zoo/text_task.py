@@ -146,6 +146,8 @@ class TextTask(Preset, keras.Model):
         if not self.compiled:
             self.compile()
         records = self.as_records(x)
+        if not len(records):
+            raise ValueError("no records to train on: x is empty")
         self.check_labels(records)
         if micro_batch_size is not None and self.head_in_loss:
             raise ValueError(

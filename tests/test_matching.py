@@ -1,0 +1,203 @@
+"""Matchers: scores are what the formula says, losses are those of the formula on raw strings, wrong labels teach."""
+
+import keras
+import numpy as np
+import pytest
+
+import zoo
+from tiny_models import PAIRS, TEXTS, backbone, matcher, scatter_weights, to_numpy
+from zoo.encoded import Encoded
+from zoo.losses import AnglE, Circle, CoSENT, InfoNCE, Triplet
+
+LABELS = np.array([pair[2] for pair in PAIRS])
+
+
+@pytest.fixture(scope="module")
+def model():
+    return scatter_weights(matcher())
+
+
+@pytest.fixture(scope="module")
+def interaction():
+    model = scatter_weights(zoo.InteractionMatcher(backbone(), dropout=0.0, max_length=16))
+    model.compile(keras.optimizers.SGD(0.0), CoSENT(scale=1.0))
+    return model
+
+
+def unit(x):
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def cosent(labels, scores, scale):
+    """The formula, pair by pair in float64."""
+    labels = np.asarray(labels)
+    differences = scale * (scores[None, :] - scores[:, None])
+    return np.log1p(np.exp(differences[labels[:, None] > labels[None, :]]).sum())
+
+
+def softmax_cross_entropy(logits, labels):
+    logits = logits - logits.max(axis=1, keepdims=True)
+    return np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels])
+
+
+def loss_at_start(model, records, loss):
+    """What `fit` reports for one batch of all records (and a row that fills up), nothing learned."""
+    model.compile(keras.optimizers.SGD(0.0), loss)
+    return model.fit(records, batch_size=8, verbose=0).history["loss"][0]
+
+
+# Representation
+
+
+def test_scores_are_cosines_of_the_pooled_hidden_states(model, assert_close):
+    """Against a mean over the real tokens in float64, with the hidden states of the backbone alone."""
+    first_last = zoo.RepresentationMatcher(model.backbone, pooling="first_last_mean", max_length=16)
+    tokens = model.tokenizer(TEXTS[:8], pad_to=16)
+    hidden = [np.asarray(h, "float64") for h in model.backbone.hidden_states.predict_on_batch(tokens)]
+    real = tokens["padding_mask"][..., None]
+    means = [(h * real).sum(axis=1) / real.sum(axis=1) for h in (hidden[0], hidden[-1])]
+    pairs = list(zip(TEXTS[:4], TEXTS[4:8]))
+    for one, vectors in ((model, means[1]), (first_last, (means[0] + means[1]) / 2)):
+        expected = (unit(vectors[:4]) * unit(vectors[4:])).sum(axis=1)
+        assert_close(one.score(pairs), expected, atol=1e-5)
+
+
+def test_score_is_symmetric_and_that_of_cached_embeddings(model, assert_close):
+    pairs = [pair[:2] for pair in PAIRS]
+    scores = model.score(pairs)
+    assert_close(model.score([(b, a) for a, b in pairs]), scores, atol=1e-6)
+    vectors = dict(zip(TEXTS, model.encode(TEXTS, batch_size=8)))
+    cached = [vectors[a] @ vectors[b] for a, b in pairs[:6]]
+    assert_close(cached, scores[:6], atol=1e-6)
+    assert_close(model.score(pairs[2:3]), scores[2:3], atol=1e-5)
+    assert_close(model.predict(PAIRS), scores, atol=1e-6)
+    assert model.score([("上下", "上下")])[0] == pytest.approx(1.0, abs=1e-6) and scores.max() <= 1
+
+
+def test_classes_head_trains_on_u_v_and_their_distance():
+    """Sentence-BERT: softmax over [u, v, |u - v|] of vectors that are not normalised."""
+    model = scatter_weights(matcher(num_classes=3))
+    pairs = [(a, b, i % 3) for i, (a, b, _) in enumerate(PAIRS)] + [("人民", "the cat", 1)]
+    labels = [pair[2] for pair in pairs]
+    u, v = (model.encode([pair[i] for pair in pairs], normalize=False).astype("float64") for i in (0, 1))
+    kernel, bias = map(to_numpy, model.classifier.weights)
+    logits = np.concatenate([u, v, np.abs(u - v)], axis=1) @ kernel + bias
+    model.compile(keras.optimizers.Adam(0.02))
+    history = model.fit(pairs, batch_size=8, epochs=8, verbose=0).history["loss"]
+    assert history[0] == pytest.approx(softmax_cross_entropy(logits, labels), rel=1e-4)
+    assert history[-1] < 0.9 * history[0]
+    with pytest.raises(ValueError, match="from 0 to 2"):
+        model.fit([("a", "b", 3)])
+    with pytest.raises(ValueError, match="part of the loss"):
+        model.fit(pairs, micro_batch_size=2)
+
+
+def test_info_nce_on_triplets(model):
+    """Matches and negatives of all rows are the candidates; no labels, a list of three strings a row."""
+    triplets = [("今天天气很好", "天气今天很好", "人民"), ("北京大学", "北京大学的学生", "上下"), ("the cat", "play rope", "")]
+    u, v, w = (unit(model.encode([row[i] for row in triplets]).astype("float64")) for i in range(3))
+    logits = 20 * np.concatenate([u @ v.T, u @ w.T], axis=1)
+    expected = softmax_cross_entropy(logits, np.arange(3))
+    assert loss_at_start(model, triplets, InfoNCE()) == pytest.approx(expected, rel=1e-4)
+    assert loss_at_start(model, zoo.data.as_triplets(triplets), InfoNCE()) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("loss", "records", "words"),
+    [
+        (CoSENT(), [("a", "b")], "CoSENT needs labelled pairs"),
+        (AnglE(), [("a", "b")], "AnglE needs labelled pairs"),
+        (InfoNCE(grouped=True), [("a", "b")], "InfoNCE needs labelled pairs"),
+        (CoSENT(), [("a", "b", "c")], "CoSENT needs labelled pairs"),
+        (InfoNCE(), [("a", "b", 1), ("c", "d", 0)], "takes every row for a match"),
+        (Triplet(), [("a", "b", 0)], "takes every row for a match"),
+        (Circle(), [("a", "b", 2), ("c", "d", 0)], "takes labels 0 and 1"),
+        (CoSENT(), [("a", "b", float("nan"))], r"pairs\[0\]\[2\] is the label nan"),
+        (CoSENT(), [], "x is empty"),
+    ],
+)
+def test_records_that_the_loss_cannot_mean(model, loss, records, words):
+    model.compile(keras.optimizers.SGD(0.0), loss)
+    with pytest.raises(ValueError, match=words):
+        model.fit(records)
+
+
+def test_validation_needs_labels(model):
+    model.compile(keras.optimizers.SGD(0.0), InfoNCE())
+    with pytest.raises(ValueError, match=r"expected \(text_a, text_b, label\)"):
+        model.fit([("a", "b")], validation_data=[("a", "b")])
+    with pytest.raises(ValueError, match="labelled pairs"):
+        model.fit([("a", "b", "c")], validation_data=[("a", "b", "c")])
+
+
+def test_options_that_do_not_exist():
+    with pytest.raises(ValueError, match="pooling='average'"):
+        matcher(pooling="average")
+    with pytest.raises(ValueError, match="decision"):
+        matcher(decision={"threshold": 0.5})
+
+
+# Interaction
+
+
+def test_cosent_ranks_free_scores_by_graded_labels(interaction):
+    pairs = [(a, b, grade) for (a, b, _), grade in zip(PAIRS, [5, 0.5, 4, 1, 0.5, 3, 2])]
+    labels, scores = [pair[2] for pair in pairs], interaction.score(pairs).astype("float64")
+    (loss,) = interaction.fit(pairs, batch_size=8, verbose=0).history["loss"]
+    assert loss == pytest.approx(cosent(labels, scores, scale=1.0), rel=1e-4)
+    start = interaction.get_weights()
+    interaction.optimizer.learning_rate = 0.02
+    interaction.fit(pairs, batch_size=8, epochs=15, verbose=0)
+    result = interaction.evaluate(pairs)
+    assert np.abs(interaction.score(pairs)).max() > 1, "free scores, not cosines"
+    interaction.set_weights(start)
+    assert set(result) == {"spearman", "pearson"}
+    assert result["spearman"] > zoo.metrics.spearman(labels, scores)
+
+
+def test_segment_ids_reach_the_model(interaction, assert_close):
+    """0 for both texts as the lineage fine-tunes its rotary models, 0 and 1 where asked for."""
+    first, second = [pair[0] for pair in PAIRS], [pair[1] for pair in PAIRS]
+    scores = {}
+    for segment_ids in ("zeros", "pair"):
+        interaction.segment_ids = segment_ids
+        tokens = interaction.tokenizer(first, second, pad_to=16, max_length=16, segment_ids=segment_ids)
+        assert tokens["segment_ids"].any() == (segment_ids == "pair")
+        tokens = {name: np.concatenate([x, x[-1:]]) for name, x in tokens.items()}  # 8 rows, as score fills up
+        scores[segment_ids] = interaction.score(PAIRS)
+        assert_close(scores[segment_ids], np.asarray(interaction.predict_on_batch(tokens))[:7], atol=1e-5)
+    interaction.segment_ids = "zeros"
+    assert np.abs(scores["zeros"] - scores["pair"]).max() > 1e-3
+
+
+def test_segment_ids_of_each_family(interaction):
+    families = {name: getattr(zoo, name).pair_segment_ids for name in ("BERT", "RoFormer", "RoFormerV2", "GAUAlpha")}
+    assert families == {"BERT": "pair", "RoFormer": "zeros", "RoFormerV2": "zeros", "GAUAlpha": "zeros"}
+    assert interaction.segment_ids == "zeros"
+    for kind, expected in (("pair", [0, 0, 0, 1, 1, 0]), ("zeros", [0] * 6)):
+        rows = Encoded(interaction.tokenizer, ["a"], ["b"], 16, kind)
+        assert rows.batch([0], 6)["segment_ids"][0].tolist() == expected
+
+
+def test_long_pairs_lose_the_longer_text_first(interaction):
+    encoded, _ = interaction.encode_records(zoo.data.as_pairs([("天" * 999, "北京")]))
+    assert encoded.lengths.tolist() == [16]
+    row = interaction.tokenizer.decode(encoded.batch([0], 16)["token_ids"][0].tolist())
+    assert row.startswith("天" * 11) and row.endswith("北京")
+
+
+def test_interaction_needs_zeros_and_ones_for_cross_entropy(interaction):
+    loss = interaction.loss
+    interaction.compile(keras.optimizers.SGD(0.0))
+    with pytest.raises(ValueError, match=r"also \[3\].*CoSENT"):
+        interaction.fit([("a", "b", 3)])
+    with pytest.raises(ValueError, match="labelled pairs"):
+        interaction.fit([("a", "b")])
+    interaction.compile(keras.optimizers.SGD(0.0), loss)
+
+
+def test_interaction_takes_odd_texts(interaction):
+    scores = interaction.score([("", ""), (" ", "天" * 10_000), ("鑫", "\x00")])
+    assert np.isfinite(scores).all() and interaction.score([]).shape == (0,)
+    with pytest.raises(TypeError, match=r"pairs\[0\]\[1\] is None"):
+        interaction.score([("a", None)])
