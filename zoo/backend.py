@@ -111,6 +111,7 @@ class MicroSteps:
             self._forward = jax.jit(outputs)
             self._backward = jax.jit(jax.grad(objective, has_aux=True))
             self._update = jax.jit(self.optimizer.stateless_apply)
+            self._loss = jax.jit(jax.value_and_grad(self._loss_of))
         elif self.name == "tensorflow":
             import tensorflow as tf
 
@@ -140,6 +141,17 @@ class MicroSteps:
         y, state = self._forward(_values(self.model.trainable_variables), self._state(), x)
         self._set_state(state)
         return ops.convert_to_numpy(y)
+
+    def loss(self, outputs, labels, weights):
+        """Loss of outputs, float32 arrays, and its gradient by them: float, float32 array."""
+        labels = ops.convert_to_tensor(labels)
+        if self.name != "jax":
+            return value_and_gradient(lambda y_pred: self._loss_of(y_pred, labels, weights), outputs)
+        value, gradient = self._loss(outputs, labels, weights)
+        return float(value), ops.convert_to_numpy(gradient)
+
+    def _loss_of(self, outputs, labels, weights):
+        return self.model.compute_loss(None, labels, outputs, weights, training=True)
 
     def backward(self, x, upstream):
         """Gradients of sum(output · upstream) by the trainable variables, list of tensors; advances the seeds."""

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from zoo.backend import MicroSteps, random_state, set_random_state, value_and_gradient
+from zoo.backend import MicroSteps, random_state, set_random_state
 
 
 def fit_big_batches(model, plan, collate, micro_batch_size, epochs, initial_epoch=0, callbacks=None, verbose="auto"):
@@ -98,22 +98,17 @@ class BigBatchStep:
                 outputs = np.zeros((len(labels), *y.shape[1:]), "float32")
             outputs[rows[real > 0]] = y[real > 0]
 
-        optimizer = self.micro.optimizer
-
-        def loss(y_pred):
-            value = self.model.compute_loss(None, ops.convert_to_tensor(labels), y_pred, weights, training=True)
-            return optimizer.scale_loss(value)
-
-        value, upstream = value_and_gradient(loss, outputs)
+        value, upstream = self.micro.loss(outputs, labels, weights)
+        scale = float(ops.convert_to_numpy(self.micro.optimizer.scale_loss(ops.ones(()))))  # of float16
         for seed, state in zip(seeds, before):
             seed.assign(state)  # the second pass draws the dropout masks of the first
         set_random_state(before_globally)
         total = None
         for rows, real, inputs in parts:
-            piece = upstream[rows] * np.reshape(real, (-1,) + (1,) * (upstream.ndim - 1)).astype("float32")
+            piece = upstream[rows] * np.reshape(scale * real, (-1,) + (1,) * (upstream.ndim - 1)).astype("float32")
             gradients = self.micro.backward(inputs, piece)
             total = gradients if total is None else [a + b for a, b in zip(total, gradients)]
-        return value / float(ops.convert_to_numpy(optimizer.scale_loss(ops.ones(())))), total
+        return value, total
 
 
 def _seeds(model):
