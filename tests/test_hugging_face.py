@@ -82,7 +82,7 @@ def rewritten(folder, change=None, **config):
 def weights_of(model):
     import keras
 
-    from zoo.backbone import weights_of
+    from zoo.weights import weights_of
 
     return {path: keras.ops.convert_to_numpy(v.value) for path, v in weights_of(model).items()}
 
@@ -239,7 +239,7 @@ def test_bert_is_written_for_transformers(batch, tmp_path, assert_close):
         for path, w in weights.items()
     }
     for model in (ours, head):
-        from zoo.backbone import weights_of as variables
+        from zoo.weights import weights_of as variables
 
         for path, variable in variables(model).items():
             variable.assign(weights[path])

@@ -143,18 +143,3 @@ class Backbone(OptionalInputs, Preset, keras.Model):
 
 class _WithOptionalInputs(OptionalInputs, keras.Model):
     """A plain functional model that also lets optional inputs be left out."""
-
-
-def check_config(family, **fields):
-    """Refuse sizes that are not positive whole numbers, with the field's name."""
-    for name, value in fields.items():
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
-            raise ValueError(f"{family}: {name}={value!r}; expected a whole number of at least 1")
-
-
-def weights_of(model):
-    """Variables of a model by path, e.g. `layer_0/attention/query/kernel`; not those of random seeds and metrics."""
-    by_path = {v.path: v for v in model.weights}
-    if len(by_path) != len(model.weights):
-        raise ValueError(f"{type(model).__name__}: two variables share one path; give its layers different names")
-    return by_path

@@ -2,11 +2,12 @@
 
 import keras
 
-from zoo.backbone import Backbone, check_config
+from zoo.backbone import Backbone
 from zoo.layers import activations, plugins
 from zoo.layers.blocks import TransformerBlock
 from zoo.layers.embedding import PositionEmbedding, SegmentEmbedding, TokenEmbedding
 from zoo.layers.norm import LayerNorm
+from zoo.sizes import check_config
 
 
 @keras.saving.register_keras_serializable(package="zoo")

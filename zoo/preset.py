@@ -1,15 +1,18 @@
 """`from_preset` and `save_to_preset`: from a name or folder of any known format to a model, and back."""
 
 import inspect
-import json
 import os
 import re
 
 import numpy as np
 
-FORMAT = 1
-FAMILIES = ("BERT", "RoFormer", "RoFormerV2", "GAUAlpha")
-WEIGHT_DTYPES = ("float32", "float16", "bfloat16")
+from zoo import known_presets
+from zoo.formats import bert4keras, hub, hugging_face, keras_hub, zoo_preset
+from zoo.formats.checkpoint import FAMILIES, check_layers, match
+from zoo.sizes import check_config
+from zoo.store import Folder, PresetError, write_folder
+from zoo.tokenizer import Tokenizer
+from zoo.weights import backbone_of, weights_of
 
 
 class Preset:
@@ -56,11 +59,8 @@ class Preset:
                 `"bert4keras"` (bert_config.json and a TensorFlow checkpoint under the original's names) or
                 `"hugging_face"` (BERT and RoFormer, for transformers' `from_pretrained`).
         """
-        from zoo.formats import bert4keras, hugging_face
-        from zoo.store import write_folder
-
         if format == "zoo":
-            files = preset_files(self, weights_dtype)
+            files = zoo_preset.to_zoo_preset(self, weights_dtype)
         elif format not in ("bert4keras", "hugging_face"):
             raise ValueError(f"format={format!r}; expected 'zoo', 'bert4keras' or 'hugging_face'")
         elif weights_dtype != "float32":
@@ -84,56 +84,9 @@ class Preset:
         )
 
 
-def backbone_of(model):
-    """The backbone of a task, or the model itself."""
-    return getattr(model, "backbone", model)
-
-
-def preset_files(model, weights_dtype="float32"):
-    """File name -> bytes of a model's preset folder, the manifest apart."""
-    from zoo.backbone import weights_of
-    from zoo.store import safetensors_bytes
-
-    if weights_dtype not in WEIGHT_DTYPES:
-        raise ValueError(f"weights_dtype={weights_dtype!r}; expected one of {', '.join(WEIGHT_DTYPES)}")
-    import ml_dtypes  # ships with every backend and with keras; numpy knows no bfloat16
-
-    kind = {"bfloat16": ml_dtypes.bfloat16}.get(weights_dtype, weights_dtype)
-    backbone, tokenizer = backbone_of(model), model.tokenizer
-    if type(backbone).__name__ not in FAMILIES:
-        raise ValueError(
-            f"a {type(model).__name__} over a {type(backbone).__name__} cannot be saved as a zoo preset, which holds "
-            f"one of {', '.join(FAMILIES)}; save a keras-hub backbone with its own save_to_preset"
-        )
-    arguments = {k: v for k, v in backbone.get_config().items() if k not in ("dtype", "name")}
-    config = {
-        "format": FORMAT,
-        "backbone": {"class": type(backbone).__name__, "config": arguments},
-        "task": None if model is backbone else {"class": type(model).__name__, "config": model.task_config()},
-        "tokenizer": None if tokenizer is None else tokenizer.get_config(),
-    }
-    weights = {path: to_numpy(variable).astype(kind) for path, variable in weights_of(model).items()}
-    files = {
-        "config.json": json.dumps(config, indent=2, ensure_ascii=False).encode() + b"\n",
-        "model.safetensors": safetensors_bytes(weights),
-        "README.md": model.card().encode(),
-    }
-    if tokenizer is not None:
-        files["vocab.txt"] = tokenizer.vocabulary_text.encode()
-    return files
-
-
-def to_numpy(variable):
-    """Value of a variable as float32, whatever its type."""
-    from keras import ops
-
-    return ops.convert_to_numpy(ops.cast(variable.value, "float32"))
-
-
 def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides):
     """See `Preset.from_preset`."""
     import zoo
-    from zoo.store import PresetError
 
     checkpoint = read(preset, cls.__name__ if cls.__name__ in FAMILIES else None)
     if cls.__name__ in FAMILIES and checkpoint.family != cls.__name__:
@@ -178,7 +131,6 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides)
 
 def _built(cls, arguments, options, checkpoint, overrides):
     """A model from stored arguments; what its constructor refuses is an error of the file, or of the overrides."""
-    from zoo.store import PresetError
 
     try:
         return cls(*arguments, **options)
@@ -199,9 +151,6 @@ def check_sizes(checkpoint, family):
     Raises:
         PresetError: a size is no whole number, or is not that of a tensor.
     """
-    from zoo.backbone import check_config
-    from zoo.formats.checkpoint import check_layers
-    from zoo.store import PresetError
 
     sizes = {name: checkpoint.config[name] for name in _SIZES if checkpoint.config.get(name) is not None}
     try:
@@ -236,8 +185,6 @@ def read(preset, family=None):
         preset: see `Preset.from_preset`.
         family: name of the family that the caller asks for; None where any is welcome.
     """
-    from zoo.formats import bert4keras, hugging_face, keras_hub, zoo_preset
-    from zoo.store import PresetError
 
     folder = resolve(preset)
     for format in (zoo_preset, keras_hub, hugging_face, bert4keras):
@@ -252,9 +199,6 @@ def read(preset, family=None):
 
 def resolve(preset):
     """The opened folder of a preset name, path or hub address."""
-    from zoo import known_presets
-    from zoo.formats import hub
-    from zoo.store import Folder
 
     preset = os.fspath(preset)
     if re.match(r"[a-z]+://", preset):
@@ -269,8 +213,6 @@ def resolve(preset):
 
 def fill(model, checkpoint, keep_tokens=None):
     """Assign all weights of a model, or none: names and shapes are settled and every array read before the first."""
-    from zoo.backbone import weights_of
-    from zoo.formats.checkpoint import match
 
     variables = weights_of(model)
     backbone = backbone_of(model)
@@ -309,8 +251,6 @@ def _checked_tokens(keep_tokens, vocabulary_size):
 
 
 def _tokenizer(checkpoint, keep_tokens, pre_tokenize):
-    from zoo.store import PresetError
-    from zoo.tokenizer import Tokenizer
 
     if checkpoint.vocabulary is None:
         return None

@@ -6,6 +6,7 @@ import re
 from zoo.formats.checkpoint import Checkpoint
 from zoo.formats.tf_checkpoint import TFCheckpoint, write_tf_checkpoint
 from zoo.store import PresetError
+from zoo.weights import backbone_of, to_numpy, weights_of
 
 CONFIG = "bert_config.json"
 # Slots of the training script's optimizers; the published checkpoints that were not cleaned still carry them.
@@ -87,8 +88,6 @@ def to_bert4keras(model, prefix="bert_model.ckpt"):
     Raises:
         ValueError: a weight has no name in the original's checkpoints.
     """
-    from zoo.backbone import weights_of
-    from zoo.preset import backbone_of, to_numpy
 
     backbone = backbone_of(model)
     names = tensor_names(type(backbone), backbone.num_layers)

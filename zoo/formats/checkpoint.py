@@ -9,6 +9,7 @@ import numpy as np
 
 from zoo.store import PresetError
 
+FAMILIES = ("BERT", "RoFormer", "RoFormerV2", "GAUAlpha")  # classes of zoo that a file may name as its backbone
 # Name of a transform -> (shape in the file -> shape in the model, array -> array). All of them are views.
 TRANSFORMS = {
     None: (lambda shape: shape, lambda array: array),
@@ -71,9 +72,7 @@ class Checkpoint:
         for path, shape in shapes.items():
             name, transform = self.foreign(path)
             if name not in self.weights:
-                raise PresetError(
-                    f"{self.source}: {name} is missing, the config asks for it with shape {shape}"
-                )
+                raise PresetError(f"{self.source}: {name} is missing, the config asks for it with shape {shape}")
             stored = tuple(self.weights[name].shape)
             if _shape_after(transform, stored) != shape:
                 raise PresetError(
@@ -131,9 +130,7 @@ def match(checkpoint, wanted):
     if missing or extra or misfits:
         lines = [_listed("missing in the file", missing), _listed("unexpected in the file", extra)]
         lines += [_listed("that do not fit", misfits)]
-        sizes = ", ".join(
-            f"{key}={value!r}" for key, value in checkpoint.config.items() if isinstance(value, int)
-        )
+        sizes = ", ".join(f"{key}={value!r}" for key, value in checkpoint.config.items() if isinstance(value, int))
         raise PresetError(
             f"{checkpoint.source}: the weights are not those of {checkpoint.family}({sizes}). "
             f"Is the config that of another checkpoint?\n" + "\n".join(line for line in lines if line)
@@ -144,9 +141,7 @@ def match(checkpoint, wanted):
                 f"{checkpoint.source}: {name} must be all ones, because {checkpoint.family} has no gain "
                 f"there; this checkpoint was trained with gains and cannot be represented"
             )
-    return {
-        path: TRANSFORMS[transform][1](np.asarray(weights[name])) for path, (name, transform) in used.items()
-    }
+    return {path: TRANSFORMS[transform][1](np.asarray(weights[name])) for path, (name, transform) in used.items()}
 
 
 def _shape_after(transform, shape):

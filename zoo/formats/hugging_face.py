@@ -17,6 +17,7 @@ from zoo.store import PresetError, safetensors_bytes, strict_json
 from zoo.store.folder import TEXT_CAP
 from zoo.tokenizer import ROLES
 from zoo.vocabulary import dump_vocabulary, load_vocabulary, tokens_by_id
+from zoo.weights import backbone_of, to_numpy, weights_of
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _CONVERSION = (
@@ -313,8 +314,6 @@ def _named(source, function, content):
 
 def from_model(model):
     """File name -> bytes of a model's Hugging Face folder, see `to_hugging_face`."""
-    from zoo.backbone import weights_of
-    from zoo.preset import backbone_of, to_numpy
 
     backbone, tokenizer = backbone_of(model), model.tokenizer
     weights = {path: to_numpy(variable) for path, variable in weights_of(model).items()}

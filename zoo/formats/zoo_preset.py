@@ -1,8 +1,16 @@
 """Our own preset folders: `config.json`, `model.safetensors`, `vocab.txt`, `manifest.json`, `README.md`."""
 
-from zoo.formats.checkpoint import Checkpoint
-from zoo.preset import FAMILIES, FORMAT
-from zoo.store import PresetError
+import json
+
+import ml_dtypes  # comes with keras; NumPy itself knows no bfloat16
+
+from zoo.formats.bert4keras import vocabulary
+from zoo.formats.checkpoint import FAMILIES, Checkpoint
+from zoo.store import PresetError, safetensors_bytes
+from zoo.weights import backbone_of, to_numpy, weights_of
+
+FORMAT = 1
+_DTYPES = {"float32": "float32", "float16": "float16", "bfloat16": ml_dtypes.bfloat16}
 
 _KEYS = {"format", "backbone", "task", "tokenizer"}
 
@@ -41,8 +49,6 @@ def read(folder):
     options = config["tokenizer"]
     if options is not None and not isinstance(options, dict):
         raise PresetError(f"{source}: tokenizer={options!r}; expected an object or null")
-    from zoo.formats.bert4keras import vocabulary
-
     checkpoint = Checkpoint(
         family=backbone["class"],
         config=backbone["config"],
@@ -68,3 +74,31 @@ def described(what, entry, classes, source):
         raise PresetError(
             f"{source}: {what} of unknown class {str(entry['class'])[:80]!r}; known are {', '.join(classes)}"
         )
+
+
+def to_zoo_preset(model, weights_dtype="float32"):
+    """File name -> bytes of a model's preset folder, the manifest apart."""
+    if weights_dtype not in _DTYPES:
+        raise ValueError(f"weights_dtype={weights_dtype!r}; expected one of {', '.join(_DTYPES)}")
+    backbone, tokenizer = backbone_of(model), model.tokenizer
+    if type(backbone).__name__ not in FAMILIES:
+        raise ValueError(
+            f"a {type(model).__name__} over a {type(backbone).__name__} cannot be saved as a zoo preset, which holds "
+            f"one of {', '.join(FAMILIES)}; save a keras-hub backbone with its own save_to_preset"
+        )
+    arguments = {k: v for k, v in backbone.get_config().items() if k not in ("dtype", "name")}
+    config = {
+        "format": FORMAT,
+        "backbone": {"class": type(backbone).__name__, "config": arguments},
+        "task": None if model is backbone else {"class": type(model).__name__, "config": model.task_config()},
+        "tokenizer": None if tokenizer is None else tokenizer.get_config(),
+    }
+    weights = {path: to_numpy(variable).astype(_DTYPES[weights_dtype]) for path, variable in weights_of(model).items()}
+    files = {
+        "config.json": json.dumps(config, indent=2, ensure_ascii=False).encode() + b"\n",
+        "model.safetensors": safetensors_bytes(weights),
+        "README.md": model.card().encode(),
+    }
+    if tokenizer is not None:
+        files["vocab.txt"] = tokenizer.vocabulary_text.encode()
+    return files
