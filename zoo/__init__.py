@@ -28,8 +28,9 @@ _NAMES = {  # public name -> module that defines it
     "TextClassifier": "zoo.classification",
     "Tokenizer": "zoo.tokenizer",
     "freeze": "zoo.freezing",
+    "presets": "zoo.known_presets",  # the function; the folder of the same name is data that nobody imports
 }
-_MODULES = ("callbacks", "data", "layers", "losses", "metrics", "optimizers", "presets")
+_MODULES = ("callbacks", "data", "layers", "losses", "metrics", "optimizers")
 
 TASKS = (
     "MaskedLM",
