@@ -1,0 +1,186 @@
+"""Figures of a trained matcher: scores by class, training curves, reliability, precision and recall.
+
+Each function gives a `matplotlib.figure.Figure`, to be shown by a notebook or saved by its `savefig`. Legends stand
+beside the data, never on it. matplotlib comes with the extra `plots`.
+"""
+
+import numpy as np
+
+from zoo.metrics import average_precision, expected_calibration_error, reliability_curve
+from zoo.metrics.checks import labels_and_scores
+from zoo.metrics.ranking import cuts
+
+# Okabe and Ito's colours, told apart by colour-blind readers and in print.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
+GREY = "#666666"
+
+
+def score_histogram(labels, scores, threshold=None, score_name="score", title=None):
+    """How the scores of each label are spread, with the threshold that parts them.
+
+    Args:
+        labels: whole numbers `[n]`, at most 8 different ones.
+        scores: float `[n]`, finite.
+        threshold: float or None, drawn as a line.
+        score_name: str, what the scores are ("cosine").
+        title: str or None.
+
+    Raises:
+        ValueError: more than 8 different labels, lengths that differ, no pairs, scores not finite.
+        ImportError: matplotlib is missing.
+    """
+    labels, scores = np.asarray(labels), np.asarray(scores, "float64")
+    if labels.shape != scores.shape or labels.ndim != 1 or not len(labels) or not np.isfinite(scores).all():
+        raise ValueError(
+            f"labels of shape {labels.shape}, scores of shape {scores.shape}; expected (n,) twice, n > 0, finite."
+        )
+    classes = np.unique(labels)
+    if len(classes) > len(COLOURS):
+        raise ValueError(f"{len(classes)} different labels, expected at most {len(COLOURS)}: round them.")
+    # Two classes are compared best on top of each other, more below each other.
+    rows = 1 if len(classes) <= 2 else len(classes)
+    figure, panels = _figure(6.4, max(3.8, 1.5 + rows), title, rows)
+    panels = np.atleast_1d(panels)
+    low, high = scores.min(), scores.max()
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    bins = np.linspace(low, high, int(np.clip(1.2 * np.sqrt(len(scores)), 10, 40)) + 1)
+    for index, (colour, label) in enumerate(zip(COLOURS, classes)):
+        axes, chosen = panels[index % rows], scores[labels == label]
+        name = f"label {label:g} ({len(chosen):,} pairs)"
+        axes.hist(chosen, bins, histtype="stepfilled", color=colour, alpha=0.25)
+        axes.hist(chosen, bins, histtype="step", color=colour, linewidth=1.5, label=name)
+    for axes in panels:
+        if threshold is not None:
+            name = f"threshold {threshold:.3f}" if axes is panels[0] else None
+            axes.axvline(threshold, color="black", linestyle="--", linewidth=1.2, label=name)
+        axes.set(xlim=_with_room(low, high))
+        axes.tick_params(labelbottom=axes is panels[-1])
+    figure.supylabel("pairs per bin", fontsize=10)
+    panels[-1].set(xlabel=score_name)
+    return _finish(figure)
+
+
+def training_curves(histories, metric, metric_name=None, title=None):
+    """Training loss and a validation metric by epoch, the best epoch of each model marked.
+
+    Args:
+        histories: dict from a model's name to its `keras.callbacks.History.history`.
+        metric: str, a key of the histories; larger is better.
+        metric_name: str, what to call it; None means as it is.
+        title: str or None.
+
+    Raises:
+        ValueError: a history lacks "loss" or the metric.
+        ImportError: matplotlib is missing.
+    """
+    for name, history in histories.items():
+        if lacking := [key for key in ("loss", metric) if not history.get(key)]:
+            raise ValueError(f"the history of {name} lacks {lacking}, it has {sorted(history)}.")
+    figure, (left, right) = _figure(7.2, 3.4, title, columns=2)
+    for colour, (name, history) in zip(COLOURS, histories.items()):
+        epochs = np.arange(1, len(history["loss"]) + 1)
+        values = np.asarray(history[metric], "float64")
+        left.plot(epochs, history["loss"], "o-", color=colour, markersize=3.5, label=name)
+        right.plot(epochs, values, "o-", color=colour, markersize=3.5)
+        if np.isfinite(values).any():
+            best = int(np.nanargmax(values))
+            right.plot(best + 1, values[best], "o", color=colour, markersize=11, markerfacecolor="none")
+    right.plot([], [], "o", color=GREY, markersize=11, markerfacecolor="none", label="best epoch, kept")
+    left.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
+    right.set(xlabel="epoch", ylabel=metric_name or metric)
+    for axes in (left, right):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    return _finish(figure)
+
+
+def reliability_diagram(labels, probabilities, bins=10, title=None):
+    """Do pairs given probability p match in p of all cases? Below it, how many pairs got which probability.
+
+    Args:
+        labels: 0/1 `[n]`.
+        probabilities: dict from a model's name to its probabilities `[n]`, in [0, 1].
+        bins: int, equal bins of [0, 1].
+        title: str or None.
+
+    Raises:
+        ValueError: as `zoo.metrics.reliability_curve`.
+        ImportError: matplotlib is missing.
+    """
+    figure, (axes, below) = _figure(5.2, 6.2, title, rows=2, heights=(3, 1))
+    axes.plot([0, 1], [0, 1], linestyle="--", color=GREY, linewidth=1, label="perfect")
+    width = 1 / bins / len(probabilities)
+    for index, (colour, (name, p)) in enumerate(zip(COLOURS, probabilities.items())):
+        curve = reliability_curve(labels, p, bins)
+        error = expected_calibration_error(labels, p, bins)
+        axes.plot(
+            curve["probability"], curve["positives"], "o-", color=colour, markersize=5, label=f"{name}, ECE {error:.3f}"
+        )
+        below.bar(curve["lower"] + (index + 0.5) * width, curve["count"], 0.9 * width, color=colour)
+    axes.set(ylabel="share of pairs that match", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    below.set(xlabel="predicted probability", ylabel="pairs", xlim=(-0.02, 1.02))
+    axes.tick_params(labelbottom=False)
+    return _finish(figure, columns=1)
+
+
+def precision_recall(labels, scores, thresholds=None, title=None):
+    """Precision against recall over all thresholds, with the stored thresholds marked.
+
+    Args:
+        labels: 0/1 `[n]`, with a positive.
+        scores: dict from a model's name to its scores `[n]`.
+        thresholds: dict from a model's name to its threshold, or None.
+        title: str or None.
+
+    Raises:
+        ValueError: as `zoo.metrics.average_precision`.
+        ImportError: matplotlib is missing.
+    """
+    figure, axes = _figure(5.4, 4.6, title)
+    share = float(np.mean(labels))
+    for colour, (name, values) in zip(COLOURS, scores.items()):
+        precision_at = average_precision(labels, values)
+        positive, values = labels_and_scores(labels, values)
+        distinct, hits, predicted = cuts(positive, values)
+        recall, precision = hits / hits[-1], hits / predicted
+        # Steps, as average precision sums them: between two thresholds nothing can be reached.
+        axes.step(
+            np.append(0, recall), np.append(precision[0], precision), where="pre", color=colour, linewidth=1.5,
+            label=f"{name}, average precision {precision_at:.3f}",
+        )  # fmt: skip
+        if thresholds and name in thresholds and (distinct >= thresholds[name]).any():
+            last = int(np.flatnonzero(distinct >= thresholds[name])[-1])
+            axes.plot(recall[last], precision[last], "o", color=colour, markersize=8, markeredgecolor="white")
+    axes.axhline(share, linestyle="--", color=GREY, linewidth=1, label=f"guessing {share:.3f}")
+    if thresholds:
+        axes.plot([], [], "o", color=GREY, markersize=8, markeredgecolor="white", label="at the threshold of dev")
+    axes.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02), ylim=(min(share, 0.5) - 0.05, 1.02))
+    return _finish(figure, columns=1)
+
+
+def _figure(width, height, title, rows=1, columns=1, heights=None):
+    """An empty figure and its axes."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("zoo.plots needs matplotlib: pip install 'keras-zoo[plots]'") from error
+    # Without pyplot: no window, no global state, the same picture on every machine.
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    axes = figure.subplots(rows, columns, height_ratios=heights)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return figure, axes
+
+
+def _finish(figure, columns=3):
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#E5E5E5", linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.tick_params(labelsize=9)
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+    return figure
+
+
+def _with_room(low, high):
+    return low - 0.03 * (high - low), high + 0.03 * (high - low)
