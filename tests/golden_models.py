@@ -16,13 +16,17 @@ FAMILIES = {
     "bert": "BERT",
 }
 CASES = ("l7", "l12", "l16", "l40", "l7_padded_to_16", "odd")
-POSITIONS = np.arange(12) * np.ones((4, 1))
-TINY = {  # family -> arguments of a model as small as it gets
-    "BERT": {"num_heads": 2, "intermediate_dim": 12},
-    "RoFormer": {"num_heads": 2, "intermediate_dim": 12},
-    "RoFormerV2": {"num_heads": 2, "intermediate_dim": 12},
-    "GAUAlpha": {"key_dim": 4},
+# Fresh models and their batches have the sizes of the golden ones: JAX compiles every operation anew for each shape.
+TINY = {  # family -> arguments beside those that all share
+    "BERT": {"num_heads": 4, "intermediate_dim": 64},
+    "RoFormer": {"num_heads": 4, "intermediate_dim": 64},
+    "RoFormerV2": {"num_heads": 4, "intermediate_dim": 64},
+    "GAUAlpha": {"expanded_dim": 64, "key_dim": 16},
 }
+TOKEN_IDS = np.array(
+    [[2, 3, 4, 5, 6, 7, 8], [9, 3, 5, 0, 0, 0, 0], [4, 8, 8, 7, 0, 0, 0], [5, 0, 0, 0, 0, 0, 0]], "int32"
+)
+SEGMENT_IDS = np.array([[0, 0, 1, 1, 1, 1, 1]] * 4, "int32")
 
 
 def load(name, cls=None, **options):
@@ -37,8 +41,8 @@ def backbone(name):
 
 
 def tiny(family, **options):
-    """A freshly initialised model of 2 layers and 8 features."""
-    config = {"vocabulary_size": 50, "num_layers": 2, "hidden_dim": 8, **TINY[family], **options}
+    """A freshly initialised model of 2 layers, 32 features and 120 tokens."""
+    config = {"vocabulary_size": 120, "num_layers": 2, "hidden_dim": 32, **TINY[family], **options}
     return getattr(zoo, family)(**config)
 
 

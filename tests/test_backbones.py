@@ -5,10 +5,10 @@ import json
 import keras
 import numpy as np
 import pytest
-from golden_models import CASES, FAMILIES, TINY, backbone, batch, load, numpy, tiny
+from golden_models import CASES, FAMILIES, SEGMENT_IDS, TINY, TOKEN_IDS, backbone, batch, load, numpy, tiny
 
 import zoo
-from zoo.backbone import weights_of
+from zoo.weights import weights_of
 
 ROTARY = ("roformer_v2", "gau_alpha", "roformer")
 ONE_EACH = (*ROTARY, "bert")
@@ -74,7 +74,8 @@ def test_what_may_be_left_out(golden, assert_close, name):
         {"token_ids": ids, "segment_ids": None, "padding_mask": None},
     ):
         assert_close(model(inputs), expected, atol=1e-6)
-    assert_close(model.predict({"token_ids": ids}, verbose=0), expected, atol=1e-5)
+    if name == "bert":  # the way through the trainer, once
+        assert_close(model.predict({"token_ids": ids}, verbose=0), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ONE_EACH)
@@ -126,7 +127,7 @@ def test_bert_positions_are_rows_of_its_table(golden, assert_close):
 
 @pytest.mark.parametrize("name", ["roformer_v2", "gau_alpha"])
 def test_root_mean_square_of_every_token_is_one(golden, assert_close, name):
-    out = numpy(backbone(name)(batch(golden(f"{name}/golden"), "l16")))
+    out = numpy(backbone(name)(batch(golden(f"{name}/golden"), "l40")))
     assert_close((out**2).mean(-1), np.ones(out.shape[:2]), atol=1e-4)
 
 
@@ -198,9 +199,9 @@ def test_dropout_masks_of_no_two_layers_are_drawn_alike():
 @pytest.mark.parametrize("family", TINY)
 def test_dropout_acts_in_training_only(assert_close, family):
     for options in ({"dropout": 0.5, "attention_dropout": 0.0}, {"dropout": 0.0, "attention_dropout": 0.5}):
-        model, ids = tiny(family, **options), np.array([[3, 4, 5, 6, 7, 8]])
-        assert_close(model(ids, training=False), model(ids), atol=0)
-        difference = np.abs(numpy(model(ids, training=True)) - numpy(model(ids, training=True))).max()
+        model = tiny(family, **options)
+        assert_close(model(TOKEN_IDS, training=False), model(TOKEN_IDS), atol=0)
+        difference = np.abs(numpy(model(TOKEN_IDS, training=True)) - numpy(model(TOKEN_IDS, training=True))).max()
         assert difference > 1e-3
 
 
@@ -209,7 +210,7 @@ def test_dropout_acts_in_training_only(assert_close, family):
     "options",
     [
         {},
-        {"embedding_dim": 6, "attention_mask": "unilm", "num_segments": 3, "dropout": 0.0, "name": "mine"},
+        {"embedding_dim": 24, "attention_mask": "unilm", "num_segments": 3, "dropout": 0.0, "name": "mine"},
         {"custom_position_ids": True, "normalization": "squared_relu", "position": None, "attention_mask": "causal"},
         {"dtype": "mixed_bfloat16", "normalization": {"class": "SoftmaxPlus", "config": {"base": 128, "floor": 2}}},
     ],
@@ -219,9 +220,9 @@ def test_config_round_trip(assert_close, family, options):
     """Through JSON, as class and config, and as a nested config; equal numbers from equal weights."""
     model = tiny(family, **options)
     config = json.loads(json.dumps(model.get_config()))
-    inputs = {"token_ids": np.array([[2, 3, 0], [4, 5, 6]]), "segment_ids": np.array([[0, 0, 0], [0, 1, 1]])}
+    inputs = {"token_ids": TOKEN_IDS, "segment_ids": SEGMENT_IDS}
     if model.custom_position_ids:
-        inputs["position_ids"] = np.array([[0, 1, 2], [3, 5, 4]])
+        inputs["position_ids"] = np.tile(np.arange(7, dtype="float32") * 2, (4, 1))
     expected = numpy(model(inputs))
     for twin in (type(model).from_config(config), keras.saving.deserialize_keras_object(serialized(model))):
         assert twin.get_config() == model.get_config()
@@ -239,47 +240,42 @@ def serialized(model):
 
 def test_embedding_is_mapped_to_another_width(assert_close):
     """RoFormerV2 maps without a bias, after its norm; the numbers are those of the dense layer."""
-    model = tiny("RoFormerV2", embedding_dim=6)
+    model = tiny("RoFormerV2", embedding_dim=24)
     weights = weights_of(model)
-    assert tuple(weights["token_embedding/embeddings"].shape) == (50, 6)
-    assert tuple(weights["embedding_mapping/kernel"].shape) == (6, 8)
-    assert "embedding_mapping/bias" not in weights and "embedding_mapping/bias" in weights_of(
-        tiny("BERT", embedding_dim=6)
-    )
-    x = numpy(weights["token_embedding/embeddings"])[[[3, 4]]] + numpy(weights["segment_embedding/embeddings"])[0]
+    assert tuple(weights["token_embedding/embeddings"].shape) == (120, 24)
+    assert tuple(weights["embedding_mapping/kernel"].shape) == (24, 32)
+    assert "embedding_mapping/bias" not in weights
+    assert "embedding_mapping/bias" in weights_of(tiny("BERT", embedding_dim=24))
+    x = numpy(weights["token_embedding/embeddings"])[TOKEN_IDS] + numpy(weights["segment_embedding/embeddings"])[0]
     x = x / np.sqrt((x.astype("float64") ** 2).mean(-1, keepdims=True) + model.norm_epsilon)
-    first = model.hidden_states(np.array([[3, 4]]))[0]
+    first = model.hidden_states(TOKEN_IDS)[0]
     assert_close(first, x @ numpy(weights["embedding_mapping/kernel"]), atol=1e-5)
 
 
 def test_no_segments():
     model = tiny("RoFormerV2", num_segments=0)
     assert not [path for path in weights_of(model) if "segment" in path]
-    out = numpy(model({"token_ids": np.array([[3, 4]]), "segment_ids": np.array([[0, 1]])}))
-    assert (out == numpy(model(np.array([[3, 4]])))).all()
+    out = numpy(model({"token_ids": TOKEN_IDS, "segment_ids": SEGMENT_IDS}))
+    assert (out == numpy(model(TOKEN_IDS))).all()
 
 
 @pytest.mark.parametrize("attention_mask", ["causal", "unilm"])
 @pytest.mark.parametrize("family", ["BERT", "RoFormerV2", "GAUAlpha"])
 def test_attention_masks_hide_what_comes_later(assert_close, family, attention_mask):
     """A changed last token changes no earlier one; a changed source token (segment 0) changes all."""
-    model = tiny(family, attention_mask=attention_mask)
-    ids = np.array([[3, 4, 5, 6, 7]])
-    segments = np.array([[0, 0, 1, 1, 1]])
-    changed = ids.copy()
-    changed[0, -1] = 20
-    before, after = (numpy(model({"token_ids": x, "segment_ids": segments})) for x in (ids, changed))
-    assert_close(after[:, :-1], before[:, :-1], atol=1e-6)
-    changed = ids.copy()
-    changed[0, 1] = 20
-    moved = np.abs(numpy(model({"token_ids": changed, "segment_ids": segments})) - before).max(-1)[0] > 1e-4
-    assert moved.tolist() == [attention_mask == "unilm", True, True, True, True]
+    model, inputs = tiny(family, attention_mask=attention_mask), {"segment_ids": SEGMENT_IDS}
+    before, last, source = TOKEN_IDS, TOKEN_IDS.copy(), TOKEN_IDS.copy()
+    last[0, 6], source[0, 1] = 20, 20
+    before, last, source = (numpy(model({"token_ids": ids, **inputs}))[0] for ids in (before, last, source))
+    assert_close(last[:6], before[:6], atol=1e-6)
+    moved = np.abs(source - before).max(-1) > 1e-4
+    assert moved.tolist() == [attention_mask == "unilm"] + [True] * 6
 
 
 @pytest.mark.parametrize(
     "family, options, message",
     [
-        ("BERT", {"hidden_dim": 9}, "hidden_dim=9 is not a multiple of num_heads=2; give head_dim"),
+        ("BERT", {"hidden_dim": 33}, "hidden_dim=33 is not a multiple of num_heads=4; give head_dim"),
         ("BERT", {"num_layers": 0}, "num_layers=0; expected a whole number of at least 1"),
         ("RoFormer", {"vocabulary_size": 2.5}, "RoFormer: vocabulary_size=2.5"),
         ("RoFormerV2", {"intermediate_dim": "64"}, "RoFormerV2: intermediate_dim='64'"),
@@ -316,7 +312,7 @@ def test_unknown_inputs_are_errors(inputs):
 def test_rotary_key_size_must_be_even():
     """Features turn in pairs; the error comes with the first numbers."""
     with pytest.raises(ValueError, match="even feature size, got 3"):
-        tiny("RoFormerV2", key_dim=3)(np.ones((1, 3), "int32"))
+        tiny("RoFormerV2", key_dim=3)(TOKEN_IDS)
 
 
 def test_bert_refuses_texts_longer_than_its_positions():
