@@ -64,9 +64,7 @@ def sentences_of(path):
 
 def vocabulary_of(texts):
     counts = collections.Counter(c for text in texts for c in text.lower() + text if not c.isspace())
-    words = collections.Counter(
-        w for text in texts for w in text.lower().split() if w.isascii() and w.isalpha()
-    )
+    words = collections.Counter(w for text in texts for w in text.lower().split() if w.isascii() and w.isalpha())
     tokens = [*SPECIAL, *counts, *(f"##{c}" for c in counts), *(w for w, _ in words.most_common(5_000))]
     return list(dict.fromkeys(tokens))
 
@@ -140,9 +138,7 @@ def best_seconds(function, texts):
 
 
 def main(_):
-    texts = [text for path in FLAGS.texts for text in sentences_of(path)] or made_up_sentences(
-        FLAGS.sentences
-    )
+    texts = [text for path in FLAGS.texts for text in sentences_of(path)] or made_up_sentences(FLAGS.sentences)
     path = FLAGS.vocabulary
     vocabulary = load_vocabulary(pathlib.Path(path).read_bytes()) if path else vocabulary_of(texts)
     timed, cut = texts[: FLAGS.sentences], FLAGS.max_length
@@ -150,20 +146,14 @@ def main(_):
     original = original_tokenizer(vocabulary, FLAGS.lowercase)
 
     tokenizers = {
-        "zoo, new": lambda batch: Tokenizer(vocabulary, lowercase=FLAGS.lowercase)(
-            batch, max_length=cut, pad_to=cut
-        ),
+        "zoo, new": lambda batch: Tokenizer(vocabulary, lowercase=FLAGS.lowercase)(batch, max_length=cut, pad_to=cut),
         "zoo, used": lambda batch: ours(batch, max_length=cut, pad_to=cut),
-        "zoo, batches of 32": lambda batch: [
-            ours(batch[i : i + 32], max_length=cut) for i in range(0, len(batch), 32)
-        ],
+        "zoo, batches of 32": lambda batch: [ours(batch[i : i + 32], max_length=cut) for i in range(0, len(batch), 32)],
         "zoo, one by one": lambda batch: [ours.encode(text, max_length=cut) for text in batch],
         "tokenizers, padded": rust_pipeline(vocabulary, FLAGS.lowercase, cut),
     }
     if original is not None:
-        tokenizers["bert4keras, one by one"] = lambda batch: [
-            original.encode(text, maxlen=cut) for text in batch
-        ]
+        tokenizers["bert4keras, one by one"] = lambda batch: [original.encode(text, maxlen=cut) for text in batch]
     mean = sum(map(len, timed)) / len(timed)
     print(f"{len(timed)} sentences of {mean:.1f} characters, {len(vocabulary)} tokens, rows of at most {cut}")
     for name, function in tokenizers.items():

@@ -62,9 +62,7 @@ def test_everything_wrong_is_said_at_once_and_nothing_read():
     weights = {"A": Unread(3, 2), "C": Unread(4, dtype="int32"), "x": Unread(9), "cls": Unread(1)}
     names = {"a": ("A", "transpose"), "b": ("B", None), "c": ("C", None)}
     with pytest.raises(PresetError) as caught:
-        match(
-            checkpoint(weights, names, known_extras=("cls",)), {"a": (2, 4), "b": (7,), "c": (4,), "d": (1,)}
-        )
+        match(checkpoint(weights, names, known_extras=("cls",)), {"a": (2, 4), "b": (7,), "c": (4,), "d": (1,)})
     text = str(caught.value)
     for words in (
         "file.x",

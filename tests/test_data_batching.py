@@ -177,17 +177,14 @@ def test_the_padding_fraction_is_counted_cell_by_cell(lengths, settings):
 def test_pairs_are_padded_to_the_longer_text():
     plan = BatchPlan([[10, 40], [12, 12], [5, 100], [3, 3]], 2, shuffle=False)
     assert [batch.length for batch in plan(0)] == [64, 128]
-    assert plan.padding_fraction() == pytest.approx(
-        1 - (10 + 40 + 12 + 12 + 5 + 100 + 3 + 3) / (4 * 64 + 4 * 128)
-    )
+    assert plan.padding_fraction() == pytest.approx(1 - (10 + 40 + 12 + 12 + 5 + 100 + 3 + 3) / (4 * 64 + 4 * 128))
 
 
 def test_rows_meet_different_rows_each_epoch(lengths):
     """Sorting by length must not freeze the batches: of 200 pairs that meet, few meet again."""
     plan = plan_of(lengths)
     meetings = [
-        {frozenset((batch.rows[0], other)) for batch in plan(epoch) for other in batch.rows[1:]}
-        for epoch in range(2)
+        {frozenset((batch.rows[0], other)) for batch in plan(epoch) for other in batch.rows[1:]} for epoch in range(2)
     ]
     assert len(meetings[0] & meetings[1]) < 0.2 * len(meetings[0])
 
@@ -275,9 +272,7 @@ def test_prediction_of_nothing():
 
 def test_restoring_wrong_outputs_is_an_error(lengths):
     plan = PredictionPlan(lengths, 500)
-    with pytest.raises(
-        ValueError, match=r"outputs of sizes \[500, 500\] for batches of sizes \[500, 500, 3\]"
-    ):
+    with pytest.raises(ValueError, match=r"outputs of sizes \[500, 500\] for batches of sizes \[500, 500, 3\]"):
         plan.restore([np.zeros(500), np.zeros(500)])
 
 

@@ -23,10 +23,7 @@ def test_no_key_twice_in_a_batch_and_no_row_lost(seed):
     """Random small cases: 1 to 40 rows of 1 to 3 keys out of few, so that most of them clash."""
     random = np.random.default_rng(seed)
     rows, size = int(random.integers(1, 41)), int(random.integers(1, 9))
-    keys = [
-        frozenset(random.integers(0, random.integers(2, 60), random.integers(1, 4)).tolist())
-        for _ in range(rows)
-    ]
+    keys = [frozenset(random.integers(0, random.integers(2, 60), random.integers(1, 4)).tolist()) for _ in range(rows)]
     num_batches = -(-rows // size)
     batches, left_out = pack_distinct(random.permutation(rows).tolist(), keys, size, num_batches)
     check(batches, left_out, keys, size)

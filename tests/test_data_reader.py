@@ -69,9 +69,7 @@ def test_compressed_files_give_the_same_records_and_hash(tmp_path, name, compres
 def test_only_newlines_split_lines(tmp_path, character):
     rows = [(f"a{character}b", f"c{character}", 1), ("d", "e", 0)]
     for name, separator in (("x.tsv", "\t"), ("x.csv", ",")):
-        lines = [separator.join(("text_a", "text_b", "label"))] + [
-            separator.join(map(str, row)) for row in rows
-        ]
+        lines = [separator.join(("text_a", "text_b", "label"))] + [separator.join(map(str, row)) for row in rows]
         assert list(read_pairs(write(tmp_path, "\n".join(lines), name))) == rows
     objects = [json.dumps(dict(zip(("text_a", "text_b", "label"), row)), ensure_ascii=False) for row in rows]
     assert list(read_pairs(write(tmp_path, "\n".join(objects), "x.jsonl"))) == rows
@@ -167,9 +165,7 @@ def test_a_broken_row_stops_at_its_place(tmp_path, line, column, says):
     assert (error.line, error.column) == (3, column), str(error)
     assert str(error).startswith(f"{path}:3:{column}: ")
     assert says in str(error)
-    with pytest.warns(
-        UserWarning, match=f"skipped 1 of 4 lines .at most 1 allowed.. The first: .*:3:{column}: "
-    ):
+    with pytest.warns(UserWarning, match=f"skipped 1 of 4 lines .at most 1 allowed.. The first: .*:3:{column}: "):
         pairs = read_pairs(path, skip_at_most=1)
     assert list(pairs) == [("a", "b", 1), ("c", "d", 0)]
     assert pairs.line_numbers.tolist() == [2, 4]
@@ -455,9 +451,10 @@ def test_texts(tmp_path):
     path = write(tmp_path, "text,label\nhello,2\n", "x.csv")
     assert list(read_texts(path)) == [("hello", 2)]
     assert list(read_texts(path, label=None)) == ["hello"]
-    assert list(
-        read_texts(write(tmp_path, "one line\nanother\n"), columns=("text",), label=None, header=False)
-    ) == ["one line", "another"]
+    assert list(read_texts(write(tmp_path, "one line\nanother\n"), columns=("text",), label=None, header=False)) == [
+        "one line",
+        "another",
+    ]
     assert list(read_texts(write(tmp_path, "text\tlabel\nx\tgood\n"), label=("bad", "good"))) == [("x", 1)]
 
 

@@ -134,9 +134,7 @@ def test_the_hash_depends_on_texts_labels_and_order():
 
 
 def test_take_keeps_rows_together():
-    pairs = Pairs(
-        ["a", "b", "c"], ["d", "e", "f"], np.array([0, 1, 2]), "x.tsv", np.array([2, 3, 5]), ("n", "e", "c")
-    )
+    pairs = Pairs(["a", "b", "c"], ["d", "e", "f"], np.array([0, 1, 2]), "x.tsv", np.array([2, 3, 5]), ("n", "e", "c"))
     taken = pairs.take(np.array([2, 0]))
     assert list(taken) == [("c", "f", 2), ("a", "d", 0)]
     assert taken.line_numbers.tolist() == [5, 2]

@@ -14,10 +14,7 @@ def pairs():
     random = np.random.default_rng(0)
     labels = random.choice(3, 1000, p=[0.65, 0.33, 0.02])
     return as_pairs(
-        [
-            (f"text {a}", f"Text {b}!", int(label))
-            for (a, b), label in zip(random.integers(0, 900, (1000, 2)), labels)
-        ]
+        [(f"text {a}", f"Text {b}!", int(label)) for (a, b), label in zip(random.integers(0, 900, (1000, 2)), labels)]
     )
 
 
@@ -37,9 +34,7 @@ def test_parts_hold_every_row_once_in_their_old_order(pairs, groups, stratify):
         assert places == sorted(places)
 
 
-@pytest.mark.parametrize(
-    "fractions", [(0.8, 0.1, 0.1), (0.5, 0.5), (1 / 3, 1 / 3, 1 / 3), (0.99, 0.01), (1.0,)]
-)
+@pytest.mark.parametrize("fractions", [(0.8, 0.1, 0.1), (0.5, 0.5), (1 / 3, 1 / 3, 1 / 3), (0.99, 0.01), (1.0,)])
 @pytest.mark.parametrize("stratify", [False, True])
 def test_sizes_are_exact_to_a_row(pairs, fractions, stratify):
     for part, fraction in zip(split(pairs, fractions, stratify=stratify), fractions):
@@ -49,9 +44,7 @@ def test_sizes_are_exact_to_a_row(pairs, fractions, stratify):
 def test_the_same_seed_gives_the_same_split(pairs):
     assert split(pairs, seed=3) == split(list(pairs), seed=3)
     assert split(pairs, seed=3) != split(pairs, seed=4)
-    assert split(pairs, seed=3, groups=lambda row: row[0]) == split(
-        pairs, seed=3, groups=[row[0] for row in pairs]
-    )
+    assert split(pairs, seed=3, groups=lambda row: row[0]) == split(pairs, seed=3, groups=[row[0] for row in pairs])
 
 
 def test_groups_never_stand_on_both_sides(pairs):

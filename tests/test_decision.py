@@ -126,4 +126,6 @@ def test_damaged_decision(damage):
         check_decision({**GOOD, **damage})
     assert check_decision(GOOD) == GOOD
     with pytest.raises(ValueError, match="decision"):
-        check_decision({k: v for k, v in GOOD.items() if k != next(iter(damage), None)} if damage.keys() <= GOOD.keys() else [])
+        check_decision(
+            {k: v for k, v in GOOD.items() if k != next(iter(damage), None)} if damage.keys() <= GOOD.keys() else []
+        )

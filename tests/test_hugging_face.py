@@ -131,9 +131,7 @@ def test_next_sentence_logits_equal_transformers(batch, tmp_path, assert_close):
 
 def junnyu_name(name, model):
     """JunnYu's name of a variable of the original; written out apart from zoo's rule."""
-    name = name.replace("bert/embeddings/", f"{model}/embeddings/").replace(
-        "bert/encoder/", f"{model}/encoder/"
-    )
+    name = name.replace("bert/embeddings/", f"{model}/embeddings/").replace("bert/encoder/", f"{model}/encoder/")
     name = name.replace("GAU_alpha/", f"{model}/").replace("/", ".")
     for layer in range(4):
         name = name.replace(f"layer_{layer}.", f"layer.{layer}.")
@@ -182,9 +180,7 @@ def test_shards_and_old_norm_names_are_the_same_checkpoint(tmp_path):
 
     def rename(tensors):
         for name in [name for name in tensors if "LayerNorm" in name]:
-            old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
-                "LayerNorm.bias", "LayerNorm.beta"
-            )
+            old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
             tensors[old] = tensors.pop(name)
         tensors["bert.embeddings.position_ids"] = np.arange(20)[None]
 
@@ -234,10 +230,7 @@ def test_bert_is_written_for_transformers(batch, tmp_path, assert_close):
     ours = zoo.NextSentence(zoo.BERT(50, 2, 4, 16, 24, max_sequence_length=20, activation="gelu_tanh"))
     head = zoo.MaskedLM(ours.backbone)
     weights = weights_of(ours) | weights_of(head)
-    weights = {
-        path: np.random.default_rng(1).normal(0, 0.3, w.shape).astype("float32")
-        for path, w in weights.items()
-    }
+    weights = {path: np.random.default_rng(1).normal(0, 0.3, w.shape).astype("float32") for path, w in weights.items()}
     for model in (ours, head):
         from zoo.weights import weights_of as variables
 
@@ -249,9 +242,7 @@ def test_bert_is_written_for_transformers(batch, tmp_path, assert_close):
     theirs, report = transformers.BertForPreTraining.from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
     expected = torch_output(theirs.eval(), batch)
-    assert_close(
-        at_tokens(numpy_output(head, batch), batch), at_tokens(expected.prediction_logits, batch), 5e-5
-    )
+    assert_close(at_tokens(numpy_output(head, batch), batch), at_tokens(expected.prediction_logits, batch), 5e-5)
     assert_close(numpy_output(ours, batch), expected.seq_relationship_logits, 5e-5)
     back = hugging_face.read(Folder(tmp_path))
     arrays = match(back, {path: weight.shape for path, weight in weights.items()})

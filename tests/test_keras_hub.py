@@ -247,9 +247,7 @@ def test_vocabulary_is_not_taken_through_a_linked_folder(copy):
 
 
 @pytest.mark.neutral
-@pytest.mark.parametrize(
-    "shard", ["../x", "/etc/passwd", "model_00000.weights.h5/../x", "model.weights.h5", None, 7]
-)
+@pytest.mark.parametrize("shard", ["../x", "/etc/passwd", "model_00000.weights.h5/../x", "model.weights.h5", None, 7])
 def test_an_index_may_name_only_shards_beside_it(shard, copy):
     folder = copy("bert")
     os.rename(folder / "model.weights.h5", folder.parent / "x")

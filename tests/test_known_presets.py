@@ -90,9 +90,7 @@ def test_from_preset_says_it():
         zoo.RoFormerV2.from_preset("nothing like it")
 
 
-@pytest.mark.parametrize(
-    "name", ["", ".", "..", "../x", "/etc", "a/b", "roformer\0", "index.json", "x" * 5000]
-)
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "/etc", "a/b", "roformer\0", "index.json", "x" * 5000])
 def test_odd_names_are_no_bundled_presets(name):
     assert known_presets.bundled_folder(name) is None
     assert isinstance(known_presets.not_on_disk(name), PresetError)

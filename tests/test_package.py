@@ -20,9 +20,7 @@ LIBRARY = sorted([*ROOT.glob("zoo/**/*.py"), *ROOT.glob("layers/**/*.py")])
 PYTHON_FILES = LIBRARY + sorted(
     path for folder in ("benchmarks", "examples", "tests") for path in ROOT.glob(f"{folder}/**/*.py")
 )
-PRESET_FILES = [
-    path for path in ROOT.glob("presets/**/*") if path.is_file() and "__pycache__" not in path.parts
-]
+PRESET_FILES = [path for path in ROOT.glob("presets/**/*") if path.is_file() and "__pycache__" not in path.parts]
 BACKENDS = {"torch", "jax", "jaxlib", "tensorflow"}
 
 # Who may open files: the store for everything preset-like, zoo/data for the user's own data.
@@ -218,9 +216,7 @@ def test_library_runs_nothing_it_reads(path):
 
 @each([path for path in LIBRARY if not name_of(path).startswith(OPENERS)])
 def test_only_the_store_and_the_data_reader_open_files(path):
-    opened = [
-        (name, line) for name, line in called(path) if name.split(".")[-1] in OPENING or name in NUMPY_FILES
-    ]
+    opened = [(name, line) for name, line in called(path) if name.split(".")[-1] in OPENING or name in NUMPY_FILES]
     # `folder` is always the store's own Folder, which checks what it opens.
     opened = [(name, line) for name, line in opened if name.split(".")[-2:-1] != ["folder"]]
     assert not opened, "let zoo.store open it"

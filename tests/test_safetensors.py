@@ -90,9 +90,7 @@ def test_written_arrays_are_aligned_views():
 
 
 def test_unaligned_arrays_are_copied():
-    tensors = read(
-        pack({"a": entry("U8", offsets=(0, 1)), "b": entry(offsets=(1, 5))}, b"\x07" + b"\0\0\x80\x3f")
-    )
+    tensors = read(pack({"a": entry("U8", offsets=(0, 1)), "b": entry(offsets=(1, 5))}, b"\x07" + b"\0\0\x80\x3f"))
     assert tensors["a"][0] == 7 and tensors["b"][0] == 1.0 and tensors["b"].flags.aligned
 
 
@@ -102,9 +100,7 @@ def test_odd_names_are_not_written(name):
         safetensors_bytes({name: np.zeros(2)})
 
 
-@pytest.mark.parametrize(
-    "array", [np.array(["x"]), np.array([None]), np.zeros(2, "complex64"), [1, "a"]], ids=str
-)
+@pytest.mark.parametrize("array", [np.array(["x"]), np.array([None]), np.zeros(2, "complex64"), [1, "a"]], ids=str)
 def test_odd_dtypes_are_not_written(array):
     with pytest.raises(PresetError, match="safetensors stores F64"):
         safetensors_bytes({"x": array})

@@ -49,9 +49,7 @@ def names(path):
 def start(script, *arguments):
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 PLAIN = ["config.json", "manifest.json", "model.safetensors", "vocab.txt"]
@@ -69,9 +67,7 @@ def test_other_files_stay(tmp_path):
     (tmp_path / "notes.md").write_text("mine")
     (tmp_path / "logs").mkdir()
     write_folder(tmp_path, version(0))
-    assert (tmp_path / "notes.md").read_text() == "mine" and names(tmp_path) == sorted(
-        [*PLAIN, "logs", "notes.md"]
-    )
+    assert (tmp_path / "notes.md").read_text() == "mine" and names(tmp_path) == sorted([*PLAIN, "logs", "notes.md"])
 
 
 def test_links_are_replaced_and_not_followed(tmp_path):
@@ -90,11 +86,7 @@ def test_odd_names_are_refused(name, tmp_path):
     write_folder(tmp_path / "preset", version(0))
     with pytest.raises(PresetError):
         write_folder(tmp_path / "preset", {name: b"x"})
-    assert (
-        names(tmp_path) == ["preset"]
-        and names(tmp_path / "preset") == PLAIN
-        and number_of(tmp_path / "preset") == 0
-    )
+    assert names(tmp_path) == ["preset"] and names(tmp_path / "preset") == PLAIN and number_of(tmp_path / "preset") == 0
 
 
 def test_folder_in_the_place_of_a_file_is_refused(tmp_path):
@@ -151,9 +143,7 @@ def test_full_disk_leaves_the_earlier_version(tmp_path, monkeypatch):
     total = sum(entry.stat().st_size for entry in tmp_path.iterdir())
     for room in range(0, total - 8, total // 40):
         disk = SmallDisk(room)
-        monkeypatch.setattr(
-            saving._Hashed, "write", lambda hashed, content, disk=disk: disk.write(hashed, content)
-        )
+        monkeypatch.setattr(saving._Hashed, "write", lambda hashed, content, disk=disk: disk.write(hashed, content))
         with pytest.raises(OSError, match=r"not saved \(more than \d+ bytes\): No space left") as caught:
             write_folder(tmp_path, version(2))
         assert caught.value.errno == errno.ENOSPC and str(tmp_path) in str(caught.value)

@@ -94,16 +94,12 @@ def test_odd_names_are_refused_before_anything_is_opened(name, preset, monkeypat
                 method(name)
 
 
-@pytest.mark.parametrize(
-    "name", ["config.json", "bert_model.ckpt.data-00000-of-00001", "a", "1.x_y-z", "x" * 128]
-)
+@pytest.mark.parametrize("name", ["config.json", "bert_model.ckpt.data-00000-of-00001", "a", "1.x_y-z", "x" * 128])
 def test_plain_names_are_accepted(name):
     assert check_name(name) == name
 
 
-@pytest.mark.parametrize(
-    "name", ["..", "../x", "a/../b", "a/..", "./a", "a/.", "", "a\0", "é", "a b", "x" * 1025]
-)
+@pytest.mark.parametrize("name", ["..", "../x", "a/../b", "a/..", "./a", "a/.", "", "a\0", "é", "a b", "x" * 1025])
 def test_odd_tensor_names_are_refused(name):
     with pytest.raises(PresetError, match="tensor name"):
         check_tensor_name(name)
@@ -214,11 +210,7 @@ def test_ways_to_read(tmp_path):
     mapped = folder.memory_map("data.bin")
     assert mapped.dtype == np.uint8 and mapped.tobytes() == content and not mapped.flags.writeable
     with folder.open("data.bin") as file:
-        assert (
-            file.read(3) == content[:3]
-            and file.seek(-2, 2) == len(content) - 2
-            and file.read() == content[-2:]
-        )
+        assert file.read(3) == content[:3] and file.seek(-2, 2) == len(content) - 2 and file.read() == content[-2:]
         assert file.seek(10) == 10 and file.seek(5, 1) == 15 and file.read(1) == content[15:16]
     with pytest.raises(PresetError, match=r"bad.txt: not UTF-8 text \(byte 3\)"):
         folder.text("bad.txt")
@@ -322,9 +314,7 @@ def test_every_cut_shows(name, preset):
     content = (preset / name).read_bytes()
     for length in (0, 1, len(content) // 2, len(content) - 1):
         (preset / name).write_bytes(content[:length])
-        with pytest.raises(
-            PresetError, match=f"{name}: has {length} bytes, manifest.json says {len(content)}"
-        ):
+        with pytest.raises(PresetError, match=f"{name}: has {length} bytes, manifest.json says {len(content)}"):
             Folder(preset).verify()
         with pytest.raises(PresetError, match=name):
             Folder(preset).bytes(name)

@@ -412,9 +412,7 @@ def test_bool_bytes_are_checked(tmp_path):
 
 def test_unknown_fields_are_passed_over(tmp_path):
     extra = field(9, 5) + field(10, b"later") + write_varint(11 << 3 | 1) + bytes(8)
-    found = open_made(
-        tmp_path, {b"": header(), b"w": bundle_entry(extra=extra), b"s": bundle_entry(shape=())}
-    )
+    found = open_made(tmp_path, {b"": header(), b"w": bundle_entry(extra=extra), b"s": bundle_entry(shape=())})
     assert found["w"].shape == (1,) and found["s"].shape == ()
 
 

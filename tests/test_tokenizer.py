@@ -26,21 +26,13 @@ GOLDEN_VOCABULARY = [
     *"the cat un ##able ##ing play rope".split(),
     *"今天气很好我去公园玩中国人民北京大学生不是在有的了和上下来到说", "##好", "##天", "。",
 ]  # fmt: skip
-ROWS = json.loads((pathlib.Path(__file__).parent / "goldens" / "tokenizer.json").read_text(encoding="utf-8"))[
-    "rows"
-]
+ROWS = json.loads((pathlib.Path(__file__).parent / "goldens" / "tokenizer.json").read_text(encoding="utf-8"))["rows"]
 
 # Pieces of many scripts, so that odd texts come out as more than unknown words.
 RICH_VOCABULARY = list(
     dict.fromkeys(
         GOLDEN_VOCABULARY
-        + [
-            p + part
-            for c in ODD
-            for part in unicodedata.normalize("NFD", c)
-            if part.isprintable()
-            for p in ("", "##")
-        ]
+        + [p + part for c in ODD for part in unicodedata.normalize("NFD", c) if part.isprintable() for p in ("", "##")]
         + ["ab", "##ab", "abz", "##σς", "οδο", "x" * 150, "y" * 201, "\ue000a", "的\u0301"]
     )
 )
@@ -230,9 +222,7 @@ def test_no_limit(tokenizer):
     assert tokenizer(["今" * 700])["token_ids"].shape == (1, 512)
 
 
-@pytest.mark.parametrize(
-    "text", ["", " \t\u3000", "\x00\x07\u200b", "€£", "\ud800", "\U0001f600\u200d\U0001f600"]
-)
+@pytest.mark.parametrize("text", ["", " \t\u3000", "\x00\x07\u200b", "€£", "\ud800", "\U0001f600\u200d\U0001f600"])
 def test_texts_of_nothing_known(tokenizer, text):
     token_ids = tokenizer([text, "今"])["token_ids"]
     assert token_ids[0, 0] == tokenizer.cls_token_id and tokenizer.sep_token_id in token_ids[0]
@@ -291,11 +281,7 @@ def test_special_tokens_by_name():
 def test_special_token_ids(tokenizer):
     ids = [tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id]
     assert [*ids, tokenizer.mask_token_id] == [0, 1, 2, 3, 4]
-    assert (
-        tokenizer.token_to_id("玩") == 95
-        and tokenizer.token_to_id("鱻") == 1
-        and tokenizer.id_to_token(95) == "玩"
-    )
+    assert tokenizer.token_to_id("玩") == 95 and tokenizer.token_to_id("鱻") == 1 and tokenizer.id_to_token(95) == "玩"
     assert tokenizer.vocabulary_size == 120
 
 

@@ -48,8 +48,7 @@ def presets():
     """All presets that zoo knows by name, as `KnownPreset`: those on disk first, then the published ones."""
     published = _published()
     on_disk = [
-        dataclasses.replace(published.get(name) or _described(name), name=name, on_disk=True)
-        for name in _bundled()
+        dataclasses.replace(published.get(name) or _described(name), name=name, on_disk=True) for name in _bundled()
     ]
     return on_disk + [preset for name, preset in published.items() if name not in _bundled()]
 
@@ -102,16 +101,12 @@ def _root():
     places = [os.path.join(place, "presets") for place in zoo.__path__]
     found = [place for place in places if os.path.isfile(os.path.join(place, "index.json"))]
     if not found:
-        raise FileNotFoundError(
-            f"zoo's presets/index.json is in none of {places}; is the installation complete?"
-        )
+        raise FileNotFoundError(f"zoo's presets/index.json is in none of {places}; is the installation complete?")
     return found[0]
 
 
 def _bundled():
-    return sorted(
-        entry.name for entry in os.scandir(_root()) if os.path.isfile(os.path.join(entry, "config.json"))
-    )
+    return sorted(entry.name for entry in os.scandir(_root()) if os.path.isfile(os.path.join(entry, "config.json")))
 
 
 def _published():

@@ -371,9 +371,7 @@ class Tokenizer:
     def _batch_ids(self, texts, name):
         if isinstance(texts, (str, bytes)):
             kind = type(texts).__name__
-            raise TypeError(
-                f"Tokenizer: {name} is one {kind}, expected a list of str; `encode` takes one text."
-            )
+            raise TypeError(f"Tokenizer: {name} is one {kind}, expected a list of str; `encode` takes one text.")
         return [self._content_ids(_checked(text, name, index)) for index, text in enumerate(texts)]
 
     def _surface(self, word):
@@ -457,9 +455,7 @@ def _room(max_length, special):
     if max_length is None:
         return None
     if max_length < special:
-        raise ValueError(
-            f"Tokenizer: max_length is {max_length}, but the special tokens alone take {special}."
-        )
+        raise ValueError(f"Tokenizer: max_length is {max_length}, but the special tokens alone take {special}.")
     return max_length - special
 
 

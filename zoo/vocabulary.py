@@ -43,9 +43,7 @@ def check_tokens(tokens):
     """Refuse tokens that no line of a text file can hold, naming the first one."""
     for index, token in enumerate(tokens):
         if not isinstance(token, str):
-            raise TypeError(
-                f"vocabulary: id {index} is {token!r:.60} ({type(token).__name__}), expected a str."
-            )
+            raise TypeError(f"vocabulary: id {index} is {token!r:.60} ({type(token).__name__}), expected a str.")
         if "\n" in token or "\r" in token:
             raise ValueError(
                 f"vocabulary: line {index + 1} (id {index}) holds a line end inside {token[:40]!r}. "

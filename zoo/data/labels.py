@@ -47,9 +47,7 @@ def label_type(label):
 def _classes(numbers):
     for name, number in numbers.items():
         if not isinstance(name, str) or isinstance(number, bool) or not isinstance(number, int):
-            raise TypeError(
-                f"label: class {name!r} has the number {number!r}, expected a str name and an int."
-            )
+            raise TypeError(f"label: class {name!r} has the number {number!r}, expected a str name and an int.")
     if not numbers:
         raise ValueError("label names no class.")
     by_number = {number: name for name, number in numbers.items()}

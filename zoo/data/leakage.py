@@ -93,9 +93,7 @@ class LeakageReport:
             share = f"{o.shared_texts} of {o.texts} ({o.shared_texts / max(o.texts, 1):.0%})"
             between.append((f"{o.second} in {o.first}", o.rows, o.exact, o.swapped, o.normalised, share))
         within = [("inside", "rows", "repeated", "swapped", "conflicts", "swapped conflicts")]
-        within += [
-            (s.name, s.rows, s.duplicates, s.swapped, s.conflicts, s.swapped_conflicts) for s in self.inside
-        ]
+        within += [(s.name, s.rows, s.duplicates, s.swapped, s.conflicts, s.swapped_conflicts) for s in self.inside]
         blocks = [_table(block) for block in (between, within) if len(block) > 1]
         lines = [
             f"{o.second}[{second}] = {o.first}[{first}] ({kind}): {' | '.join(texts):.80}"
@@ -208,8 +206,7 @@ def _table(rows):
     widths = [max(map(len, column)) for column in zip(*cells)]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if at == 0 else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths))
+            cell.ljust(width) if at == 0 else cell.rjust(width) for at, (cell, width) in enumerate(zip(row, widths))
         ).rstrip()
         for row in cells
     )

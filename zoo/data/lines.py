@@ -111,9 +111,7 @@ class Lines:
     def _check_start(self):
         start = self._take(self._stream.peek, 8)
         if not start:
-            raise DataError(
-                "the file is empty (0 bytes), expected at least one row.", self.path, skippable=False
-            )
+            raise DataError("the file is empty (0 bytes), expected at least one row.", self.path, skippable=False)
         for magic, what in FOREIGN_STARTS:
             if start.startswith(magic):
                 raise DataError(
@@ -149,6 +147,4 @@ def _guess(raw):
         text = raw.decode("gb18030")
     except UnicodeDecodeError:
         return " Expected UTF-8 text: convert the file, or remove the stray bytes."
-    return (
-        f" Read as GB18030 the line is {shown(text)}: if that is right, `iconv -f GB18030 -t UTF-8` the file."
-    )
+    return f" Read as GB18030 the line is {shown(text)}: if that is right, `iconv -f GB18030 -t UTF-8` the file."

@@ -16,9 +16,7 @@ from .records import Pairs, Texts, Triplets
 from .rows import READERS, format_of
 
 
-def read_pairs(
-    path, columns=("text_a", "text_b", "label"), label="binary", header="auto", format=None, skip_at_most=0
-):
+def read_pairs(path, columns=("text_a", "text_b", "label"), label="binary", header="auto", format=None, skip_at_most=0):
     """Text pairs from a TSV, CSV or JSON-lines file.
 
     Args:
@@ -45,9 +43,7 @@ def read_pairs(
     return _read(path, Pairs, columns, label, header, format, skip_at_most)
 
 
-def read_triplets(
-    path, columns=("anchor", "positive", "negative"), header="auto", format=None, skip_at_most=0
-):
+def read_triplets(path, columns=("anchor", "positive", "negative"), header="auto", format=None, skip_at_most=0):
     """Text triplets from a TSV, CSV or JSON-lines file, as `Triplets`.
 
     Arguments and errors as in `read_pairs`; the columns are the three text columns' names.
@@ -103,11 +99,7 @@ def _read(path, kind, columns, label, header, format, skip_at_most):
             f" The first: {skipped[0]}",
             stacklevel=3,
         )
-    extra = (
-        {}
-        if labels is None
-        else {"labels": np.array(numbers, labels.dtype), "class_names": labels.class_names}
-    )
+    extra = {} if labels is None else {"labels": np.array(numbers, labels.dtype), "class_names": labels.class_names}
     return kind(
         *texts,
         **extra,
@@ -187,9 +179,7 @@ class _Layout:
         try:
             return texts, self.labels.parse(value)
         except ValueError as error:
-            raise self._error(
-                f"{name} is {_brief(value)}, {error}. Text: {shown(texts[0])}", place, key
-            ) from None
+            raise self._error(f"{name} is {_brief(value)}, {error}. Text: {shown(texts[0])}", place, key) from None
 
     def _text(self, values, place, name, key):
         text = self._value(values, place, name, key)
@@ -231,9 +221,7 @@ class _Layout:
         if not missing:
             twice = [name for name in self.names if found.count(name) > 1]
             if twice:
-                raise self._error(
-                    f"the header names {twice[0]!r} twice.", place, found.index(twice[0]), False
-                )
+                raise self._error(f"the header names {twice[0]!r} twice.", place, found.index(twice[0]), False)
             self.keys, self.row_width = [found.index(name) for name in self.names], len(found)
         elif header is True or len(missing) < len(self.names):
             raise self._error(

@@ -164,14 +164,8 @@ def _as_records(x, kind, labelled):
     rows = _rows(x, what, f"({', '.join(kind.text_columns)}) tuples")
     can_be_labelled = any(field.name == "labels" for field in fields(kind))
     widths = {width: False, width + 1: True}
-    allowed = [
-        w
-        for w, has in widths.items()
-        if (labelled is None or has == labelled) and (can_be_labelled or not has)
-    ]
-    expected = " or ".join(
-        "(" + ", ".join(kind.text_columns + ("label",) * (w - width)) + ")" for w in allowed
-    )
+    allowed = [w for w, has in widths.items() if (labelled is None or has == labelled) and (can_be_labelled or not has)]
+    expected = " or ".join("(" + ", ".join(kind.text_columns + ("label",) * (w - width)) + ")" for w in allowed)
     columns, labels, first_width = [[] for _ in range(width)], [], None
     for index, row in enumerate(rows):
         if width == 1 and isinstance(row, str):
@@ -180,9 +174,7 @@ def _as_records(x, kind, labelled):
             raise TypeError(f"{what}[{index}] is None, expected {expected}.")
         elif isinstance(row, (str, bytes, Mapping)) or not hasattr(row, "__len__"):
             hint = " Is it one row, not in a list?" if index == 0 and isinstance(row, str) else ""
-            raise TypeError(
-                f"{what}[{index}] is the {type(row).__name__} {row!r:.60}, expected {expected}.{hint}"
-            )
+            raise TypeError(f"{what}[{index}] is the {type(row).__name__} {row!r:.60}, expected {expected}.{hint}")
         if len(row) not in allowed:
             raise ValueError(f"{what}[{index}] has {len(row)} values, expected {expected}.")
         first_width = first_width or len(row)
@@ -208,8 +200,7 @@ def _text(value, where):
     if isinstance(value, str):
         return value
     raise TypeError(
-        f"{where} is {'None' if value is None else f'the {type(value).__name__} {value!r:.60}'}, "
-        "expected a str."
+        f"{where} is {'None' if value is None else f'the {type(value).__name__} {value!r:.60}'}, expected a str."
     )
 
 

@@ -16,9 +16,7 @@ def format_of(path, declared=None):
     """ "tsv", "csv" or "jsonl": as declared, else by the extension (before .gz or .xz)."""
     if declared is not None:
         if declared not in READERS:
-            raise ValueError(
-                f"format={declared!r}, expected one of {sorted(READERS)} or None (by the extension)."
-            )
+            raise ValueError(f"format={declared!r}, expected one of {sorted(READERS)} or None (by the extension).")
         return declared
     name = path
     for compression in COMPRESSIONS:
@@ -146,9 +144,7 @@ def _object(items):
     values = dict(items)
     if len(values) < len(items):
         keys = [key for key, _ in items]
-        raise ValueError(
-            f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object"
-        )
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
     return values
 
 
@@ -158,9 +154,7 @@ def _refuse_constant(name):
 
 def _refuse_blank(text, lines):
     if not text or text.isspace():
-        raise DataError(
-            "a blank line; remove it, or allow it with skip_at_most.", lines.path, lines.number, 1
-        )
+        raise DataError("a blank line; remove it, or allow it with skip_at_most.", lines.path, lines.number, 1)
 
 
 READERS = {"tsv": read_tsv, "csv": read_csv, "jsonl": read_jsonl}

@@ -38,9 +38,7 @@ def split(records, fractions=(0.8, 0.1, 0.1), seed=0, groups=None, stratify=Fals
     if stratify and records.labels is None:
         raise ValueError(f"stratify=True, but {records!r}.")
     rows = len(records)
-    classes, strata = (
-        np.unique(records.labels, return_inverse=True) if stratify else (np.zeros(1), np.zeros(rows, int))
-    )
+    classes, strata = np.unique(records.labels, return_inverse=True) if stratify else (np.zeros(1), np.zeros(rows, int))
     members = _members(records, groups)
     order = permutation(len(members), seed, SPLITS)
     if groups is None:

@@ -70,9 +70,7 @@ def _walk(file, source, h5py):
         for key in group:
             objects, path = objects + 1, prefix + key
             if not _NAME.fullmatch(key) or path.count("/") > _DEEPEST or objects > _MOST_OBJECTS:
-                raise PresetError(
-                    f"{source}: {path[:200]!r} is no name that Keras writes, or one too many or too deep"
-                )
+                raise PresetError(f"{source}: {path[:200]!r} is no name that Keras writes, or one too many or too deep")
             if not isinstance(group.get(key, getlink=True), h5py.HardLink):
                 raise PresetError(f"{source}: {path} is a link to another place; zoo follows no links")
             entry = group[key]

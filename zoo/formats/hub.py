@@ -67,9 +67,7 @@ def _from_hugging_face(name, revision):
     except ImportError as error:
         raise _extra_missing(f"hf://{name}", error) from error
     try:
-        folder = huggingface_hub.snapshot_download(
-            name, revision=revision, allow_patterns=list(HUGGING_FACE_FILES)
-        )
+        folder = huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(HUGGING_FACE_FILES))
     except Exception as error:  # the hub's and its HTTP library's errors have no common class
         raise _not_given(f"hf://{name}", error) from error
     return os.fspath(folder)
@@ -111,14 +109,10 @@ def _shards(folder):
     from zoo.store import Folder
 
     where = Folder(folder, links=True).json("model.weights.json").get("weight_map")
-    names = [
-        name for entry in (where.values() if isinstance(where, dict) else ()) for name in _as_list(entry)
-    ]
+    names = [name for entry in (where.values() if isinstance(where, dict) else ()) for name in _as_list(entry)]
     wrong = [name for name in names if not isinstance(name, str) or not _KAGGLE_SHARD.fullmatch(name)]
     if wrong or not names:
-        raise PresetError(
-            f"{folder}/model.weights.json: weight_map names {wrong[:3]}, expected model_00000.weights.h5"
-        )
+        raise PresetError(f"{folder}/model.weights.json: weight_map names {wrong[:3]}, expected model_00000.weights.h5")
     return sorted(set(names))
 
 
@@ -127,9 +121,7 @@ def _as_list(entry):
 
 
 def _extra_missing(address, error):
-    return ImportError(
-        f"{address} needs a package that is not installed ({error.name}): pip install 'keras-zoo[hub]'"
-    )
+    return ImportError(f"{address} needs a package that is not installed ({error.name}): pip install 'keras-zoo[hub]'")
 
 
 def _not_given(address, error):

@@ -88,9 +88,7 @@ def read(folder):
         weights=weights,
         names=lambda path: foreign_name(family, path),
         source=f"{folder.path}/{WEIGHTS}",
-        known_extras=(r"layers/dense/vars/[01]", r"task/layers/masked_lm_head/.*")
-        if family == "BERT"
-        else (),
+        known_extras=(r"layers/dense/vars/[01]", r"task/layers/masked_lm_head/.*") if family == "BERT" else (),
         ones=_gains(config["num_layers"]) if family == "RoFormerV2" else (),
         **_tokenizer(folder),
     )
@@ -168,9 +166,7 @@ def _backbone_config(family, config, source):
         for field, value in only.items():
             fields.choice(config, field, source, (value,), value)
         ours |= {
-            "activation": fields.choice(
-                config, "activation", source, ("relu", "gelu", "silu", "tanh"), "relu"
-            ),
+            "activation": fields.choice(config, "activation", source, ("relu", "gelu", "silu", "tanh"), "relu"),
             "attention_dropout": 0.0,
             "norm_epsilon": 1e-7,
         }
@@ -218,18 +214,10 @@ def _weights(folder):
     else:
         raise PresetError(f"{folder.path}: neither {WEIGHTS} nor {INDEX} is there")
     # Until Keras 3.4 the group was named after the attribute that held the layers.
-    weights = {
-        re.sub("^_layer_checkpoint_dependencies/", "layers/", name): value for name, value in weights.items()
-    }
-    if (
-        folder.has(TASK)
-        and folder.has(TASK_WEIGHTS)
-        and folder.json(TASK).get("registered_name") in _MASKED_LM
-    ):
+    weights = {re.sub("^_layer_checkpoint_dependencies/", "layers/", name): value for name, value in weights.items()}
+    if folder.has(TASK) and folder.has(TASK_WEIGHTS) and folder.json(TASK).get("registered_name") in _MASKED_LM:
         task = hdf5.datasets(folder, TASK_WEIGHTS)
-        weights |= {
-            f"task/{name}": value for name, value in task.items() if not name.startswith("optimizer/")
-        }
+        weights |= {f"task/{name}": value for name, value in task.items() if not name.startswith("optimizer/")}
     return weights
 
 

@@ -18,9 +18,7 @@ _FOOTER = 48
 _TRAILER = struct.Struct("<BI")
 _COMPRESSIONS = {1: "snappy"}
 _LONGEST_KEY = 4096
-_EXPANSION = (
-    64  # keys may take this many times the size of the file, as each can repeat most of the one before
-)
+_EXPANSION = 64  # keys may take this many times the size of the file, as each can repeat most of the one before
 
 # Of TensorFlow's writer, so that our tables equal its own byte by byte.
 _BLOCK_SIZE = 262144
@@ -71,9 +69,7 @@ def read_table(content, where):
     """
     body = len(content) - _FOOTER
     if body < 0 or struct.unpack("<Q", content[-8:])[0] != MAGIC:
-        raise PresetError(
-            f"{where}: no table ends here ({len(content)} bytes). Is the file cut, or another format?"
-        )
+        raise PresetError(f"{where}: no table ends here ({len(content)} bytes). Is the file cut, or another format?")
     footer = content[body:-8]
     meta_handle, position = _read_handle(footer, 0, where)
     index_handle, position = _read_handle(footer, position, where)
@@ -193,9 +189,7 @@ class _Block:
         return len(self._content) + 4 * (len(self._restarts) + 1)
 
     def bytes(self):
-        return bytes(self._content) + struct.pack(
-            f"<{len(self._restarts) + 1}I", *self._restarts, len(self._restarts)
-        )
+        return bytes(self._content) + struct.pack(f"<{len(self._restarts) + 1}I", *self._restarts, len(self._restarts))
 
 
 def _append(content, block):

@@ -80,9 +80,7 @@ class TFCheckpoint(Mapping):
     def __getitem__(self, name):
         if name not in self._tensors:
             near = difflib.get_close_matches(str(name), self._tensors, 3)
-            raise KeyError(
-                f"{name!r} is not in checkpoint {self.prefix}" + (f"; near: {near}" if near else "")
-            )
+            raise KeyError(f"{name!r} is not in checkpoint {self.prefix}" + (f"; near: {near}" if near else ""))
         return self._tensors[name]
 
     def __iter__(self):
@@ -106,21 +104,17 @@ class StoredTensor:
         size = math.prod(self.shape) * self.dtype.itemsize
         if size != entry.size:
             raise PresetError(
-                f"{where} of shape {self.shape} and dtype {self.dtype} needs {size} bytes, "
-                f"the index says {entry.size}"
+                f"{where} of shape {self.shape} and dtype {self.dtype} needs {size} bytes, the index says {entry.size}"
             )
         if entry.offset + size > len(data):
             raise PresetError(
-                f"{where} should end at byte {entry.offset + size}, the file has {len(data)}. "
-                f"Is the copy complete?"
+                f"{where} should end at byte {entry.offset + size}, the file has {len(data)}. Is the copy complete?"
             )
         self._data = data[entry.offset : entry.offset + size]
 
     def __array__(self, dtype=None, copy=None):
         if mask(crc32c(self._data)) != self._checksum:
-            raise PresetError(
-                f"{self._where}: checksum is wrong: the file is damaged. Get it again from its source"
-            )
+            raise PresetError(f"{self._where}: checksum is wrong: the file is damaged. Get it again from its source")
         array = np.frombuffer(self._data, dtype=self.dtype).reshape(self.shape)
         if self.dtype == np.bool_ and self._data.size and self._data.max() > 1:
             raise PresetError(f"{self._where} is bool and holds a byte other than 0 and 1")
@@ -150,11 +144,7 @@ def _find_prefix(folder):
             )
     raise PresetError(
         f"{folder}: expected one TensorFlow checkpoint, a file such as bert_model.ckpt.index, found "
-        + (
-            f"{', '.join(prefixes[:10])} and no file `checkpoint` that names one of them"
-            if prefixes
-            else "none"
-        )
+        + (f"{', '.join(prefixes[:10])} and no file `checkpoint` that names one of them" if prefixes else "none")
     )
 
 

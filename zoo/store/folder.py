@@ -84,9 +84,7 @@ class Folder:
         """Sorted names of the readable files; in a sealed folder those of the manifest."""
         if self.sealed:
             return sorted(self._seals)
-        return sorted(
-            entry.name for entry in os.scandir(self.path) if is_plain(entry.name) and entry.is_file()
-        )
+        return sorted(entry.name for entry in os.scandir(self.path) if is_plain(entry.name) and entry.is_file())
 
     def memory_map(self, name):
         """`uint8 [n]`, read-only: a file of any size; the system reads bytes when they are looked at."""
@@ -105,9 +103,7 @@ class Folder:
         """The content of a file, refused before it is read if it has more than `cap` bytes."""
         content = self.memory_map(name)
         if len(content) > cap:
-            raise PresetError(
-                f"{self.path / name} has {len(content)} bytes; zoo reads at most {cap} of such a file"
-            )
+            raise PresetError(f"{self.path / name} has {len(content)} bytes; zoo reads at most {cap} of such a file")
         return content.tobytes()
 
     def text(self, name, cap=TEXT_CAP):
@@ -167,16 +163,12 @@ class Folder:
             latest = self._map(MANIFEST)
             if latest is not None and latest.identity == manifest.identity:
                 if missing := [name for name in maps if maps[name] is None]:
-                    raise PresetError(
-                        f"{self.path}: {', '.join(missing)} missing, though {MANIFEST} lists it"
-                    )
+                    raise PresetError(f"{self.path}: {', '.join(missing)} missing, though {MANIFEST} lists it")
                 self._seals, self._maps = seals, maps
                 # People may edit the card, which no program reads.
                 self._unchecked = {name for name in seals if not name.endswith(".md")}
                 return
-        raise PresetError(
-            f"{self.path}: other processes save here without a pause; there was no moment to read it"
-        )
+        raise PresetError(f"{self.path}: other processes save here without a pause; there was no moment to read it")
 
     def _check_seal(self, name):
         if name not in self._unchecked:
@@ -249,9 +241,7 @@ def _seals(content, path):
     if "zoo_manifest" not in manifest:
         return None
     if manifest["zoo_manifest"] != 1:
-        raise PresetError(
-            f"{path}: zoo_manifest is {str(manifest['zoo_manifest'])[:40]}, this zoo reads 1: update zoo"
-        )
+        raise PresetError(f"{path}: zoo_manifest is {str(manifest['zoo_manifest'])[:40]}, this zoo reads 1: update zoo")
     files = manifest.get("files")
     if not isinstance(files, dict) or not 1 <= len(files) <= _MOST_FILES:
         raise PresetError(f"{path}: files must be an object with 1 to {_MOST_FILES} entries")

@@ -68,17 +68,13 @@ class SafeTensors(Mapping):
                 )
             end = stop
         if end != len(self._data):
-            raise PresetError(
-                f"{where}: the tensors end at byte {end} of the data, the file at {len(self._data)}"
-            )
+            raise PresetError(f"{where}: the tensors end at byte {end} of the data, the file at {len(self._data)}")
 
     def __getitem__(self, name):
         dtype, shape, begin, end = self._entries[name]
         data = self._data[begin:end]
         if dtype == np.bool_ and data.size and data.max() > 1:
-            raise PresetError(
-                f"{self._where}: tensor {name[:200]!r} is BOOL and holds a byte other than 0 and 1"
-            )
+            raise PresetError(f"{self._where}: tensor {name[:200]!r} is BOOL and holds a byte other than 0 and 1")
         array = np.frombuffer(data, dtype=dtype).reshape(shape)
         return array if array.flags.aligned else array.copy()
 
@@ -115,9 +111,7 @@ def _entry(name, entry, where):
         raise PresetError(f"{where} has dtype {str(entry['dtype'])[:40]!r}; zoo reads {', '.join(DTYPES)}")
     shape, offsets = entry["shape"], entry["data_offsets"]
     if not _sizes(shape) or len(shape) > 16:
-        raise PresetError(
-            f"{where} has shape {str(shape)[:200]}; expected at most 16 whole numbers, none negative"
-        )
+        raise PresetError(f"{where} has shape {str(shape)[:200]}; expected at most 16 whole numbers, none negative")
     if not _sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise PresetError(f"{where} has data_offsets {str(offsets)[:200]}; expected begin <= end")
     if math.prod(shape) * dtype.itemsize != offsets[1] - offsets[0]:
@@ -179,7 +173,5 @@ def _storable(name, array):
     array = np.asarray(array)
     dtype = array.dtype.newbyteorder("<") if array.dtype.kind in "fiu" else array.dtype
     if dtype not in _CODES:
-        raise PresetError(
-            f"tensor {name[:200]!r} has dtype {array.dtype}; safetensors stores {', '.join(DTYPES)}"
-        )
+        raise PresetError(f"tensor {name[:200]!r} has dtype {array.dtype}; safetensors stores {', '.join(DTYPES)}")
     return array.astype(dtype, copy=False)

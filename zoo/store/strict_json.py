@@ -28,18 +28,14 @@ def parse(content, where):
             parse_float=_finite,
             parse_int=_bounded,
         )
-        if (
-            "\\u" in text
-        ):  # only an escape can smuggle in half a surrogate pair, which no file or terminal takes
+        if "\\u" in text:  # only an escape can smuggle in half a surrogate pair, which no file or terminal takes
             json.dumps(parsed, ensure_ascii=False).encode("utf-8")
     except RecursionError:
         raise PresetError(f"{where}: nested deeper than {_DEEPEST} levels") from None
     except UnicodeDecodeError as error:
         raise PresetError(f"{where}: not UTF-8 text (byte {error.start})") from None
     except UnicodeEncodeError:
-        raise PresetError(
-            f"{where}: an escape \\ud800..\\udfff stands alone; half a character is no text"
-        ) from None
+        raise PresetError(f"{where}: an escape \\ud800..\\udfff stands alone; half a character is no text") from None
     except ValueError as error:
         raise PresetError(f"{where}: {error}") from None
     if not isinstance(parsed, dict):
@@ -80,7 +76,5 @@ def _check_depth(parsed, where):
         depth += 1
         if depth > _DEEPEST:
             raise PresetError(f"{where}: nested deeper than {_DEEPEST} levels")
-        values = (
-            value for entry in level for value in (entry.values() if isinstance(entry, dict) else entry)
-        )
+        values = (value for entry in level for value in (entry.values() if isinstance(entry, dict) else entry))
         level = [value for value in values if isinstance(value, (dict, list))]

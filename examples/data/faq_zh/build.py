@@ -72,9 +72,7 @@ def build(split, texts, hard_positives, hard_negatives, neighbours):
     negatives = [pair for pair in hard_negatives if pair[0] in owner]
     room = len(positives) - len(negatives)
     # A contrast differs from its question, hence from every wording of that question in this split.
-    contrast = [
-        (other, text_b) for text_a, text_b in negatives for other in texts[owner[text_a]] if other != text_a
-    ]
+    contrast = [(other, text_b) for text_a, text_b in negatives for other in texts[owner[text_a]] if other != text_a]
     near = [pair for a, b in neighbours for pair in itertools.product(texts.get(a, ()), texts.get(b, ()))]
     linked = {frozenset(pair) for pair in neighbours}
     easy = {
