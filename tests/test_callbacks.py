@@ -5,15 +5,16 @@ import shutil
 import keras
 import numpy as np
 import pytest
+from tiny_models import PAIRS, backbone
 
-from tiny_models import PAIRS, matcher
+import zoo
 from zoo.callbacks import Resume
 from zoo.store import PresetError
 
 
 def made(seed, optimizer=None):
     keras.utils.set_random_seed(seed)
-    model = matcher(dropout=0.2)
+    model = zoo.InteractionMatcher(backbone(), dropout=0.3, max_length=16)
     schedule = keras.optimizers.schedules.ExponentialDecay(0.01, 2, 0.7)
     model.compile(optimizer or keras.optimizers.AdamW(schedule))
     return model
@@ -77,7 +78,7 @@ def test_a_state_of_another_training_is_refused_whole(run):
     with pytest.raises(PresetError, match=r"state\.safetensors: .*another model or optimizer"):
         Resume(folder / "now").restore(model)
     keras.utils.set_random_seed(4)
-    wider = matcher(dropout=0.2, pooling="attention")
+    wider = zoo.InteractionMatcher(backbone(), dropout=0.3, max_length=16, pooling="attention")
     wider.compile(keras.optimizers.AdamW(0.1))
     with pytest.raises(PresetError, match="another model or optimizer"):
         Resume(folder / "now").restore(wider)

@@ -5,8 +5,8 @@ import lzma
 
 import numpy as np
 import pytest
-
 from tiny_models import tokenizer
+
 from zoo.data.corpus import PackedRows, corpus_characters, tokenize_corpus
 
 pytestmark = pytest.mark.neutral

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
+from conftest import GOLDENS
 
 import zoo
-from conftest import GOLDENS
 from zoo.big_batch import BigBatchStep
 from zoo.optimizers import Bert4KerasAdam
 

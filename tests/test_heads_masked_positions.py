@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from tiny_models import backbone, scatter_weights
 
 import zoo
-from tiny_models import backbone, scatter_weights
 
 
 @pytest.mark.parametrize("family", ["BERT", "RoFormerV2"])

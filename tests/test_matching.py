@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
+from tiny_models import PAIRS, TEXTS, backbone, matcher, scatter_weights, to_numpy
 
 import zoo
-from tiny_models import PAIRS, TEXTS, backbone, matcher, scatter_weights, to_numpy
 from zoo.encoded import Encoded
 from zoo.losses import AnglE, Circle, CoSENT, InfoNCE, Triplet
 
@@ -53,7 +53,7 @@ def test_scores_are_cosines_of_the_pooled_hidden_states(model, assert_close):
     """Against a mean over the real tokens in float64, with the hidden states of the backbone alone."""
     first_last = zoo.RepresentationMatcher(model.backbone, pooling="first_last_mean", max_length=16)
     tokens = model.tokenizer(TEXTS[:8], pad_to=16)
-    hidden = [np.asarray(h, "float64") for h in model.backbone.hidden_states.predict_on_batch(tokens)]
+    hidden = [to_numpy(h) for h in model.backbone.hidden_states(tokens)]
     real = tokens["padding_mask"][..., None]
     means = [(h * real).sum(axis=1) / real.sum(axis=1) for h in (hidden[0], hidden[-1])]
     pairs = list(zip(TEXTS[:4], TEXTS[4:8]))
@@ -94,12 +94,18 @@ def test_classes_head_trains_on_u_v_and_their_distance():
 
 def test_info_nce_on_triplets(model):
     """Matches and negatives of all rows are the candidates; no labels, a list of three strings a row."""
-    triplets = [("今天天气很好", "天气今天很好", "人民"), ("北京大学", "北京大学的学生", "上下"), ("the cat", "play rope", "")]
+    triplets = [
+        ("今天天气很好", "天气今天很好", "人民"),
+        ("北京大学", "北京大学的学生", "上下"),
+        ("the cat", "play rope", ""),
+    ]
     u, v, w = (unit(model.encode([row[i] for row in triplets]).astype("float64")) for i in range(3))
     logits = 20 * np.concatenate([u @ v.T, u @ w.T], axis=1)
     expected = softmax_cross_entropy(logits, np.arange(3))
     assert loss_at_start(model, triplets, InfoNCE()) == pytest.approx(expected, rel=1e-4)
-    assert loss_at_start(model, zoo.data.as_triplets(triplets), InfoNCE()) == pytest.approx(expected, rel=1e-4)
+    assert (
+        model.as_records(triplets) == zoo.data.as_triplets(triplets) == model.as_records(zoo.data.as_triplets(triplets))
+    )
 
 
 @pytest.mark.parametrize(

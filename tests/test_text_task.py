@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 import pytest
-
 from tiny_models import PAIRS, TEXTS, matcher, scatter_weights
+
 from zoo.metrics import best_threshold
 
 LABELS = np.array([pair[2] for pair in PAIRS])
@@ -67,7 +67,17 @@ def test_batches_change_nothing_in_bfloat16(assert_close):
 
 
 def test_odd_texts_have_finite_unit_vectors(model):
-    odd = ["", " \t\n\u3000", "\x00\x01", "鑫龘", "天" * 100_000, "a" * 100_000, "e\u0301" * 50, "😀\u200d🔥", "[CLS] [SEP]"]
+    odd = [
+        "",
+        " \t\n\u3000",
+        "\x00\x01",
+        "鑫龘",
+        "天" * 100_000,
+        "a" * 100_000,
+        "e\u0301" * 50,
+        "😀\u200d🔥",
+        "[CLS] [SEP]",
+    ]
     vectors = model.encode(odd, batch_size=4)
     assert np.isfinite(vectors).all()
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)

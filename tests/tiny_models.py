@@ -2,9 +2,9 @@
 
 import keras
 import numpy as np
+from conftest import GOLDENS
 
 import zoo
-from conftest import GOLDENS
 
 VOCABULARY = (GOLDENS / "roformer_v2" / "vocab.txt").read_text(encoding="utf-8")
 

@@ -149,4 +149,4 @@ class NextSentence(PretrainedHead):
         """`keras.Model` with the same inputs that gives the pooler's vector `[B, d]`."""
         from zoo.backbone import _WithOptionalInputs
 
-        return _WithOptionalInputs(self.input, self._pooled[0])
+        return _WithOptionalInputs(self.input, self._pooled[0], name=f"{self.name}_pooled")

@@ -84,7 +84,9 @@ class RepresentationMatcher(PairScores, TextTask):
         return super().compute_loss(x, y, self.loss_input(y_pred), sample_weight, training)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        return super().compute_metrics(x, y, self.loss_input(y_pred), sample_weight)
+        # Metrics given to `compile` see what `score` gives. Not the logits of the head: JAX computes metrics where
+        # weights have no value.
+        return super().compute_metrics(x, y, cosine_similarity(y_pred[:, 0], y_pred[:, 1]), sample_weight)
 
     def check_labels(self, records):
         name, matches_only = type(self.loss).__name__, isinstance(self.loss, InfoNCE | Triplet)

@@ -104,11 +104,13 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides)
             f"{cls.__name__}.from_preset got {', '.join(unknown)}; {family.__name__} takes "
             f"{', '.join(family.arguments())}" + (f" and {cls.__name__} {', '.join(task_arguments)}" if is_task else "")
         )
-    config = {**checkpoint.config, **{k: v for k, v in overrides.items() if k not in task_arguments}}
+    # An option that both have, such as dropout, is meant for both.
+    config = {**checkpoint.config, **{k: v for k, v in overrides.items() if k in family.arguments()}}
     if keep_tokens is not None:
         keep_tokens = _checked_tokens(keep_tokens, checkpoint.config["vocabulary_size"])
         config["vocabulary_size"] = len(keep_tokens)
     model = _built(family, (), {**config, "dtype": dtype}, checkpoint, overrides)
+    whole = False
     if is_task:
         stored = getattr(checkpoint, "task", None)
         same = stored is not None and stored["class"] == cls.__name__
@@ -119,11 +121,10 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides)
                 f"its options are {', '.join(task_arguments)}"
             )
         options.update({k: v for k, v in overrides.items() if k in task_arguments})
-        if same and not overrides:
-            checkpoint.known_extras = ()  # all of the file is this model's
+        whole = same and not set(overrides) & set(task_arguments)
         model = _built(cls, (model,), options, checkpoint, overrides)
     if load_weights:
-        fill(model, checkpoint, keep_tokens)
+        fill(model, checkpoint, keep_tokens, whole)
     if overrides.get("tokenizer") is None:
         model.tokenizer = _tokenizer(checkpoint, keep_tokens, pre_tokenize)
     return model
@@ -211,8 +212,12 @@ def resolve(preset):
     raise known_presets.not_on_disk(preset)
 
 
-def fill(model, checkpoint, keep_tokens=None):
-    """Assign all weights of a model, or none: names and shapes are settled and every array read before the first."""
+def fill(model, checkpoint, keep_tokens=None, whole=False):
+    """Assign all weights of a model, or none: names and shapes are settled and every array read before the first.
+
+    Args:
+        whole: bool, whether the checkpoint is of this very model: no head may be missing, no tensor left over.
+    """
 
     variables = weights_of(model)
     backbone = backbone_of(model)
@@ -220,7 +225,9 @@ def fill(model, checkpoint, keep_tokens=None):
     task = getattr(checkpoint, "task", None)
     # Heads of different tasks may share names: a classifier's and a matcher's are both `classifier/kernel`.
     foreign = task is not None and task["class"] != type(model).__name__
-    if model.fresh_head and (foreign or not any(checkpoint.provides(path) for path in head)):
+    if whole:
+        checkpoint.known_extras = ()
+    elif model.fresh_head and (foreign or not any(checkpoint.provides(path) for path in head)):
         variables = {path: variable for path, variable in variables.items() if path not in head}
     wanted = {path: tuple(variable.shape) for path, variable in variables.items()}
     cut = [p for p in ("token_embedding/embeddings", "mlm_bias/bias") if p in wanted and keep_tokens is not None]
@@ -260,5 +267,8 @@ def _tokenizer(checkpoint, keep_tokens, pre_tokenize):
             f"{checkpoint.source}: the vocabulary has {len(checkpoint.vocabulary)} tokens, the embedding {size} rows; "
             "is it the vocabulary of another checkpoint?"
         )
-    tokenizer = Tokenizer.from_config(checkpoint.tokenizer_options, checkpoint.vocabulary, pre_tokenize)
+    try:
+        tokenizer = Tokenizer.from_config(checkpoint.tokenizer_options, checkpoint.vocabulary, pre_tokenize)
+    except (TypeError, ValueError) as error:
+        raise PresetError(f"{checkpoint.source}: {error}") from error
     return tokenizer if keep_tokens is None else tokenizer.keep(keep_tokens)

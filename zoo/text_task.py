@@ -40,6 +40,8 @@ class TextTask(Preset, keras.Model):
         longest = min(512, getattr(backbone, "max_sequence_length", 512))
         self.max_length = longest if max_length is None else int(max_length)
         self.segment_ids = getattr(backbone, "pair_segment_ids", "pair") if segment_ids is None else segment_ids
+        if self.segment_ids not in ("pair", "zeros"):
+            raise ValueError(f"segment_ids={segment_ids!r}; expected 'pair', 'zeros' or None")
         self.pooling = pooling
         self.dtype_policy = backbone.dtype_policy
         self.hidden_dim = hidden_width(backbone)
