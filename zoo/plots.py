@@ -1,10 +1,12 @@
-"""Figures of a trained matcher: scores by class, training curves, reliability, precision and recall.
+"""Figures of trained matchers: scores by class, training curves, reliability, precision and recall.
 
-Each function gives a `matplotlib.figure.Figure`, to be shown by a notebook or saved by its `savefig`. Legends stand
-beside the data, never on it. matplotlib comes with the extra `plots`.
+Each is a `matplotlib.figure.Figure`, to be shown by a notebook or saved by its `savefig`. Legends stand beside the
+data, never on it. matplotlib comes with the extra `plots`.
 """
 
 import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit
 
 from zoo.metrics import average_precision, expected_calibration_error, reliability_curve
 from zoo.metrics.checks import labels_and_scores
@@ -13,6 +15,39 @@ from zoo.metrics.ranking import cuts
 # Okabe and Ito's colours, told apart by colour-blind readers and in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
 GREY = "#666666"
+
+
+def matching_figures(matchers, histories, dev, test):
+    """Every figure of this module for matchers trained on the same pairs.
+
+    Args:
+        matchers: dict from a name to a matcher; classifiers, which have no `score`, are left out.
+        histories: dict from the same names to `History.history`, with `val_spearman`.
+        dev, test: labelled `zoo.data.Pairs`. Probabilities for the reliability diagram are fitted on dev.
+
+    Returns:
+        dict from a file name without extension to a figure; where labels are not 0 and 1, or a matcher has no
+        threshold, without reliability and precision-recall.
+    """
+    matchers = {name: matcher for name, matcher in matchers.items() if hasattr(matcher, "score")}
+    if not matchers:
+        return {}
+    histories = {name: histories[name] for name in matchers}
+    labels = np.round(test.labels)
+    scores = {name: matcher.score(test) for name, matcher in matchers.items()}
+    thresholds = {name: matcher.decision and matcher.decision["threshold"] for name, matcher in matchers.items()}
+    figures = {"training": training_curves(histories, "val_spearman", "Spearman on dev")}
+    for name, values in scores.items():
+        bounded = np.abs(values).max() <= 1
+        figures[f"{name}_scores"] = score_histogram(
+            labels, values, thresholds[name], "cosine" if bounded else "score", f"{name}, test pairs"
+        )
+    if set(np.unique(labels)) == {0, 1} and None not in thresholds.values():
+        fitted = {name: _platt(dev.labels, matchers[name].score(dev), scores[name]) for name in scores}
+        title = "test pairs, probabilities fitted on dev"
+        figures["reliability"] = reliability_diagram(labels, fitted, title=title)
+        figures["precision_recall"] = precision_recall(labels, scores, thresholds, "test pairs")
+    return figures
 
 
 def score_histogram(labels, scores, threshold=None, score_name="score", title=None):
@@ -156,6 +191,17 @@ def precision_recall(labels, scores, thresholds=None, title=None):
         axes.plot([], [], "o", color=GREY, markersize=8, markeredgecolor="white", label="at the threshold of dev")
     axes.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02), ylim=(min(share, 0.5) - 0.05, 1.02))
     return _finish(figure, columns=1)
+
+
+def _platt(labels, dev_scores, scores):
+    """Probabilities of scores: the sigmoid of a line fitted on dev (Platt, 1999, with his smoothed targets)."""
+    positives = int(np.sum(labels))
+    targets = np.where(labels == 1, (positives + 1) / (positives + 2), 1 / (len(labels) - positives + 2))
+    middle, spread = np.mean(dev_scores), np.std(dev_scores) or 1.0
+    x = (np.asarray(dev_scores, "float64") - middle) / spread
+    loss = lambda line: np.mean(np.logaddexp(0, line[0] * x + line[1]) - targets * (line[0] * x + line[1]))
+    slope, shift = minimize(loss, (1.0, 0.0)).x
+    return expit(slope * (np.asarray(scores, "float64") - middle) / spread + shift)
 
 
 def _figure(width, height, title, rows=1, columns=1, heights=None):
