@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from zoo import metrics
+from zoo.data import as_pairs
 
 pytestmark = pytest.mark.neutral
 matplotlib = pytest.importorskip("matplotlib")
@@ -107,6 +108,51 @@ def test_constant_scores_are_drawn():
     plots.score_histogram(LABELS, np.zeros(300), 0.0)
     plots.precision_recall(LABELS, {"one": np.zeros(300)}, {"one": 0.0})
     plots.reliability_diagram(LABELS, {"one": np.full(300, 0.5)})
+
+
+class Scorer:
+    """A matcher as far as figures need one."""
+
+    def __init__(self, sign=1.0):
+        self.sign, self.decision = sign, {"threshold": 0.3}
+
+    def score(self, pairs):
+        return self.sign * np.array([len(set(a) & set(b)) / len(set(a) | set(b)) for a, b in zip(*pairs.columns)])
+
+
+def pairs_with(labels):
+    letters = RNG.choice(list("abcdefgh"), (len(labels), 2, 6))
+    return as_pairs([("".join(a), "".join(b), label) for (a, b), label in zip(letters, labels)])
+
+
+def test_all_figures_of_a_run():
+    data = pairs_with(RNG.integers(0, 2, 60).tolist())
+    matchers = {"one": Scorer(), "two": Scorer(-1.0), "classes": object()}
+    histories = {name: HISTORY for name in matchers}
+    found = plots.matching_figures(matchers, histories, data, data)
+    assert set(found) == {"training", "one_scores", "two_scores", "reliability", "precision_recall"}
+    graded = pairs_with(np.round(RNG.uniform(0, 5, 60), 1).tolist())
+    matchers["one"].decision = None
+    assert set(plots.matching_figures({"one": Scorer()}, histories, graded, graded)) == {"training", "one_scores"}
+    assert set(plots.matching_figures({"one": matchers["one"]}, histories, data, data)) == {"training", "one_scores"}
+    assert plots.matching_figures({"classes": object()}, {"classes": {"loss": [1]}}, data, data) == {}
+
+
+def test_probabilities_are_those_of_logistic_regression():
+    """Scores drawn so that sigmoid(2 s - 1) is the truth; scale and shift of the scores do not matter."""
+    rng = np.random.default_rng(8)
+    scores = rng.normal(size=20000)
+    labels = (rng.uniform(size=20000) < 1 / (1 + np.exp(1 - 2 * scores))).astype(int)
+    found = plots._platt(labels, scores, np.array([-1.0, 0.0, 0.5, 2.0]))
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(1 - 2 * np.array([-1.0, 0.0, 0.5, 2.0]))), atol=0.02)
+    moved = plots._platt(labels, 500 * scores + 70, 500 * np.array([-1.0, 0.0, 0.5, 2.0]) + 70)
+    np.testing.assert_allclose(moved, found, atol=1e-4)
+
+
+def test_probabilities_of_separable_and_of_constant_scores_are_finite():
+    apart = plots._platt(np.array([0, 0, 1, 1]), np.array([0.0, 0.1, 5.0, 5.1]), np.array([-1e4, 0.0, 5.0, 1e4]))
+    assert np.all(np.diff(apart) >= 0) and np.isfinite(apart).all() and 0 < apart[1] < 0.5 < apart[2] < 1
+    np.testing.assert_allclose(plots._platt(np.array([0, 1, 1]), np.zeros(3), np.zeros(2)), 0.6, atol=0.05)
 
 
 def test_refusals():

@@ -38,10 +38,8 @@ def matching_figures(matchers, histories, dev, test):
     thresholds = {name: matcher.decision and matcher.decision["threshold"] for name, matcher in matchers.items()}
     figures = {"training": training_curves(histories, "val_spearman", "Spearman on dev")}
     for name, values in scores.items():
-        bounded = np.abs(values).max() <= 1
-        figures[f"{name}_scores"] = score_histogram(
-            labels, values, thresholds[name], "cosine" if bounded else "score", f"{name}, test pairs"
-        )
+        kind = "cosine" if hasattr(matchers[name], "encode") else "score"
+        figures[f"{name}_scores"] = score_histogram(labels, values, thresholds[name], kind, f"{name}, test pairs")
     if set(np.unique(labels)) == {0, 1} and None not in thresholds.values():
         fitted = {name: _platt(dev.labels, matchers[name].score(dev), scores[name]) for name in scores}
         title = "test pairs, probabilities fitted on dev"
@@ -116,13 +114,21 @@ def training_curves(histories, metric, metric_name=None, title=None):
     for colour, (name, history) in zip(COLOURS, histories.items()):
         epochs = np.arange(1, len(history["loss"]) + 1)
         values = np.asarray(history[metric], "float64")
-        left.plot(epochs, history["loss"], "o-", color=colour, markersize=3.5, label=name)
+        # Losses of different kinds have different sizes; what can be compared is how they fall.
+        left.plot(
+            epochs,
+            np.divide(history["loss"], history["loss"][0] or 1.0),
+            "o-",
+            color=colour,
+            markersize=3.5,
+            label=name,
+        )
         right.plot(epochs, values, "o-", color=colour, markersize=3.5)
         if np.isfinite(values).any():
             best = int(np.nanargmax(values))
             right.plot(best + 1, values[best], "o", color=colour, markersize=11, markerfacecolor="none")
     right.plot([], [], "o", color=GREY, markersize=11, markerfacecolor="none", label="best epoch, kept")
-    left.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
+    left.set(xlabel="epoch", ylabel="training loss, first epoch = 1", ylim=(0, None))
     right.set(xlabel="epoch", ylabel=metric_name or metric)
     for axes in (left, right):
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -189,7 +195,7 @@ def precision_recall(labels, scores, thresholds=None, title=None):
     axes.axhline(share, linestyle="--", color=GREY, linewidth=1, label=f"guessing {share:.3f}")
     if thresholds:
         axes.plot([], [], "o", color=GREY, markersize=8, markeredgecolor="white", label="at the threshold of dev")
-    axes.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02), ylim=(min(share, 0.5) - 0.05, 1.02))
+    axes.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     return _finish(figure, columns=1)
 
 
