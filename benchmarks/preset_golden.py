@@ -1,0 +1,42 @@
+"""Write golden.json of a bundled preset: texts, their ids, and their sentence embeddings, which every backend must give.
+
+    KERAS_BACKEND=torch python benchmarks/preset_golden.py --preset=roformer_v2_tiny_zh
+"""
+
+import json
+import os
+
+from absl import app, flags
+
+import zoo
+from zoo.known_presets import bundled_folder
+
+F = flags.FLAGS
+flags.DEFINE_string("preset", None, "Name of a bundled preset.", required=True)
+TEXTS = [
+    "怎么修改登录密码？",
+    "密码忘了如何找回",
+    "今天天气很好，我们去公园玩。",
+    "iPhone 15 多少钱",
+    "快递三天了还没到！！！",
+    "",
+    "我想把话费从这个号转到另一个号，" * 8,
+]
+
+
+def main(_):
+    matcher = zoo.RepresentationMatcher.from_preset(F.preset, dtype="float32")
+    golden = {
+        "pooling": matcher.pooling,
+        "texts": TEXTS,
+        "token_ids": [matcher.tokenizer.encode(text, max_length=matcher.max_length)[0] for text in TEXTS],
+        "embeddings": [[round(float(x), 6) for x in row] for row in matcher.encode(TEXTS)],
+    }
+    path = os.path.join(bundled_folder(F.preset), "golden.json")
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(golden, file, ensure_ascii=False)
+    print(f"{path}: {os.path.getsize(path):,} bytes")
+
+
+if __name__ == "__main__":
+    app.run(main)
