@@ -128,7 +128,7 @@ def pairs_with(labels):
 def test_all_figures_of_a_run():
     data = pairs_with(RNG.integers(0, 2, 60).tolist())
     matchers = {"one": Scorer(), "two": Scorer(-1.0), "classes": object()}
-    histories = {name: HISTORY for name in matchers}
+    histories = dict.fromkeys(matchers, HISTORY)
     found = plots.matching_figures(matchers, histories, data, data)
     assert set(found) == {"training", "one_scores", "two_scores", "reliability", "precision_recall"}
     graded = pairs_with(np.round(RNG.uniform(0, 5, 60), 1).tolist())
