@@ -14,6 +14,8 @@ PLUGINS = ("position", "normalization")  # constructor arguments that are option
 class OptionalInputs:
     """A functional model whose optional inputs may be left out of the dict it is called with."""
 
+    input: dict  # of the keras.Model that this is mixed into
+
     def __call__(self, inputs, *args, **kwargs):
         return super().__call__(self.complete(inputs), *args, **kwargs)
 

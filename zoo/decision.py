@@ -1,6 +1,7 @@
 """The threshold of a matcher: fitted on labelled pairs, stored with where it comes from, used by `classify`."""
 
 import math
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -50,6 +51,7 @@ class PairScores:
     """What follows from `score(pairs)`: predict, metrics, the threshold and decisions by it. For text matchers."""
 
     decision = None
+    score: Callable  # of the matcher: pairs -> float `[N]`
 
     def predict(self, x, batch_size=64, verbose="auto", **kwargs):
         """Scores of pairs of raw strings; for arrays and datasets Keras' own predict."""

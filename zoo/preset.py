@@ -3,6 +3,7 @@
 import inspect
 import os
 import re
+from collections.abc import Callable
 
 import numpy as np
 
@@ -25,6 +26,7 @@ class Preset:
 
     tokenizer = None
     fresh_head = False
+    count_params: Callable  # of the keras.Model that this is mixed into
 
     @classmethod
     def from_preset(cls, preset, dtype=None, load_weights=True, keep_tokens=None, pre_tokenize=None, **overrides):
@@ -112,7 +114,7 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides)
     model = _built(family, (), {**config, "dtype": dtype}, checkpoint, overrides)
     whole = False
     if is_task:
-        stored = getattr(checkpoint, "task", None)
+        stored = checkpoint.task
         same = stored is not None and stored["class"] == cls.__name__
         options = dict(stored["config"]) if same else {}
         if set(options) - set(task_arguments) or "tokenizer" in options:
@@ -222,7 +224,7 @@ def fill(model, checkpoint, keep_tokens=None, whole=False):
     variables = weights_of(model)
     backbone = backbone_of(model)
     head = [path for path in variables if path not in weights_of(backbone)]
-    task = getattr(checkpoint, "task", None)
+    task = checkpoint.task
     # Heads of different tasks may share names: a classifier's and a matcher's are both `classifier/kernel`.
     foreign = task is not None and task["class"] != type(model).__name__
     if whole:

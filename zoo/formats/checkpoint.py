@@ -47,6 +47,7 @@ class Checkpoint:
         ones: names of tensors that must be all ones, because our model has no weight there.
         vocabulary: list of str, or None.
         tokenizer_options: dict, arguments of `zoo.Tokenizer` beside the vocabulary.
+        task: dict with class and config of a task that our own preset holds, or None.
     """
 
     family: str
@@ -58,6 +59,7 @@ class Checkpoint:
     ones: tuple = ()
     vocabulary: list | None = None
     tokenizer_options: dict = dataclasses.field(default_factory=dict)
+    task: dict | None = None
 
     def foreign(self, path):
         """`(name in the file, transform)` of a variable path of ours, or None where the format has none."""

@@ -49,7 +49,7 @@ def read(folder):
     options = config["tokenizer"]
     if options is not None and not isinstance(options, dict):
         raise PresetError(f"{source}: tokenizer={options!r}; expected an object or null")
-    checkpoint = Checkpoint(
+    return Checkpoint(
         family=backbone["class"],
         config=backbone["config"],
         weights=weights,
@@ -61,9 +61,8 @@ def read(folder):
         else (),
         vocabulary=vocabulary(folder) if options is not None else None,
         tokenizer_options=options or {},
+        task=config["task"],
     )
-    checkpoint.task = config["task"]
-    return checkpoint
 
 
 def described(what, entry, classes, source):
