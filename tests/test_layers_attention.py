@@ -8,6 +8,7 @@ from keras import ops
 from layer_checks import BACKEND, built, call, check_layer, gradients, numpy
 
 from zoo.layers import MultiHeadAttention, RotaryEmbedding, causal_mask
+from zoo.layers.attention import attention_scores
 
 GOLDENS = {  # name in layers.npz -> arguments, call arguments
     "bert": ({}, {}),
@@ -162,6 +163,16 @@ def test_scores_do_not_overflow_half_precision(assert_close, policy):
     x[0, 2] = -500
     assert_close(layer(x)[0, 0], [500.0] * 4, atol=2)
     assert_close(layer(x)[0, 2], [-500.0] * 4, atol=2)
+
+
+@pytest.mark.parametrize("position", [None, RotaryEmbedding()], ids=["none", "rotary"])
+def test_scores_of_half_precision_are_float32_products(assert_close, rng, position):
+    """The rounding of query and key is the only one."""
+    q, k = (ops.cast(rng.standard_normal((2, 5, 8)).astype("float32"), "bfloat16") for _ in "qk")
+    scores = attention_scores(q, k, position, scale=1 / 3)
+    wide = [ops.cast(a, "float32") for a in (q, k)]
+    q, k = (numpy(a if position is None else position(a)) for a in wide)
+    assert_close(scores, np.einsum("bns,bms->bnm", q, k) / 3, atol=1e-5)
 
 
 def test_dropout_acts_on_weights_in_training_only(assert_close, x):
