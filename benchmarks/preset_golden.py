@@ -1,6 +1,6 @@
 """Write golden.json of a bundled preset: texts, their ids, and their sentence embeddings, which every backend must give.
 
-    KERAS_BACKEND=torch python benchmarks/preset_golden.py --preset=roformer_v2_tiny_zh
+KERAS_BACKEND=torch python benchmarks/preset_golden.py --preset=roformer_v2_tiny_zh
 """
 
 import json
