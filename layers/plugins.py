@@ -2,10 +2,13 @@
 
 
 class Plugin:
-    """A small immutable option (normaliser, position, ...) that is described by its constructor arguments."""
+    """A small immutable option (normaliser, ...) that is described by its constructor arguments."""
 
     def get_config(self):
         return {}
+
+    def options(self):
+        return self.get_config()
 
     @classmethod
     def from_config(cls, config):
@@ -49,5 +52,4 @@ def serialize(option):
     """JSON form of an option: None, or `{"class": name, "config": arguments}`."""
     if option is None:
         return None
-    config = {k: v for k, v in option.get_config().items() if k not in ("name", "trainable", "dtype")}
-    return {"class": type(option).__name__, "config": config}
+    return {"class": type(option).__name__, "config": option.options()}

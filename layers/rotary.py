@@ -27,6 +27,9 @@ class RotaryEmbedding(keras.layers.Layer):
         if pairing not in ("interleaved", "half_split"):
             raise ValueError(f"pairing={pairing!r}; expected 'interleaved' or 'half_split'")
         self.base, self.pairing, self.sequence_axis = base, pairing, sequence_axis
+        # It has no weights, and attention calls `rotate`: a layer that stays unbuilt makes Keras run the whole model op
+        # by op before every prediction on JAX.
+        self.built = True
 
     def build(self, x_shape):
         pass
@@ -65,8 +68,12 @@ class RotaryEmbedding(keras.layers.Layer):
         key = self.rotate(key, query_positions if key_positions is None else key_positions, sequence_axis=-2)
         return ops.matmul(query, ops.swapaxes(key, -1, -2))
 
+    def options(self):
+        """What describes it as an option of attention."""
+        return {"base": self.base, "pairing": self.pairing, "sequence_axis": self.sequence_axis}
+
     def get_config(self):
-        return {**super().get_config(), "base": self.base, "pairing": self.pairing, "sequence_axis": self.sequence_axis}
+        return {**super().get_config(), **self.options()}
 
 
 def interleaved_to_half_split(kernel, num_heads):

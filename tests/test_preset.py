@@ -204,9 +204,6 @@ def test_keep_tokens_cuts_model_and_tokenizer():
 
 
 @pytest.mark.neutral
-@pytest.mark.xfail(
-    reason="Layer.get_config of RotaryEmbedding serialises a dtype policy, and Keras then imports TensorFlow"
-)
 def test_original_checkpoints_need_no_tensorflow():
     program = f"import zoo; zoo.RoFormerV2.from_preset({str(GOLDENS / 'roformer_v2')!r})"
     done = run("-X", "importtime", "-c", program, backend="torch")

@@ -99,12 +99,12 @@ class Backbone(OptionalInputs, Preset, keras.Model):
     @property
     def hidden_states(self):
         """`keras.Model` with the same inputs that gives all L + 1 hidden states, embedding output first."""
-        return _WithOptionalInputs(self.input, list(self._hidden_states))
+        return _WithOptionalInputs(self.input, list(self._hidden_states), name="hidden_states")
 
     @property
     def first_and_last(self):
         """`keras.Model` with the same inputs that gives the embedding output and the last hidden state."""
-        return _WithOptionalInputs(self.input, [self._hidden_states[0], self._hidden_states[-1]])
+        return _WithOptionalInputs(self.input, [self._hidden_states[0], self._hidden_states[-1]], name="first_and_last")
 
     @property
     def key_mask(self):
@@ -115,13 +115,17 @@ class Backbone(OptionalInputs, Preset, keras.Model):
     def token_embedding(self):
         return self.get_layer("token_embedding")
 
-    def get_config(self):
-        """Every constructor argument by name, those of the parents included."""
+    def architecture(self):
+        """Every constructor argument by name, those of the parents included; dtype and name apart. JSON-ready."""
         config = {}
         for argument in self.arguments():
             value = getattr(self, argument)
             config[argument] = plugins.serialize(plugins.get(value)) if argument in PLUGINS else value
-        return {**config, "dtype": keras.dtype_policies.serialize(self.dtype_policy), "name": self.name}
+        return config
+
+    def get_config(self):
+        dtype = keras.dtype_policies.serialize(self.dtype_policy)
+        return {**self.architecture(), "dtype": dtype, "name": self.name}
 
     @classmethod
     def arguments(cls):

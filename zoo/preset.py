@@ -78,7 +78,7 @@ class Preset:
     def card(self):
         """Text of the preset's README.md."""
         backbone = backbone_of(self)
-        sizes = ", ".join(f"{k}={v}" for k, v in backbone.get_config().items() if isinstance(v, int))
+        sizes = ", ".join(f"{k}={v}" for k, v in backbone.architecture().items() if isinstance(v, int))
         return (
             f"# {type(self).__name__}\n\n"
             f"{type(backbone).__name__}({sizes}), {self.count_params():,} parameters.\n\n"

@@ -318,7 +318,7 @@ def from_model(model):
     backbone, tokenizer = backbone_of(model), model.tokenizer
     weights = {path: to_numpy(variable) for path, variable in weights_of(model).items()}
     vocabulary, options = (None, None) if tokenizer is None else (tokenizer.vocabulary, tokenizer.get_config())
-    return to_hugging_face(type(backbone).__name__, backbone.get_config(), weights, vocabulary, options)
+    return to_hugging_face(type(backbone).__name__, backbone.architecture(), weights, vocabulary, options)
 
 
 def to_hugging_face(family, config, weights, vocabulary=None, tokenizer_options=None):

@@ -54,7 +54,7 @@ def read(folder):
         config=backbone["config"],
         weights=weights,
         names=lambda path: (path, None),
-        source=source,
+        source=f"{folder.path} (config.json, model.safetensors)",
         # the head of a task may stay unread when only the backbone is wanted
         known_extras=(r"(?!(layer_\d+|token_embedding|segment_embedding|position_embedding|embedding_\w+)/).*",)
         if config["task"]
@@ -85,10 +85,9 @@ def to_zoo_preset(model, weights_dtype="float32"):
             f"a {type(model).__name__} over a {type(backbone).__name__} cannot be saved as a zoo preset, which holds "
             f"one of {', '.join(FAMILIES)}; save a keras-hub backbone with its own save_to_preset"
         )
-    arguments = {k: v for k, v in backbone.get_config().items() if k not in ("dtype", "name")}
     config = {
         "format": FORMAT,
-        "backbone": {"class": type(backbone).__name__, "config": arguments},
+        "backbone": {"class": type(backbone).__name__, "config": backbone.architecture()},
         "task": None if model is backbone else {"class": type(model).__name__, "config": model.task_config()},
         "tokenizer": None if tokenizer is None else tokenizer.get_config(),
     }
