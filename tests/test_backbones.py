@@ -109,8 +109,9 @@ def test_rotary_models_see_distances_only(golden, assert_close, name):
     expected = arrays["out64/l12/last_hidden_state"]
     for shifted in (positions, positions + 7, positions + 0.5):
         assert_close(model({**inputs, "position_ids": shifted}), expected, atol=1e-4)
-    stretched = numpy(model({**inputs, "position_ids": positions * 1.5}))
+    stretched, whole = (numpy(model({**inputs, "position_ids": p})) for p in (positions * 1.5, positions * 1.5 // 1))
     assert np.abs(stretched - expected).max() > 1e-2
+    assert np.abs(stretched - whole).max() > 1e-2  # fractions are not cut off
 
 
 def test_bert_positions_are_rows_of_its_table(golden, assert_close):
