@@ -6,6 +6,8 @@ VENV     ?= .venv
 TORCH    ?= torch==2.13.0
 BACKENDS ?= torch jax tensorflow
 WORKERS  ?= 2
+# Further flags of the demo, for example: make demo DEMO=--epochs=2
+DEMO     ?=
 # Further pytest arguments, for example: make test BACKENDS=jax PYTEST='-k rotary'
 PYTEST   ?=
 
@@ -41,7 +43,7 @@ $(VENV)/test: setup.cfg .ci/constraints.txt | $(python)
 	@touch $@ $(VENV)/demo
 
 demo: $(VENV)/demo  ## train and compare two text matchers on bundled pairs (torch)
-	KERAS_BACKEND=torch $(python) examples/text_matching.py
+	KERAS_BACKEND=torch $(python) examples/text_matching.py $(DEMO)
 
 test: check  ## check, then every test but the slow ones on all three backends
 	@$(MAKE) --no-print-directory run-tests SLOW='and not slow'
