@@ -18,7 +18,7 @@ from absl import app, flags
 import zoo
 from zoo.callbacks import Resume
 from zoo.data.corpus import PackedRows, corpus_characters, tokenize_corpus
-from zoo.data.masking import mask_tokens
+from zoo.data.masked_rows import MaskedRows
 
 F = flags.FLAGS
 flags.DEFINE_string(
@@ -40,32 +40,6 @@ flags.DEFINE_string("dtype", "mixed_bfloat16", "Dtype policy.")
 flags.DEFINE_string("jit_compile", "auto", "auto, true or false.")
 flags.DEFINE_integer("seed", 0, "Seed of everything.")
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-
-
-class MaskedRows(keras.utils.PyDataset):
-    """Batches of packed rows under fresh masks; batch i of epoch e is a function of the seed alone."""
-
-    def __init__(self, rows, tokenizer, batch_size, steps, seed):
-        super().__init__()
-        self.rows, self.tokenizer, self.batch_size, self.steps, self.seed = rows, tokenizer, batch_size, steps, seed
-        self.epoch = 0
-
-    @property
-    def num_batches(self):
-        return self.steps
-
-    def follow(self):
-        """The callback that tells the data which epoch `fit` is in."""
-        return keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(self, "epoch", epoch))
-
-    def __getitem__(self, index):
-        number = self.epoch * self.steps + index
-        special = [self.tokenizer.token_to_id(token) for token in SPECIAL]
-        ids, positions, labels, weights = mask_tokens(
-            self.rows.batch(number, self.batch_size), np.random.default_rng([self.seed, number]),
-            self.tokenizer.mask_token_id, self.tokenizer.vocabulary_size, special,
-        )  # fmt: skip
-        return {"token_ids": ids, "masked_positions": positions}, labels, weights
 
 
 def build(vocabulary_size):

@@ -1,0 +1,49 @@
+"""Pretraining batches: a function of seed, epoch and index; whole when followed, fixed when not."""
+
+import numpy as np
+
+import zoo
+from zoo.data.corpus import PackedRows
+from zoo.data.masked_rows import MaskedRows
+
+TOKENIZER = zoo.Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"今天气很好我去公园玩"])
+
+
+def rows(seed=0):
+    stream = np.random.default_rng(1).integers(5, 15, 14 * 40).astype("uint16")
+    return MaskedRows(PackedRows(stream, 16, TOKENIZER.cls_token_id, TOKENIZER.sep_token_id, seed), TOKENIZER, 4, 3, seed)
+
+
+def test_batches_depend_on_seed_epoch_and_index_alone():
+    a, b = rows(), rows()
+    a.epoch = b.epoch = 2
+    (x, labels, weights), (again, *_) = a[1], b[1]
+    assert all(np.array_equal(x[name], again[name]) for name in x)
+    assert x["token_ids"].shape == (4, 16) and x["masked_positions"].shape == labels.shape == weights.shape == (4, 2)
+    b.epoch = 3
+    assert not np.array_equal(x["token_ids"], b[1][0]["token_ids"])
+    assert not np.array_equal(x["token_ids"], rows(seed=1)[1][0]["token_ids"])
+
+
+def test_labels_are_what_stood_at_the_masked_positions():
+    data = rows()
+    (x, labels, weights), plain = data[0], data.rows.batch(0, 4)
+    assert (weights == 1).all()
+    assert np.array_equal(np.take_along_axis(plain, x["masked_positions"], axis=1), labels)
+
+
+def test_fit_follows_the_epochs():
+    seen = []
+
+    class Spy(MaskedRows):
+        def __getitem__(self, index):
+            seen.append(self.epoch)
+            return super().__getitem__(index)
+
+    data = rows()
+    data.__class__ = Spy
+    sizes = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16, "dropout": 0.0}
+    model = zoo.MaskedLM(zoo.RoFormerV2(vocabulary_size=15, **sizes), masked_positions=True)
+    model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=False)
+    model.fit(data, epochs=3, shuffle=False, callbacks=[data.follow()], verbose=0)
+    assert seen[-1] == 2 and {1, 2} <= set(seen)

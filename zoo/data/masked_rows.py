@@ -1,0 +1,45 @@
+"""Batches for masked-LM pretraining as Keras reads them."""
+
+import keras
+import numpy as np
+
+from .masking import mask_tokens
+
+
+class MaskedRows(keras.utils.PyDataset):
+    """Packed rows under fresh masks; batch i of epoch e is a function of the seed alone.
+
+    Args:
+        rows: `PackedRows`.
+        tokenizer: `zoo.Tokenizer`.
+        batch_size: int, rows a batch. steps: int, batches an epoch.
+        seed: int.
+
+    Batches are ({token_ids `[B, n]`, masked_positions `[B, P]`}, labels `[B, P]`, weights `[B, P]`). Without `follow()`
+    among the callbacks of `fit` every epoch is the first: right for validation.
+    """
+
+    def __init__(self, rows, tokenizer, batch_size, steps, seed=0):
+        super().__init__()
+        self.rows, self.tokenizer, self.batch_size, self.steps, self.seed = rows, tokenizer, batch_size, steps, seed
+        self.epoch = 0
+
+    @property
+    def num_batches(self):
+        return self.steps
+
+    def follow(self):
+        """The callback that tells the data which epoch `fit` is in."""
+        return keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(self, "epoch", epoch))
+
+    def __getitem__(self, index):
+        number = self.epoch * self.steps + index
+        special = [self.tokenizer.token_to_id(token) for token in self.tokenizer.special_tokens.values()]
+        ids, positions, labels, weights = mask_tokens(
+            self.rows.batch(number, self.batch_size),
+            np.random.default_rng([self.seed, number]),
+            self.tokenizer.mask_token_id,
+            self.tokenizer.vocabulary_size,
+            special,
+        )
+        return {"token_ids": ids, "masked_positions": positions}, labels, weights
