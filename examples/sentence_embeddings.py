@@ -1,8 +1,10 @@
 """Turn sentences into vectors: cosines between some, and the most similar pairs among many.
 
-python examples/sentence_embeddings.py                                    # bundled questions, offline
-python examples/sentence_embeddings.py --texts=texts.tsv --column=text --output=vectors.npy
-python examples/sentence_embeddings.py --preset=matchers/representation 怎么改密码 密码如何修改 快递到哪了
+    python examples/sentence_embeddings.py                                    # bundled questions, offline
+    python examples/sentence_embeddings.py --texts=texts.tsv --column=text --output=vectors.npy
+    python examples/sentence_embeddings.py --preset=matchers/representation 怎么改密码 密码如何修改 快递到哪了
+
+Files are .tsv .csv .jsonl, plain, .gz or .xz, with a column of text; others are ignored.
 """
 
 import os

@@ -1,0 +1,243 @@
+"""Every example runs as it stands: here in this process, with a tiny model.
+
+The main job runs on each backend; what its options choose between is tested there on its own, so that they run once.
+"""
+
+import ast
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from absl import flags
+
+import zoo
+
+once = pytest.mark.neutral
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+FAQ = ROOT / "examples" / "data" / "faq_zh"
+SHORT = [
+    "怎么改密码",
+    "密码如何修改",
+    "快递到哪了",
+    "怎么查快递",
+    "医保卡丢了",
+    "补办医保卡",
+    "话费怎么查",
+    "查一下话费",
+]
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    """Folder of an untrained backbone that knows the characters of the bundled data."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    texts = [(FAQ / f"{name}.tsv").read_text(encoding="utf-8").lower() for name in ("questions", "paraphrases")]
+    characters = sorted({character for text in texts for character in text if not character.isspace()})
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters]
+    backbone = zoo.RoFormerV2(
+        vocabulary_size=len(vocabulary), num_layers=2, num_heads=2, hidden_dim=16, intermediate_dim=32, dropout=0.1
+    )
+    backbone.tokenizer = zoo.Tokenizer(vocabulary)
+    folder = tmp_path_factory.mktemp("preset")
+    backbone.save_to_preset(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def load(preset, monkeypatch):
+    """`load(name, *arguments)` imports an example, its flags set by the arguments. Once a test."""
+    before = set(flags.FLAGS)
+
+    def load(name, *arguments):
+        spec = importlib.util.spec_from_file_location(f"example_{name}", ROOT / "examples" / f"{name}.py")
+        example = importlib.util.module_from_spec(spec)
+        arguments = [spec.name, f"--preset={preset}", *arguments]
+        monkeypatch.setattr(sys, "argv", arguments)
+        monkeypatch.setitem(sys.modules, spec.name, example)
+        spec.loader.exec_module(example)
+        return example, flags.FLAGS(arguments)
+
+    yield load
+    # absl has one set of flags for the process, made for one script.
+    for name in set(flags.FLAGS) - before:
+        delattr(flags.FLAGS, name)
+    flags.FLAGS.unparse_flags()
+
+
+@pytest.fixture
+def run(load, capsys):
+    """`run(name, *arguments)` runs an example and gives what it prints."""
+
+    def run(name, *arguments):
+        example, arguments = load(name, *arguments)
+        example.main(arguments)
+        return capsys.readouterr().out
+
+    return run
+
+
+def write(path, header, rows):
+    path.write_text("".join("\t".join(map(str, row)) + "\n" for row in [header, *rows]), encoding="utf-8")
+    return str(path)
+
+
+def pair_file(path, labels, header=("text_a", "text_b", "label"), rows=24):
+    """Pairs of short texts, the labels by turns."""
+    cells = [(SHORT[i % 8], SHORT[(3 * i + i // 8 + 1) % 8], labels[i % len(labels)]) for i in range(rows)]
+    return write(path, header, cells)
+
+
+@pytest.fixture
+def matching(run, tmp_path):
+    """`matching(labels, *arguments)` runs the main job on small files and gives its output, folder and metrics."""
+
+    def matching(labels, *arguments, header=("text_a", "text_b", "label")):
+        paths = [f"--{name}={pair_file(tmp_path / f'{name}.tsv', labels, header)}" for name in ("train", "dev", "test")]
+        folder = tmp_path / "output"
+        small = ["--epochs=2", "--batch_size=8", "--max_length=16", "--learning_rate=0.001", f"--output={folder}"]
+        out = run("text_matching", *paths, *small, *arguments)
+        return out, folder, json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+
+    return matching
+
+
+def test_text_matching(matching):
+    """Both matchers: their presets score and classify as reported, and the figures are there."""
+    out, folder, metrics = matching([1, 0], "--matcher=both")
+    assert set(metrics["test"]) == {"shared characters", "representation", "interaction"}
+    pictures = "training representation_scores interaction_scores reliability precision_recall"
+    assert {path.stem for path in folder.glob("*.png")} == set(pictures.split())
+    assert metrics["run"]["epochs"] == 2 and metrics["run"]["matcher"] == "both"
+    test = zoo.data.read_pairs(folder.parent / "test.tsv")
+    for kind, cls in (("representation", zoo.RepresentationMatcher), ("interaction", zoo.InteractionMatcher)):
+        assert len(metrics["dev"][kind]["val_spearman"]) == 2
+        assert f"{metrics['test'][kind]['accuracy']:.4f}" in out
+        matcher = cls.from_preset(folder / kind)
+        assert np.mean(matcher.classify(test) == test.labels) == pytest.approx(metrics["test"][kind]["accuracy"])
+
+
+@once
+def test_text_matching_with_classes(matching):
+    out, folder, metrics = matching(["no", "maybe", "yes"], "--matcher=all", "--label=no,maybe,yes", "--epochs=1")
+    assert set(metrics["test"]) == {"shared characters", "representation", "sbert", "interaction"}
+    assert {"accuracy", "macro_f1"} <= set(metrics["test"]["interaction"])
+    assert not (folder / "precision_recall.png").exists()
+    assert zoo.TextClassifier.from_preset(folder / "interaction").class_names == ["no", "maybe", "yes"]
+
+
+@once
+def test_text_matching_with_scores_and_micro_batches(matching):
+    """Graded labels under another column name; CoSENT for both, the big batch in parts."""
+    labels, header = [0.5, 2, 3.25, 5], ("text_a", "text_b", "score")
+    options = ["--label=score", "--columns=text_a,text_b,score", "--micro_batch_size=4", "--epochs=1"]
+    _, folder, metrics = matching(labels, *options, header=header)
+    assert {"spearman", "pearson"} <= set(metrics["test"]["interaction"])
+    assert (folder / "interaction_scores.png").exists()
+
+
+@once
+@pytest.mark.parametrize("loss", ["AnglE", "Circle", "Contrastive", "CosineRegression", "InfoNCE"])
+def test_text_matching_with_each_loss(matching, loss):
+    _, _, metrics = matching([1, 0], "--matcher=representation", f"--loss={loss}", "--epochs=1")
+    assert np.isfinite(metrics["dev"]["representation"]["loss"]).all()
+
+
+@once
+def test_text_matching_cuts_off_what_is_missing(run, tmp_path):
+    """From one file of 60 unrelated pairs; dev and test then share no text with train."""
+    cells = [(f"{a}{b}", f"{b}{a}", i % 2) for i, (a, b) in enumerate(zip("的一是了我不人在他有" * 6, range(100, 160)))]
+    path = write(tmp_path / "all.tsv", ("text_a", "text_b", "label"), cells)
+    out = run("text_matching", f"--train={path}", "--matcher=representation", "--epochs=1", f"--output={tmp_path}/o")
+    assert "train: 54 pairs; dev: 3 pairs; test: 3 pairs; 0 leaked between them" in out
+
+
+@once
+def test_classification(run, tmp_path):
+    """On own files; the bundled ones below."""
+    rows = [(text, ("account", "parcel")[i % 4 // 2]) for i, text in enumerate(SHORT[:4] * 4)]
+    path = write(tmp_path / "texts.tsv", ("text", "label"), rows)
+    files = [f"--train={path}", f"--dev={path}", f"--test={path}", "--classes=account,parcel"]
+    options = ["--epochs=2", "--max_length=16", "--batch_size=8", "--query=怎么改密码", f"--output={tmp_path}/o"]
+    out = run("classification", *files, *options)
+    metrics = json.loads((tmp_path / "o" / "metrics.json").read_text(encoding="utf-8"))
+    assert f"test, 16 texts: accuracy {metrics['test']['accuracy']:.4f}" in out
+    model = zoo.TextClassifier.from_preset(tmp_path / "o")
+    assert model.classify(["怎么改密码"])[0] in out.splitlines()[-2]
+
+
+@once
+def test_bundled_domains_share_nothing_between_parts(load):
+    """Every text is in one part, every part has all nine domains."""
+    classes, *parts = load("classification")[0].read_faq()
+    texts = [{text for text, _ in part} for part in parts]
+    assert [len(part) for part in parts] == [739, 396, 510]
+    assert not texts[0] & texts[1] and not texts[0] & texts[2] and not texts[1] & texts[2]
+    assert [len({label for _, label in part}) for part in parts] == [len(classes)] * 3 == [9] * 3
+
+
+def test_semantic_search(run):
+    """On the bundled data; a standard question finds itself."""
+    out = run("semantic_search", "--query=忘记登录密码了怎么找回？", "--k=3")
+    assert "510 queries: recall@1 0." in out
+    assert "of the exact neighbours" in out or "keras-zoo[search]" in out
+    found = out.rstrip().rpartition("\n\n")[2].splitlines()
+    assert found[:2] == ["忘记登录密码了怎么找回？", "   1.000  acc-01  忘记登录密码了怎么找回？"]
+    assert len(found) == 4
+
+
+def test_semantic_search_in_own_files(run, tmp_path):
+    corpus = write(tmp_path / "corpus.tsv", ("id", "text"), [(f"t{i}", text) for i, text in enumerate(SHORT)])
+    queries = write(tmp_path / "queries.tsv", ("text", "id"), [(text, f"t{i}") for i, text in enumerate(SHORT)])
+    out = run("semantic_search", f"--corpus={corpus}", f"--queries={queries}", "--k=5")
+    assert "8 queries: recall@1 1.0000, recall@5 1.0000, MRR 1.0000" in out
+
+
+def test_sentence_embeddings(run, tmp_path):
+    out = run("sentence_embeddings", f"--output={tmp_path}/vectors.npy", "--pairs=7")
+    vectors = np.load(tmp_path / "vectors.npy", allow_pickle=False)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
+    cosines = vectors.astype("float64") @ vectors.astype("float64").T
+    best = np.sort(cosines[np.triu_indices(len(vectors), 1)])[::-1][:7]
+    printed = [float(line.split()[0]) for line in out.partition("most similar pairs\n")[2].splitlines()]
+    np.testing.assert_allclose(printed, best, atol=6e-4)
+
+
+def test_sentence_embeddings_of_arguments(run):
+    out = run("sentence_embeddings", *SHORT[:2])
+    assert "2 texts, 16 numbers each" in out and "怎么改密码  |  密码如何修改" in out
+
+
+@once
+def test_an_example_is_a_script(preset, tmp_path):
+    """As a user starts it: from another folder, with the package on the path."""
+    script = str(ROOT / "examples" / "sentence_embeddings.py")
+    done = subprocess.run(
+        [sys.executable, script, f"--preset={preset}", *SHORT[:2]],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "most similar pairs" in done.stdout and not list(tmp_path.iterdir())
+
+
+@once
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_examples_stand_alone_and_say_how_to_run(path):
+    """No imports between examples; the head shows the command; every flag's help is a sentence."""
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    assert f"    python examples/{path.name}" in text.split('"""')[1]
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    imported |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert not {name.partition(".")[0] for name in imported} & {example.stem for example in EXAMPLES}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("flags.DEFINE"):
+            strings = [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+            assert strings[-1].endswith("."), f"line {node.lineno}: a help text is a sentence"
