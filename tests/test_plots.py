@@ -116,7 +116,7 @@ class Scorer:
     def __init__(self, sign=1.0):
         self.sign, self.decision = sign, {"threshold": 0.3}
 
-    def score(self, pairs):
+    def score(self, pairs, verbose="auto"):
         return self.sign * np.array([len(set(a) & set(b)) / len(set(a) | set(b)) for a, b in zip(*pairs.columns)])
 
 

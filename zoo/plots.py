@@ -34,14 +34,14 @@ def matching_figures(matchers, histories, dev, test):
         return {}
     histories = {name: histories[name] for name in matchers}
     labels = np.round(test.labels)
-    scores = {name: matcher.score(test) for name, matcher in matchers.items()}
+    scores = {name: matcher.score(test, verbose=0) for name, matcher in matchers.items()}
     thresholds = {name: matcher.decision and matcher.decision["threshold"] for name, matcher in matchers.items()}
     figures = {"training": training_curves(histories, "val_spearman", "Spearman on dev")}
     for name, values in scores.items():
         kind = "cosine" if hasattr(matchers[name], "encode") else "score"
         figures[f"{name}_scores"] = score_histogram(labels, values, thresholds[name], kind, f"{name}, test pairs")
     if set(np.unique(labels)) == {0, 1} and None not in thresholds.values():
-        fitted = {name: _platt(dev.labels, matchers[name].score(dev), scores[name]) for name in scores}
+        fitted = {name: _platt(dev.labels, matchers[name].score(dev, verbose=0), scores[name]) for name in scores}
         title = "test pairs, probabilities fitted on dev"
         figures["reliability"] = reliability_diagram(labels, fitted, title=title)
         figures["precision_recall"] = precision_recall(labels, scores, thresholds, "test pairs")
