@@ -230,8 +230,9 @@ def test_an_example_is_a_script(preset, tmp_path):
 @once
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_examples_stand_alone_and_say_how_to_run(path):
-    """No imports between examples; the head shows the command; every flag's help is a sentence."""
+    """A page each, no imports between examples; the head shows the command; every flag's help is a sentence."""
     text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= 120
     tree = ast.parse(text)
     assert f"    python examples/{path.name}" in text.split('"""')[1]
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
