@@ -11,7 +11,9 @@ TOKENIZER = zoo.Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"ä»Šå¤
 
 def rows(seed=0):
     stream = np.random.default_rng(1).integers(5, 15, 14 * 40).astype("uint16")
-    return MaskedRows(PackedRows(stream, 16, TOKENIZER.cls_token_id, TOKENIZER.sep_token_id, seed), TOKENIZER, 4, 3, seed)
+    return MaskedRows(
+        PackedRows(stream, 16, TOKENIZER.cls_token_id, TOKENIZER.sep_token_id, seed), TOKENIZER, 4, 3, seed
+    )
 
 
 def test_batches_depend_on_seed_epoch_and_index_alone():
