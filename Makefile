@@ -17,9 +17,9 @@ python    := $(VENV)/bin/python
 export PYTHONDONTWRITEBYTECODE :=
 install   := $(python) -m pip install -qq --no-compile --disable-pip-version-check --constraint .ci/constraints.txt
 # A file goes to one worker, so that its fixtures and compiled graphs are made once. One thread per worker: two workers
-# with two threads each are slower on two cores. Compiled without LLVM's optimisation: each tiny graph runs a few times.
+# with two threads each are slower on two cores.
 one_core  := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NPROC=1 \
-             XLA_FLAGS=--xla_backend_optimization_level=0 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2 TOKENIZERS_PARALLELISM=false
+             TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2 TOKENIZERS_PARALLELISM=false
 pytest    := $(one_core) $(python) -m pytest -q -n $(WORKERS) --dist loadfile --durations 5 $(PYTEST)
 
 .DEFAULT_GOAL := help
