@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from zoo.backbone import OptionalInputs
+from zoo.backbone import OptionalInputs, _WithOptionalInputs
 from zoo.layers import activations
 from zoo.layers.norm import LayerNorm
 from zoo.preset import Preset
@@ -147,6 +147,4 @@ class NextSentence(PretrainedHead):
     @property
     def pooled(self):
         """`keras.Model` with the same inputs that gives the pooler's vector `[B, d]`."""
-        from zoo.backbone import _WithOptionalInputs
-
         return _WithOptionalInputs(self.input, self._pooled[0], name=f"{self.name}_pooled")

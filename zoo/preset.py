@@ -134,7 +134,6 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides)
 
 def _built(cls, arguments, options, checkpoint, overrides):
     """A model from stored arguments; what its constructor refuses is an error of the file, or of the overrides."""
-
     try:
         return cls(*arguments, **options)
     except (TypeError, ValueError) as error:

@@ -7,6 +7,7 @@ from keras import ops
 from zoo.backend import compiles_each_shape
 from zoo.big_batch import fit_big_batches
 from zoo.data import BUCKETS, Batches, BatchPlan, PredictionPlan, length_buckets
+from zoo.encoded import Encoded
 from zoo.keras_hub_text import KerasHubTokenizer
 from zoo.layers.pooling import Pooling
 from zoo.preset import Preset
@@ -71,8 +72,6 @@ class TextTask(Preset, keras.Model):
 
     def tokens_of(self, texts, seconds=None):
         """`Encoded` rows of single texts or packed pairs."""
-        from zoo.encoded import Encoded
-
         if self.tokenizer is None:
             raise ValueError(
                 f"{type(self).__name__} has no tokenizer: use from_preset, or pass tokenizer=zoo.Tokenizer(...)"
