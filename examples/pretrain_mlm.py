@@ -30,6 +30,7 @@ flags.DEFINE_enum("family", "RoFormerV2", ["BERT", "RoFormer", "RoFormerV2", "GA
 flags.DEFINE_integer("layers", 4, "Number of blocks.")
 flags.DEFINE_integer("width", 256, "Hidden width.")
 flags.DEFINE_integer("heads", 4, "Attention heads (not GAUAlpha).")
+flags.DEFINE_integer("key_dim", 64, "Width of GAUAlpha's shared queries and keys.")
 flags.DEFINE_integer("vocabulary_size", 6000, "Characters and special tokens kept.")
 flags.DEFINE_integer("length", 128, "Tokens a row.")
 flags.DEFINE_integer("batch_size", 64, "Rows a step.")
@@ -47,6 +48,8 @@ def build(vocabulary_size):
              "attention_dropout": 0.0, "max_sequence_length": F.length, "dtype": F.dtype}  # fmt: skip
     if F.family != "GAUAlpha":
         sizes |= {"num_heads": F.heads, "intermediate_dim": 4 * F.width}
+    else:
+        sizes |= {"key_dim": F.key_dim}
     return getattr(zoo, F.family)(**sizes)
 
 
