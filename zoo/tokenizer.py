@@ -157,6 +157,14 @@ class Tokenizer:
         token_ids = cls + first_ids[:kept] + sep + second_ids[:kept_second] + sep
         return token_ids, [0] * (kept + 2) + [1] * (kept_second + 1)
 
+    def words(self, text):
+        """Words of a text, folded, each with the ids of its pieces, which joined are the ids of the text.
+
+        Returns:
+            list of (str, tuple of int).
+        """
+        return [(word, self._pieces[word]) for word in self._words(_checked(text, "text"))]
+
     def __call__(self, texts, seconds=None, max_length=512, pad_to=None, segment_ids="pair"):
         """A batch of texts or pairs as padded arrays, rows in the order given.
 
