@@ -7,30 +7,60 @@ where a query may see a key. Keras' implicit mask is not used: it is lost in add
 """
 
 from zoo.layers.attention import MultiHeadAttention
+from zoo.layers.attention_options import AttentionOptions
 from zoo.layers.blocks import GAUBlock, TransformerBlock
 from zoo.layers.embedding import PositionEmbedding, SegmentEmbedding, TokenEmbedding
 from zoo.layers.feedforward import FeedForward
+from zoo.layers.flash import MixedChunkAttention
+from zoo.layers.frequency_scaling import NTKAware, NTKAwareOld, NTKFixed, NTKMixed, PositionInterpolation, YaRN
 from zoo.layers.gated_attention import GatedAttentionUnit
+from zoo.layers.linear_attention import LinearAttention
+from zoo.layers.length_recipes import hwfa, hwfa2
+from zoo.layers.log_n import LogN
 from zoo.layers.masks import AttentionMask, PaddingMask, causal_mask, unilm_mask
 from zoo.layers.norm import ConditionalLayerNorm, LayerNorm, RMSNorm
 from zoo.layers.pooling import Pooling
+from zoo.layers.recurrent_attention import recurrent_attention
+from zoo.layers.rerope import LeakyReRoPE, ReRoPE
 from zoo.layers.rotary import RotaryEmbedding, interleaved_to_half_split
 from zoo.layers.scale_offset import ScaleOffset
+from zoo.layers.score_biases import KERPLE, ALiBi, Sandwich
 from zoo.layers.score_normalizers import Softmax, SoftmaxPlus, SquaredReLU
+from zoo.layers.score_products import CosA, KeyNorm, QueryNorm
+from zoo.layers.visibility import Direction, Window
+from zoo.layers.xpos import XPOS
 
 __all__ = [
+    "ALiBi",
     "AttentionMask",
+    "AttentionOptions",
     "ConditionalLayerNorm",
+    "CosA",
+    "Direction",
     "FeedForward",
     "GAUBlock",
     "GatedAttentionUnit",
+    "KERPLE",
+    "KeyNorm",
     "LayerNorm",
+    "LeakyReRoPE",
+    "LinearAttention",
+    "LogN",
+    "MixedChunkAttention",
     "MultiHeadAttention",
+    "NTKAware",
+    "NTKAwareOld",
+    "NTKFixed",
+    "NTKMixed",
     "PaddingMask",
     "Pooling",
     "PositionEmbedding",
+    "PositionInterpolation",
+    "QueryNorm",
     "RMSNorm",
+    "ReRoPE",
     "RotaryEmbedding",
+    "Sandwich",
     "ScaleOffset",
     "SegmentEmbedding",
     "Softmax",
@@ -38,7 +68,13 @@ __all__ = [
     "SquaredReLU",
     "TokenEmbedding",
     "TransformerBlock",
+    "Window",
+    "XPOS",
+    "YaRN",
     "causal_mask",
+    "hwfa",
+    "hwfa2",
     "interleaved_to_half_split",
+    "recurrent_attention",
     "unilm_mask",
 ]

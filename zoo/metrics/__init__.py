@@ -1,6 +1,7 @@
 """Metrics over whole sets, in NumPy and float64: no batch averages, no dependence on the order of rows."""
 
 from zoo.metrics.calibration import expected_calibration_error, reliability_curve
+from zoo.metrics.concentration import attention_concentration
 from zoo.metrics.correlation import pearson, spearman
 from zoo.metrics.decision import accuracy, classification_report, f1
 from zoo.metrics.ranking import average_precision, roc_auc
@@ -9,6 +10,7 @@ from zoo.metrics.threshold import best_threshold
 
 __all__ = [
     "accuracy",
+    "attention_concentration",
     "average_precision",
     "best_threshold",
     "classification_report",
