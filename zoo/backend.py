@@ -1,5 +1,7 @@
 """The only module that asks which backend runs (TensorFlow, JAX or PyTorch)."""
 
+import contextlib
+
 import keras
 import numpy as np
 from keras import ops
@@ -31,6 +33,44 @@ def dense_lookup(table, ids):
         return tf.gather(rows, ids), gradient
 
     return lookup(tf.convert_to_tensor(table))
+
+
+def dense_gradient(gradient):
+    """A gradient as a tensor: TensorFlow's of a lookup in foreign layers comes as rows, repeated ones not added up."""
+    if gradient is None or keras.backend.backend() != "tensorflow":
+        return gradient
+    import tensorflow as tf
+
+    return tf.convert_to_tensor(gradient)
+
+
+def eagerly():
+    """A context in which variables have values to look at, also where TensorFlow is tracing a graph."""
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
+    return tf.init_scope()
+
+
+def add_product(variable, left, right):
+    """variable += left · right, in one pass over it where the backend can.
+
+    Args:
+        variable: of any shape, with n · m entries, taken as `[n, m]`.
+        left: `[n, k]`. right: `[k, m]`.
+    """
+    if keras.backend.backend() == "torch":
+        import torch
+
+        with torch.no_grad():
+            variable.value.view(left.shape[0], right.shape[1]).addmm_(left, right)
+        return
+    product = ops.reshape(ops.matmul(left, right), variable.shape)
+    if keras.backend.backend() == "tensorflow":
+        variable.value.assign_add(product)
+    else:
+        variable.assign_add(product)
 
 
 def compiles_each_shape():
@@ -83,6 +123,120 @@ def set_random_state(states):
             torch.set_rng_state(state)
         elif device.isdecimal() and int(device) < torch.cuda.device_count():
             torch.cuda.set_rng_state(state, int(device))
+
+
+def pass_over(model, steps, put_back_metrics):
+    """Let the first steps of an epoch of `fit` read their batches and compute nothing: they were done before a break.
+
+    Args:
+        model: a model inside `fit`, before the first step of the epoch.
+        steps: int.
+        put_back_metrics: function that gives the model's metrics their values; False when there are too few of them.
+    """
+    function, ready = model.train_function, put_back_metrics()
+    if function is None:  # big batches, whose loop knows by itself where it begins
+        return
+    logs, left = model.get_metrics_result(), -(-steps // model.steps_per_execution)
+
+    def step(*arguments):
+        nonlocal ready, logs, left
+        *state, batches = arguments  # torch: a list of batches; TensorFlow: an iterator; JAX: its state and an iterator
+        if not isinstance(batches, list):
+            batches = [batch for _, batch in zip(range(model.steps_per_execution), batches)]
+        if not ready:  # TensorFlow makes metrics when it first computes them
+            model.test_step(batches[0])
+            put_back_metrics()
+            ready, logs = True, model.get_metrics_result()
+        left -= 1
+        if not left:
+            model.train_function = function
+        return (logs, *state) if state else logs
+
+    model.train_function = step
+
+
+def latest_values(model, name):
+    """Values of the optimizer's variables of this name between two steps of `fit`, a list of floats."""
+    found = [index for index, variable in enumerate(model.optimizer.variables) if variable.name == name]
+    values = _values(model.optimizer.variables)
+    if keras.backend.backend() == "jax" and getattr(model, "_jax_state", None) and not model._jax_state_synced:
+        values = model._jax_state["optimizer_variables"]  # inside an epoch the variables themselves are empty
+    return [float(ops.convert_to_numpy(values[index])) for index in found]
+
+
+def refuse_non_finite(optimizer):
+    """Make an optimizer leave weights and moments as they are when the loss or a gradient is NaN or infinite.
+
+    A LossScaleOptimizer does so by itself. Costs one sum over each gradient.
+
+    Returns:
+        bool, whether anything was changed; a function that was compiled before does not know of the change.
+    """
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) or getattr(optimizer, "refuses_non_finite", False):
+        return False
+    scale_loss, name = optimizer.scale_loss, keras.backend.backend()
+
+    def finite(gradients):
+        # A tensor's sum is finite only if all of it is.
+        if name == "tensorflow":  # a sparse gradient counts by its rows
+            gradients = [getattr(gradient, "values", gradient) for gradient in gradients]
+        sums = [ops.cast(ops.sum(gradient), "float32") for gradient in gradients if gradient is not None]
+        return ops.isfinite(ops.sum(ops.stack(sums)))
+
+    def scaled(loss):
+        # A loss that is not finite makes every gradient NaN. A factor, since `where` of the loss would do so always.
+        return scale_loss(loss) * ops.stop_gradient(ops.where(ops.isfinite(loss), 1.0, float("nan")))
+
+    if name == "jax":
+        stateless_apply = optimizer.stateless_apply
+
+        def guarded(optimizer_variables, gradients, trainable_variables):
+            return ops.cond(
+                finite(gradients),
+                lambda: stateless_apply(optimizer_variables, gradients, trainable_variables),
+                lambda: (list(trainable_variables), list(optimizer_variables)),
+            )
+
+        optimizer.stateless_apply = guarded
+    else:
+        apply = optimizer.apply
+
+        def guarded(gradients, trainable_variables=None):
+            if not optimizer.built:  # not inside the branch, where TensorFlow makes no variables
+                optimizer.build(list(trainable_variables))
+            ops.cond(finite(gradients), lambda: apply(gradients, trainable_variables), lambda: None)
+
+        optimizer.apply = guarded
+    optimizer.scale_loss, optimizer.refuses_non_finite = scaled, True
+    return True
+
+
+def gradients_of(model, x, y, sample_weight):
+    """Gradients of a compiled model's loss by its trainable variables, computed op by op.
+
+    Returns:
+        list of float32 NumPy arrays, None where the loss does not depend on a variable.
+    """
+    name, variables = keras.backend.backend(), _values(model.trainable_variables)
+    if name == "jax":
+        import jax
+
+        state = (_values(model.non_trainable_variables), _values(model.metrics_variables))
+        gradients, _ = jax.grad(model.compute_loss_and_updates, has_aux=True)(
+            variables, *state, x, y, sample_weight, True, _values(model.optimizer.variables)
+        )
+    elif name == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(x, y, model(x, training=True), sample_weight, training=True)
+        gradients = [None if g is None else tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
+    else:
+        import torch
+
+        loss = model.compute_loss(x, y, model(x, training=True), sample_weight, training=True)
+        gradients = torch.autograd.grad(loss, variables, allow_unused=True)
+    return [None if g is None else ops.convert_to_numpy(ops.cast(g, "float32")) for g in gradients]
 
 
 class MicroSteps:

@@ -1,5 +1,36 @@
 """Optimizers: `keras.optimizers.Optimizer` subclasses that know no model."""
 
+from zoo.optimizers.bert4keras_adafactor import Bert4KerasAdaFactor
 from zoo.optimizers.bert4keras_adam import Bert4KerasAdam
+from zoo.optimizers.decay import NORMS_AND_BIASES, ExcludeFromDecay
+from zoo.optimizers.layer_adaptation import LayerAdaptation
+from zoo.optimizers.layerwise import LayerwiseLearningRate, layer_decay
+from zoo.optimizers.lazy_updates import LazyUpdates
+from zoo.optimizers.lookahead import Lookahead
+from zoo.optimizers.low_rank import LowRank
+from zoo.optimizers.low_rank_forms import AdditiveLoRA, GaLore, LoRA, RandomProjection
+from zoo.optimizers.moving_average import EvaluateAverages, ExponentialMovingAverage, averaged_weights
+from zoo.optimizers.piecewise_linear import PiecewiseLinear
+from zoo.optimizers.wrapper import OptimizerWrapper
 
-__all__ = ["Bert4KerasAdam"]
+__all__ = [
+    "NORMS_AND_BIASES",
+    "AdditiveLoRA",
+    "Bert4KerasAdaFactor",
+    "Bert4KerasAdam",
+    "EvaluateAverages",
+    "ExcludeFromDecay",
+    "ExponentialMovingAverage",
+    "GaLore",
+    "LayerAdaptation",
+    "LayerwiseLearningRate",
+    "LazyUpdates",
+    "LoRA",
+    "Lookahead",
+    "LowRank",
+    "OptimizerWrapper",
+    "PiecewiseLinear",
+    "RandomProjection",
+    "averaged_weights",
+    "layer_decay",
+]
