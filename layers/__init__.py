@@ -14,8 +14,8 @@ from zoo.layers.feedforward import FeedForward
 from zoo.layers.flash import MixedChunkAttention
 from zoo.layers.frequency_scaling import NTKAware, NTKAwareOld, NTKFixed, NTKMixed, PositionInterpolation, YaRN
 from zoo.layers.gated_attention import GatedAttentionUnit
-from zoo.layers.linear_attention import LinearAttention
 from zoo.layers.length_recipes import hwfa, hwfa2
+from zoo.layers.linear_attention import LinearAttention
 from zoo.layers.log_n import LogN
 from zoo.layers.masks import AttentionMask, PaddingMask, causal_mask, unilm_mask
 from zoo.layers.norm import ConditionalLayerNorm, LayerNorm, RMSNorm

@@ -1,42 +1,97 @@
-"""Multi-head attention whose positions, normaliser, score scale and masks are pluggable."""
+"""Multi-head attention whose positions, normaliser, scores and masks are pluggable; and decoding with a cache.
 
-import math
+Every attention layer (`MultiHeadAttention`, `GatedAttentionUnit`) is: project, weights by one `AttentionOptions`
+(see there for the order in which options act), mix the values, project. Blocks pass the same arguments through.
+
+Decoding with a cache, in attention layers and in blocks alike:
+
+    cache = layer.empty_cache(batch_size, capacity)             # a tuple of two tensors, batch axis first
+    y, cache = layer.step(x, cache, index)                      # x: t >= 1 new tokens [B, t, d]; y [B, t, d]
+
+  * `index`, int or int scalar tensor, is the number of tokens in the cache: the new ones go to places index ..
+    index + t - 1 of its `capacity` places. All shapes are fixed, so that a step may be compiled once. The caller
+    keeps index + t <= capacity.
+  * Keys and values are cached as they leave their projections: not rotated, not normalised, in the compute dtype. Any
+    position may still be given to them later, which ReRoPE needs. Beams are re-ordered by `ops.take(part, beams, 0)`.
+  * A query at place i sees the places j <= i. `attention_mask`, bool `[t, capacity]` or `[B, t, capacity]`, replaces
+    this rule among the places that are filled: all True reads a prefix in both directions, as UniLM's source.
+  * `padding_mask`, bool `[B, capacity]`: False where a place holds padding. Prompts of different lengths are padded on
+    the left, so that all rows share one index.
+  * `positions` `[t]` or `[B, t]` of the new tokens, `key_positions` `[capacity]` or `[B, capacity]` of all places;
+    None counts places. Give both or none.
+  * Windows and directions count places. A step equals the rows of the call on the whole sequence under the same masks.
+"""
 
 import keras
 from keras import ops
 
 from zoo.layers import plugins
-from zoo.layers.masks import align, visible_keys
+from zoo.layers.attention_options import AttentionOptions
+from zoo.layers.configured import ConfiguredLayer
 
 
-def attention_scores(query, key, position, scale, query_positions=None, key_positions=None):
-    """Scaled scores in float32 under every policy.
+class AttentionLayer(ConfiguredLayer):
+    """What attention layers share: their options and the weights of these, mixing values, the cache."""
 
-    Args:
-        query: float `[..., n, s]`. key: float `[..., m, s]`.
-        position: None for plain products, or an object with a `scores` method such as `RotaryEmbedding`.
-        scale: float; it multiplies the query, n·s products instead of n·m.
+    def set_options(self, num_heads, position, normalization, score_scale, attention_options):
+        """Keep the constructor's arguments, and what they amount to together in `options`."""
+        self.position = plugins.get(position, "position")
+        self.normalization = plugins.get(normalization, "normalization")
+        self.score_scale = score_scale
+        self.attention_options = AttentionOptions.get(attention_options)
+        self.options = self.attention_options.over(
+            AttentionOptions(position=self.position, normalization=self.normalization, score_scale=score_scale)
+        )
+        self.options.check(num_heads, self.key_dim, self.use_bias)
 
-    Returns:
-        float32 `[..., n, m]`.
-    """
-    query = ops.cast(query, "float32") * scale
-    key = ops.cast(key, "float32")
-    if position is None:
-        return ops.matmul(query, ops.swapaxes(key, -1, -2))
-    return position.scores(query, key, query_positions, key_positions)
+    def build_options(self, num_heads):
+        """Make the weights by which options are trained, and the dropout of the attention weights."""
+        self.trained_options = {
+            name: self.add_weight(shape=shape, initializer=keras.initializers.Constant(start), name=name)
+            for name, (shape, start) in self.options.trained(num_heads, self.key_dim).items()
+        }
+        self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
 
+    def mix(self, query, key, value, num_heads, training=None, **places):
+        """A v: `[B, (H,) n, s]`, `[B, (H,) m, s]`, `[B, (H,) m, e]` -> `[B, (H,) n, e]`."""
+        weights = self.options.attention_weights(query, key, num_heads, self.trained_options, **places)
+        return ops.matmul(self.dropout_layer(ops.cast(weights, value.dtype), training=training), value)
 
-def attention_weights(scores, normalizer, padding_mask=None, attention_mask=None, attention_bias=None):
-    """Float bias, masks, then the normaliser: float32 weights `[..., n, m]`."""
-    rank = len(scores.shape)
-    if attention_bias is not None:
-        scores = scores + align(ops.cast(attention_bias, "float32"), rank)
-    return normalizer(scores, visible_keys(padding_mask, attention_mask, rank))
+    def check_cross(self):
+        """Raise ValueError where keys of another sequence meet rules about places in one sequence."""
+        if self.options.visibility:
+            raise ValueError(
+                f"{', '.join(map(repr, self.options.visibility))} in cross attention: windows and directions compare "
+                "places in one sequence; give an attention_mask instead"
+            )
+
+    def empty_cache(self, batch_size, capacity):
+        """Zeros for the keys and values of `capacity` tokens, see the module's docstring."""
+        return tuple(ops.zeros(shape, dtype=self.compute_dtype) for shape in self.cache_shapes(batch_size, capacity))
+
+    def mix_cached(self, query, key, value, num_heads, cache, index, attention_mask, positions, key_positions, **masks):
+        """A v of the new queries over the cache with the new keys and values put in, and this cache."""
+        self.options.check_pattern("causal")
+        start = [0] * (len(key.shape) - 2) + [index, 0]
+        keys, values = (ops.slice_update(old, start, new) for old, new in zip(cache, (key, value)))
+        count = ops.shape(query)[-2]
+        here, there = index + ops.arange(count), ops.arange(ops.shape(keys)[-2])
+        if attention_mask is None:
+            attention_mask = there[None, :] <= here[:, None]
+        else:
+            attention_mask = ops.logical_and(ops.cast(attention_mask, "bool"), there < index + count)
+        places = {
+            "positions": here if positions is None else positions,
+            "key_positions": there if key_positions is None else key_positions,
+            "attention_mask": attention_mask,
+            "first_query": index,
+            **masks,
+        }
+        return self.mix(query, keys, values, num_heads, training=False, **places), (keys, values)
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class MultiHeadAttention(keras.layers.Layer):
+class MultiHeadAttention(AttentionLayer):
     """softmax(Q Kᵀ / sqrt(s)) V over H heads, then an output projection.
 
     Args:
@@ -50,12 +105,17 @@ class MultiHeadAttention(keras.layers.Layer):
         score_scale: float or None; None means 1/sqrt(s).
         dropout: float, on the weights.
         kernel_initializer: initializer of the kernels `[in, out]`.
+        attention_options: `AttentionOptions`, a dict of its arguments, or None; what it gives replaces position,
+            normalization and score_scale.
 
     Inputs:
         query float `[B, n, d]`; key and value float `[B, m, d]` (None: the query, self-attention);
         padding_mask bool `[B, m]`, True at real keys; attention_mask bool and attention_bias float, `[n, m]`,
-        `[B, n, m]` or `[B, H, n, m]`; positions of queries (and keys in self-attention) `[n]` or `[B, n]`.
+        `[B, n, m]` or `[B, H, n, m]`; positions of queries `[n]` or `[B, n]`; key_positions `[m]` or `[B, m]`, None
+        means those of the queries in self-attention and 0 .. m-1 in cross attention.
     Output: float `[B, n, output_dim]`. A query that sees no key gets the output of a zero vector.
+
+    See the module's docstring for `empty_cache` and `step`.
     """
 
     def __init__(
@@ -70,42 +130,43 @@ class MultiHeadAttention(keras.layers.Layer):
         score_scale=None,
         dropout=0.0,
         kernel_initializer="glorot_uniform",
+        attention_options=None,
         **kwargs,
     ):
         super().__init__(autocast=False, **kwargs)  # float positions must stay float32; projections cast for themselves
         self.num_heads, self.head_dim, self.output_dim = num_heads, head_dim, output_dim
         self.key_dim = head_dim if key_dim is None else key_dim
         self.use_bias = use_bias
-        self.position = plugins.get(position)
-        self.normalization = plugins.get(normalization)
-        self.score_scale = score_scale
         self.dropout = dropout
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
-
-    def dense(self, units, name):
-        return keras.layers.Dense(
-            units,
-            use_bias=self.use_bias,
-            kernel_initializer=self.kernel_initializer.clone(),
-            dtype=self.dtype_policy,
-            name=name,
-        )
+        self.set_options(num_heads, position, normalization, score_scale, attention_options)
 
     def build(self, query_shape, key_shape=None, value_shape=None):
         key_shape = query_shape if key_shape is None else key_shape
-        self.query_dense = self.dense(self.num_heads * self.key_dim, "query")
+        self.query_dense = self.projection(self.num_heads * self.key_dim, "query")
         self.query_dense.build(query_shape)
-        self.key_dense = self.dense(self.num_heads * self.key_dim, "key")
+        self.key_dense = self.projection(self.num_heads * self.key_dim, "key")
         self.key_dense.build(key_shape)
-        self.value_dense = self.dense(self.num_heads * self.head_dim, "value")
+        self.value_dense = self.projection(self.num_heads * self.head_dim, "value")
         self.value_dense.build(key_shape if value_shape is None else value_shape)
-        self.output_dense = self.dense(query_shape[-1] if self.output_dim is None else self.output_dim, "output")
+        self.output_dense = self.projection(query_shape[-1] if self.output_dim is None else self.output_dim, "output")
         self.output_dense.build((*query_shape[:-1], self.num_heads * self.head_dim))
-        self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
+        self.build_options(self.num_heads)
 
     def split_heads(self, x, width):
         """`[B, n, H * width]` -> `[B, H, n, width]`."""
         return ops.swapaxes(ops.reshape(x, (-1, ops.shape(x)[1], self.num_heads, width)), 1, 2)
+
+    def join_heads(self, heads):
+        """Output of mixed values `[B, H, n, head_dim]`."""
+        heads = ops.swapaxes(heads, 1, 2)  # [B, n, H, head_dim]
+        return self.output_dense(ops.reshape(heads, (-1, ops.shape(heads)[1], self.num_heads * self.head_dim)))
+
+    def project(self, query, key, value):
+        """q `[B, H, n, s]`, k `[B, H, m, s]`, v `[B, H, m, head_dim]`."""
+        q = self.split_heads(self.query_dense(query), self.key_dim)
+        k = self.split_heads(self.key_dense(key), self.key_dim)
+        return q, k, self.split_heads(self.value_dense(value), self.head_dim)
 
     def call(
         self,
@@ -116,35 +177,35 @@ class MultiHeadAttention(keras.layers.Layer):
         attention_mask=None,
         attention_bias=None,
         positions=None,
+        key_positions=None,
         training=None,
     ):
+        if key is not None and key is not query:
+            self.check_cross()
+            if key_positions is None and positions is not None:
+                key_positions = ops.arange(ops.shape(key)[1])
         key = query if key is None else key
-        value = key if value is None else value
-        q = self.split_heads(self.query_dense(query), self.key_dim)
-        k = self.split_heads(self.key_dense(key), self.key_dim)
-        v = self.split_heads(self.value_dense(value), self.head_dim)
-        scale = 1 / math.sqrt(self.key_dim) if self.score_scale is None else self.score_scale
-        scores = attention_scores(q, k, self.position, scale, positions)  # [B, H, n, m]
-        weights = attention_weights(scores, self.normalization, padding_mask, attention_mask, attention_bias)
-        weights = self.dropout_layer(ops.cast(weights, v.dtype), training=training)
-        heads = ops.swapaxes(ops.matmul(weights, v), 1, 2)  # [B, n, H, head_dim]
-        return self.output_dense(ops.reshape(heads, (-1, ops.shape(heads)[1], self.num_heads * self.head_dim)))
+        places = {
+            "padding_mask": padding_mask,
+            "attention_mask": attention_mask,
+            "attention_bias": attention_bias,
+            "positions": positions,
+            "key_positions": key_positions,
+        }
+        q, k, v = self.project(query, key, key if value is None else value)
+        return self.join_heads(self.mix(q, k, v, self.num_heads, training, **places))
+
+    def cache_shapes(self, batch_size, capacity):
+        return [(batch_size, self.num_heads, capacity, width) for width in (self.key_dim, self.head_dim)]
+
+    def step(self, x, cache, index, padding_mask=None, attention_mask=None, positions=None, key_positions=None):
+        """New tokens `[B, t, d]` over cached ones: output `[B, t, output_dim]`, cache."""
+        q, k, v = self.project(x, x, x)
+        heads, cache = self.mix_cached(
+            q, k, v, self.num_heads, cache, index, attention_mask, positions, key_positions, padding_mask=padding_mask
+        )
+        return self.join_heads(heads), cache
 
     def compute_output_spec(self, query, key=None, value=None, **kwargs):
         width = query.shape[-1] if self.output_dim is None else self.output_dim
         return keras.KerasTensor((*query.shape[:-1], width), dtype=self.compute_dtype)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "head_dim": self.head_dim,
-            "key_dim": self.key_dim,
-            "output_dim": self.output_dim,
-            "use_bias": self.use_bias,
-            "position": plugins.serialize(self.position),
-            "normalization": plugins.serialize(self.normalization),
-            "score_scale": self.score_scale,
-            "dropout": self.dropout,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }

@@ -5,19 +5,39 @@ from keras import ops
 
 from zoo.layers import activations, plugins
 from zoo.layers.attention import MultiHeadAttention
+from zoo.layers.attention_options import AttentionOptions
+from zoo.layers.configured import ConfiguredLayer
 from zoo.layers.feedforward import FeedForward
 from zoo.layers.gated_attention import GatedAttentionUnit
 from zoo.layers.norm import LayerNorm, RMSNorm
 
 
-class _PostNormBlock(keras.layers.Layer):
-    """What both blocks share: the residual step and its norm."""
+class _PostNormBlock(ConfiguredLayer):
+    """What both blocks share: the residual step and its norm, and what they pass on to their attention."""
 
     def __init__(self, norm, norm_epsilon, dropout, **kwargs):
         super().__init__(autocast=False, **kwargs)  # float positions must stay float32
         if norm not in ("layer_norm", "rms_norm"):
             raise ValueError(f"norm={norm!r}; expected 'layer_norm' or 'rms_norm'")
         self.norm, self.norm_epsilon, self.dropout = norm, norm_epsilon, dropout
+
+    def set_attention(self, position, normalization, attention_dropout, attention_options):
+        self.position = plugins.get(position, "position")
+        self.normalization = plugins.get(normalization, "normalization")
+        self.attention_dropout = attention_dropout
+        self.attention_options = AttentionOptions.get(attention_options)
+
+    def attention_arguments(self):
+        """What a block's attention layer takes from it, whichever it is."""
+        return {
+            "position": self.position,
+            "normalization": self.normalization,
+            "dropout": self.attention_dropout,
+            "attention_options": self.attention_options,
+            "use_bias": self.use_bias,
+            "kernel_initializer": self.kernel_initializer,
+            "dtype": self.dtype_policy,
+        }
 
     def make_norm(self, name, shape):
         layer = (LayerNorm if self.norm == "layer_norm" else RMSNorm)(
@@ -32,22 +52,14 @@ class _PostNormBlock(keras.layers.Layer):
     def compute_output_spec(self, x, *args, **kwargs):
         return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "norm": self.norm,
-            "norm_epsilon": self.norm_epsilon,
-            "dropout": self.dropout,
-        }
-
 
 @keras.saving.register_keras_serializable(package="zoo")
 class TransformerBlock(_PostNormBlock):
     """Attention, then feed-forward, each with a residual and a norm: the block of BERT, RoFormer and RoFormerV2.
 
     Args:
-        num_heads, head_dim, key_dim, position, normalization, attention_dropout: of the attention, see
-            `MultiHeadAttention`.
+        num_heads, head_dim, key_dim, position, normalization, attention_dropout, attention_options: of the attention,
+            see `MultiHeadAttention`.
         intermediate_dim, activation: of the feed-forward, see `FeedForward`.
         use_bias: bool, biases everywhere.
         norm: `"layer_norm"` or `"rms_norm"` (no gain). norm_epsilon: float.
@@ -73,31 +85,30 @@ class TransformerBlock(_PostNormBlock):
         dropout=0.0,
         attention_dropout=0.0,
         kernel_initializer="glorot_uniform",
+        attention_options=None,
         **kwargs,
     ):
         super().__init__(norm, norm_epsilon, dropout, **kwargs)
         self.num_heads, self.head_dim, self.key_dim = num_heads, head_dim, key_dim
         self.intermediate_dim, self.activation = intermediate_dim, activations.get(activation)
         self.use_bias = use_bias
-        self.position, self.normalization = plugins.get(position), plugins.get(normalization)
-        self.attention_dropout = attention_dropout
+        self.set_attention(position, normalization, attention_dropout, attention_options)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, x_shape):
-        common = {"use_bias": self.use_bias, "kernel_initializer": self.kernel_initializer, "dtype": self.dtype_policy}
         self.attention = MultiHeadAttention(
-            self.num_heads,
-            self.head_dim,
-            self.key_dim,
-            position=self.position,
-            normalization=self.normalization,
-            dropout=self.attention_dropout,
-            name="attention",
-            **common,
+            self.num_heads, self.head_dim, self.key_dim, name="attention", **self.attention_arguments()
         )
         self.attention.build(x_shape)
         self.attention_norm = self.make_norm("attention_norm", x_shape)
-        self.feedforward = FeedForward(self.intermediate_dim, self.activation, name="feedforward", **common)
+        self.feedforward = FeedForward(
+            self.intermediate_dim,
+            self.activation,
+            use_bias=self.use_bias,
+            kernel_initializer=self.kernel_initializer,
+            dtype=self.dtype_policy,
+            name="feedforward",
+        )
         self.feedforward.build(x_shape)
         self.feedforward_norm = self.make_norm("feedforward_norm", x_shape)
         self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
@@ -106,23 +117,19 @@ class TransformerBlock(_PostNormBlock):
         branch = self.attention(
             x, padding_mask=padding_mask, attention_mask=attention_mask, positions=positions, training=training
         )
+        return self.after_attention(x, branch, training)
+
+    def after_attention(self, x, branch, training):
         x = self.residual(x, branch, self.attention_norm, training)
         return self.residual(x, self.feedforward(x), self.feedforward_norm, training)
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "head_dim": self.head_dim,
-            "key_dim": self.key_dim,
-            "intermediate_dim": self.intermediate_dim,
-            "activation": keras.activations.serialize(self.activation),
-            "use_bias": self.use_bias,
-            "position": plugins.serialize(self.position),
-            "normalization": plugins.serialize(self.normalization),
-            "attention_dropout": self.attention_dropout,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }
+    def empty_cache(self, batch_size, capacity):
+        return self.attention.empty_cache(batch_size, capacity)
+
+    def step(self, x, cache, index, **places):
+        """New tokens `[B, t, d]` over cached ones, see `zoo.layers.attention`: output `[B, t, d]`, cache."""
+        branch, cache = self.attention.step(x, cache, index, **places)
+        return self.after_attention(x, branch, training=False), cache
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -146,28 +153,19 @@ class GAUBlock(_PostNormBlock):
         dropout=0.0,
         attention_dropout=0.0,
         kernel_initializer="glorot_uniform",
+        attention_options=None,
         **kwargs,
     ):
         super().__init__(norm, norm_epsilon, dropout, **kwargs)
         self.expanded_dim, self.key_dim = expanded_dim, key_dim
         self.activation = activations.get(activation)
         self.use_bias = use_bias
-        self.position, self.normalization = plugins.get(position), plugins.get(normalization)
-        self.attention_dropout = attention_dropout
+        self.set_attention(position, normalization, attention_dropout, attention_options)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, x_shape):
         self.gau = GatedAttentionUnit(
-            self.expanded_dim,
-            self.key_dim,
-            activation=self.activation,
-            use_bias=self.use_bias,
-            position=self.position,
-            normalization=self.normalization,
-            dropout=self.attention_dropout,
-            kernel_initializer=self.kernel_initializer,
-            dtype=self.dtype_policy,
-            name="gau",
+            self.expanded_dim, self.key_dim, activation=self.activation, name="gau", **self.attention_arguments()
         )
         self.gau.build(x_shape)
         self.gau_norm = self.make_norm("gau_norm", x_shape)
@@ -179,15 +177,10 @@ class GAUBlock(_PostNormBlock):
         )
         return self.residual(x, branch, self.gau_norm, training)
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "expanded_dim": self.expanded_dim,
-            "key_dim": self.key_dim,
-            "activation": keras.activations.serialize(self.activation),
-            "use_bias": self.use_bias,
-            "position": plugins.serialize(self.position),
-            "normalization": plugins.serialize(self.normalization),
-            "attention_dropout": self.attention_dropout,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }
+    def empty_cache(self, batch_size, capacity):
+        return self.gau.empty_cache(batch_size, capacity)
+
+    def step(self, x, cache, index, **places):
+        """New tokens `[B, t, d]` over cached ones, see `zoo.layers.attention`: output `[B, t, d]`, cache."""
+        branch, cache = self.gau.step(x, cache, index, **places)
+        return self.residual(x, branch, self.gau_norm, training=False), cache

@@ -3,10 +3,11 @@
 import keras
 
 from zoo.layers import activations
+from zoo.layers.configured import ConfiguredLayer
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class FeedForward(keras.layers.Layer):
+class FeedForward(ConfiguredLayer):
     """φ(x W_in) W_out, or with a gate (φ(x W_in) ⊙ ψ(x W_gate)) W_out.
 
     Args:
@@ -35,24 +36,14 @@ class FeedForward(keras.layers.Layer):
         self.use_bias = use_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def dense(self, units, activation, name):
-        return keras.layers.Dense(
-            units,
-            activation=activation,
-            use_bias=self.use_bias,
-            kernel_initializer=self.kernel_initializer.clone(),
-            dtype=self.dtype_policy,
-            name=name,
-        )
-
     def build(self, input_shape):
         inner_shape = (*input_shape[:-1], self.intermediate_dim)
-        self.inner = self.dense(self.intermediate_dim, self.activation, "inner")
+        self.inner = self.projection(self.intermediate_dim, "inner", self.activation)
         self.inner.build(input_shape)
         if self.gate_activation is not None:
-            self.gate = self.dense(self.intermediate_dim, self.gate_activation, "gate")
+            self.gate = self.projection(self.intermediate_dim, "gate", self.gate_activation)
             self.gate.build(input_shape)
-        self.outer = self.dense(input_shape[-1], None, "outer")
+        self.outer = self.projection(input_shape[-1], "outer")
         self.outer.build(inner_shape)
 
     def call(self, x):
@@ -60,15 +51,3 @@ class FeedForward(keras.layers.Layer):
         if self.gate_activation is not None:
             inner = inner * self.gate(x)
         return self.outer(inner)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "intermediate_dim": self.intermediate_dim,
-            "activation": keras.activations.serialize(self.activation),
-            "gate_activation": None
-            if self.gate_activation is None
-            else keras.activations.serialize(self.gate_activation),
-            "use_bias": self.use_bias,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from zoo.layers import plugins
+
 
 @keras.saving.register_keras_serializable(package="zoo")
 class RotaryEmbedding(keras.layers.Layer):
@@ -16,17 +18,21 @@ class RotaryEmbedding(keras.layers.Layer):
         base: float.
         pairing: `"interleaved"` (features 2i, 2i+1: this lineage) or `"half_split"` (i, i + s/2: LLaMA, Hugging
             Face). They are the same function of permuted weights, see `interleaved_to_half_split`.
+        scaling: None or a frequency scaling for inputs longer than those of training, e.g. `NTKMixed(8)`.
         sequence_axis: int, axis of the sequence when called as a layer.
 
     Inputs: x float `[B, n, s]` or `[B, n, H, s]` (with `sequence_axis=1`), positions int or float `[n]` or `[B, n]`,
     None counts 0 .. n-1. Output: shape and dtype of x.
     """
 
-    def __init__(self, base=10000.0, pairing="interleaved", sequence_axis=1, **kwargs):
+    causal_only = False
+
+    def __init__(self, base=10000.0, pairing="interleaved", sequence_axis=1, scaling=None, **kwargs):
         super().__init__(autocast=False, **kwargs)
         if pairing not in ("interleaved", "half_split"):
             raise ValueError(f"pairing={pairing!r}; expected 'interleaved' or 'half_split'")
         self.base, self.pairing, self.sequence_axis = base, pairing, sequence_axis
+        self.scaling = plugins.get(scaling, "scaling")
         # It has no weights, and attention calls `rotate`: a layer that stays unbuilt makes Keras run the whole model op
         # by op before every prediction on JAX.
         self.built = True
@@ -34,18 +40,27 @@ class RotaryEmbedding(keras.layers.Layer):
     def build(self, x_shape):
         pass
 
+    def check(self, num_heads, key_dim):
+        """Raise ValueError where features do not come in pairs."""
+        if key_dim % 2:
+            raise ValueError(f"rotary embedding needs an even feature size, got {key_dim}")
+
     def call(self, x, positions=None):
         return ops.cast(self.rotate(x, positions, self.sequence_axis), x.dtype)
 
     def frequencies(self, size):
         """θ_i, float32 `[s/2]`."""
-        if size % 2:
-            raise ValueError(f"rotary embedding needs an even feature size, got {size}")
-        return ops.power(float(self.base), -2.0 * ops.arange(size // 2, dtype="float32") / size)
+        self.check(1, size)
+        theta = ops.power(float(self.base), -2.0 * ops.arange(size // 2, dtype="float32") / size)
+        if self.scaling is None:
+            return theta
+        return theta / ops.convert_to_tensor(self.scaling.divisors(size, self.base).astype("float32"))
 
     def rotate(self, x, positions=None, sequence_axis=1):
         """The rotation itself, float32 whatever the dtype of x."""
         x = ops.cast(x, "float32")
+        if self.scaling is not None and self.scaling.logit_factor != 1:
+            x = x * self.scaling.logit_factor**0.5  # query and key have one factor each
         if positions is None:
             positions = ops.arange(ops.shape(x)[sequence_axis])
         angles = ops.expand_dims(ops.cast(positions, "float32"), -1) * self.frequencies(x.shape[-1])  # [(B,) n, s/2]
@@ -70,7 +85,8 @@ class RotaryEmbedding(keras.layers.Layer):
 
     def options(self):
         """What describes it as an option of attention."""
-        return {"base": self.base, "pairing": self.pairing, "sequence_axis": self.sequence_axis}
+        options = {"base": self.base, "pairing": self.pairing, "sequence_axis": self.sequence_axis}
+        return options if self.scaling is None else {**options, "scaling": plugins.serialize(self.scaling)}
 
     def get_config(self):
         return {**super().get_config(), **self.options()}

@@ -14,10 +14,10 @@ from zoo.layers.plugins import Plugin
 MASKED = -1e30  # exp(MASKED - max) is exactly 0 in float32, and unlike -inf it never makes 0 * inf
 
 
-def visible_count(scores, visible):
-    """l of every row, float32 `[..., n or 1, 1]`, or the static number of keys where nothing is masked."""
+def visible_count(num_keys, visible):
+    """l of every row, float32 `[..., n or 1, 1]`, or the number of keys where nothing is masked."""
     if visible is None:
-        return ops.cast(ops.shape(scores)[-1], "float32")
+        return ops.cast(num_keys, "float32")
     return ops.sum(ops.cast(visible, "float32"), axis=-1, keepdims=True)
 
 
@@ -52,7 +52,7 @@ class SoftmaxPlus(Plugin):
         self.base, self.floor = base, floor
 
     def __call__(self, scores, visible=None):
-        length = ops.maximum(visible_count(scores, visible), float(self.floor))
+        length = ops.maximum(visible_count(ops.shape(scores)[-1], visible), float(self.floor))
         return masked_softmax(ops.cast(scores, "float32") * (ops.log(length) / math.log(self.base)), visible)
 
     def get_config(self):
@@ -82,7 +82,7 @@ class SquaredReLU(Plugin):
             weights = ops.where(visible, weights, 0.0)
         if self.length is not None:
             return weights / float(self.length) ** (2 if self.squared_length else 1)
-        length = ops.maximum(visible_count(scores, visible), 1.0)
+        length = ops.maximum(visible_count(ops.shape(scores)[-1], visible), 1.0)
         return weights / (ops.square(length) if self.squared_length else length)
 
     def get_config(self):

@@ -8,7 +8,7 @@ from keras import ops
 from layer_checks import BACKEND, built, call, check_layer, gradients, numpy
 
 from zoo.layers import MultiHeadAttention, RotaryEmbedding, causal_mask
-from zoo.layers.attention import attention_scores
+from zoo.layers.attention_options import attention_scores
 
 GOLDENS = {  # name in layers.npz -> arguments, call arguments
     "bert": ({}, {}),

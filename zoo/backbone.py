@@ -5,6 +5,7 @@ import inspect
 import keras
 
 from zoo.layers import plugins
+from zoo.layers.attention_options import AttentionOptions
 from zoo.layers.masks import AttentionMask, PaddingMask
 from zoo.preset import Preset
 
@@ -86,6 +87,30 @@ class Backbone(OptionalInputs, Preset, keras.Model):
     def block(self, index):
         """Layer number `index`, called with (x, padding_mask, attention_mask, positions)."""
         raise NotImplementedError(f"{type(self).__name__}.block")
+
+    def checked_layers(self, layer_attention):
+        """`layer_attention` in its JSON form, None or one dict or a list of L dicts, held against the model.
+
+        Raises:
+            ValueError: not one entry for each layer, or options that do not fit the model or each other.
+        """
+        several = isinstance(layer_attention, list | tuple)
+        entries = list(layer_attention) if several else [layer_attention]
+        if several and len(entries) != self.num_layers:
+            raise ValueError(
+                f"{type(self).__name__}: layer_attention has {len(entries)} entries, the model {self.num_layers} "
+                "layers; give one for each layer, or a single one for all"
+            )
+        entries = [AttentionOptions.get(entry) for entry in entries]
+        base = AttentionOptions(position=self.position, normalization=self.normalization)
+        for entry in entries:
+            entry.over(base).check_pattern(self.attention_mask)
+        configs = [entry.get_config() for entry in entries]
+        return configs if several else configs[0] or None
+
+    def attention_options(self, index):
+        """JSON form of what layer number `index` has of its own."""
+        return self.layer_attention[index] if isinstance(self.layer_attention, list) else self.layer_attention
 
     @classmethod
     def tf_names(cls, num_layers):

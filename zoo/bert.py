@@ -31,6 +31,8 @@ class BERT(Backbone):
         custom_position_ids: bool, adds the input `position_ids` `[B, n]`.
         position: None or a position option for the attention, see `zoo.layers.MultiHeadAttention`.
         normalization: name or object of the score normaliser.
+        layer_attention: None, `zoo.layers.AttentionOptions` (or a dict of its arguments) for all layers, or a list
+            with one of these for each layer; what they give replaces position and normalization there.
         dtype: dtype policy, e.g. `"mixed_bfloat16"`.
 
     See `zoo.Backbone` for inputs and output.
@@ -77,6 +79,7 @@ class BERT(Backbone):
         custom_position_ids=False,
         position=None,
         normalization="softmax",
+        layer_attention=None,
         dtype=None,
         name=None,
     ):
@@ -112,7 +115,9 @@ class BERT(Backbone):
         self.dropout, self.attention_dropout = dropout, attention_dropout
         self.attention_mask, self.custom_position_ids = attention_mask, custom_position_ids
         # kept in their JSON form: torch lets no layer be assigned before the model is initialised
-        self.position, self.normalization = (plugins.serialize(plugins.get(o)) for o in (position, normalization))
+        self.position = plugins.serialize(plugins.get(position, "position"))
+        self.normalization = plugins.serialize(plugins.get(normalization, "normalization"))
+        self.layer_attention = self.checked_layers(layer_attention)
         super().__init__(dtype=dtype, name=name)
 
     def kernel_initializer(self):
@@ -171,6 +176,7 @@ class BERT(Backbone):
             normalization=self.normalization,
             dropout=self.dropout,
             attention_dropout=self.attention_dropout,
+            attention_options=self.attention_options(index),
             kernel_initializer=self.kernel_initializer(),
             name=f"layer_{index}",
         )

@@ -58,6 +58,7 @@ class GAUAlpha(RoFormerV2):
             normalization=self.normalization,
             dropout=self.dropout,
             attention_dropout=self.attention_dropout,
+            attention_options=self.attention_options(index),
             kernel_initializer=self.kernel_initializer(),
             name=f"layer_{index}",
         )

@@ -86,10 +86,14 @@ def to_bert4keras(model, prefix="bert_model.ckpt"):
         prefix: str, name of the checkpoint.
 
     Raises:
-        ValueError: a weight has no name in the original's checkpoints.
+        ValueError: a weight has no name in the original's checkpoints, or layers have attention options of their own.
     """
 
     backbone = backbone_of(model)
+    if backbone.layer_attention is not None:
+        raise ValueError(
+            "bert_config.json has no field for layer_attention: the original would build another model; save a zoo preset"
+        )
     names = tensor_names(type(backbone), backbone.num_layers)
     arrays = {}
     for path, variable in weights_of(model).items():

@@ -371,6 +371,7 @@ def _foreign_config(family, config, weights):
         "embedding_dim": family == "RoFormer" or embedding == width,
         "position": rotary in (_PLAIN_POSITIONS if family == "RoFormer" else (None,)),
         "normalization": config.get("normalization") in (None, "softmax", {"class": "Softmax", "config": {}}),
+        "layer_attention": config.get("layer_attention") is None,
         "num_segments": config.get("num_segments", 2) > 0,
     }
     for field, fits in same.items():

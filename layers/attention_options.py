@@ -1,0 +1,233 @@
+"""From queries and keys to attention weights: one pipeline, and the record of the options that take part in it."""
+
+import functools
+import math
+
+from keras import ops
+
+from zoo.layers import plugins
+from zoo.layers.distances import counted
+from zoo.layers.masks import align, visible_keys
+from zoo.layers.score_normalizers import Softmax, SoftmaxPlus, SquaredReLU, visible_count
+
+
+def attention_scores(query, key, position, scale, query_positions=None, key_positions=None):
+    """Scaled scores in float32 under every policy.
+
+    Args:
+        query: float `[..., n, s]`. key: float `[..., m, s]`.
+        position: None for plain products, or an object with a `scores` method such as `RotaryEmbedding`.
+        scale: float; it multiplies the query, n·s products instead of n·m.
+
+    Returns:
+        float32 `[..., n, m]`.
+    """
+    query = ops.cast(query, "float32") * scale
+    key = ops.cast(key, "float32")
+    if position is None:
+        return ops.matmul(query, ops.swapaxes(key, -1, -2))
+    return position.scores(query, key, query_positions, key_positions)
+
+
+class AttentionOptions(plugins.Plugin):
+    """What makes weights of queries and keys, in the order in which it acts. `...` leaves it to the layer's own.
+
+    Args:
+        query_key_bias: bool, trained vectors added to query and key of every head before the rotation, for layers
+            without biases: with rotary positions they favour near keys (kexue.fm/archives/9577).
+        product: None (q·k / sqrt(s)), `KeyNorm()`, `QueryNorm()` or `CosA()`.
+        log_n: None or `LogN(train_length)`.
+        position: None (no positions), `RotaryEmbedding()`, `ReRoPE(w)`, `LeakyReRoPE(w, k)` or `XPOS()`.
+        score_scale: float or None; None means that of the product, 1/sqrt(s) where there is none.
+        score_bias: None, `ALiBi()`, `KERPLE()` or `Sandwich()`.
+        visibility: an option or a list of them, all of which must allow a key: `Window(w)`, `Direction(side)`.
+        normalization: `Softmax()`, `SoftmaxPlus()` or `SquaredReLU()`.
+
+    Where an option has a short name (`"key_norm"`) or is in its JSON form, that does as well.
+
+    Raises:
+        ValueError: an option of the wrong kind.
+    """
+
+    defaults = {  # noqa: RUF012 - never written
+        "query_key_bias": False,
+        "product": None,
+        "log_n": None,
+        "position": None,
+        "score_scale": None,
+        "score_bias": None,
+        "visibility": (),
+        "normalization": Softmax(),
+    }
+
+    def __init__(
+        self,
+        query_key_bias=...,
+        product=...,
+        log_n=...,
+        position=...,
+        score_scale=...,
+        score_bias=...,
+        visibility=...,
+        normalization=...,
+    ):
+        given = {
+            "query_key_bias": query_key_bias,
+            "product": product,
+            "log_n": log_n,
+            "position": position,
+            "score_scale": score_scale,
+            "score_bias": score_bias,
+            "visibility": visibility,
+            "normalization": normalization,
+        }
+        self.given = {name: _read(name, value) for name, value in given.items() if value is not ...}
+        for name, default in self.defaults.items():
+            setattr(self, name, self.given.get(name, default))
+
+    @classmethod
+    def get(cls, options):
+        """The object for an instance, a dict of arguments, or None for nothing given."""
+        if options is None:
+            return cls()
+        if isinstance(options, cls):
+            return options
+        if not isinstance(options, dict) or set(options) - set(cls.defaults):
+            raise ValueError(
+                f"attention options {options!r}; expected None, AttentionOptions(...) or a dict with some of "
+                f"{', '.join(cls.defaults)}"
+            )
+        return cls(**options)
+
+    def over(self, base):
+        """These options where they are given, `base`'s where not."""
+        return AttentionOptions(**{**base.given, **self.given})
+
+    def get_config(self):
+        """JSON form of what is given; `AttentionOptions.get` reads it back."""
+        return {name: _written(name, value) for name, value in self.given.items()}
+
+    def parts(self):
+        """Every option that is set."""
+        parts = (self.product, self.log_n, self.position, self.score_bias, *self.visibility, self.normalization)
+        return [part for part in parts if part is not None]
+
+    def check(self, num_heads, key_dim, use_bias=False):
+        """Raise ValueError where options do not fit a layer, or each other.
+
+        Args:
+            num_heads: int, H. key_dim: int, s.
+            use_bias: bool, whether the layer's projections have biases.
+        """
+        for part in self.parts():
+            part.check(num_heads, key_dim)
+        if self.query_key_bias and use_bias:
+            raise ValueError("query_key_bias=True beside use_bias=True: query and key have a bias already; drop one")
+        lengths = [type(part).__name__ for part in (self.product, self.log_n) if getattr(part, "factor", None)]
+        lengths += [type(self.normalization).__name__] * isinstance(self.normalization, SoftmaxPlus)
+        if len(lengths) > 1:
+            raise ValueError(f"{' and '.join(lengths)} both scale the scores with the log of the length; keep one")
+        if lengths and isinstance(self.normalization, SquaredReLU):
+            raise ValueError(
+                f"{lengths[0]} with SquaredReLU: relu² is homogeneous, a scale changes its size and not its "
+                "concentration (kexue.fm/archives/9019); use a softmax, or no log-n scale"
+            )
+        if self.score_scale is not None and self.product is not None:
+            raise ValueError(f"score_scale={self.score_scale} with {self.product}, which sets the scale itself")
+
+    def check_pattern(self, pattern):
+        """Raise ValueError where options do not fit a backbone's attention pattern.
+
+        Args:
+            pattern: `"bidirectional"`, `"causal"` or `"unilm"`.
+        """
+        sides = [rule.side for rule in self.visibility if hasattr(rule, "side")]
+        if pattern == "bidirectional":
+            if getattr(self.position, "causal_only", False) and "left" not in sides:
+                raise ValueError(
+                    f"{self.position!r} is for causal attention, where no query sees a key on its right; in a "
+                    "bidirectional model add Direction('left'), or let ReRoPE have causal=False"
+                )
+        elif set(sides) - {"left"}:
+            raise ValueError(
+                f"Direction({sides[0]!r}) in a model with attention_mask={pattern!r}, which looks left only"
+            )
+
+    def trained(self, num_heads, key_dim):
+        """Weights for the layer to make: name -> (shape, initial value)."""
+        weights = {} if self.score_bias is None else self.score_bias.trained(num_heads, key_dim)
+        if self.query_key_bias:
+            weights |= dict.fromkeys(("query_bias", "key_bias"), ((num_heads, key_dim), 0.0))
+        return weights
+
+    def attention_weights(
+        self,
+        query,
+        key,
+        num_heads,
+        trained=None,
+        padding_mask=None,
+        attention_mask=None,
+        attention_bias=None,
+        positions=None,
+        key_positions=None,
+        first_query=0,
+    ):
+        """Weights of the keys for every query, float32 `[B, (H,) n, m]`.
+
+        Args:
+            query: float `[B, (H,) n, s]`. key: float `[B, (H,) m, s]`.
+            num_heads: int, H.
+            trained: weights of the layer by the names of `trained`.
+            padding_mask, attention_mask, attention_bias: as in `MultiHeadAttention`.
+            positions, key_positions: `[n]` or `[B, n]`, `[m]` or `[B, m]`; None for the positions of the keys means
+                those of the queries.
+            first_query: int, place of the first query among the keys, for windows and directions.
+        """
+        rank = len(query.shape)
+        visible = visible_keys(padding_mask, attention_mask, rank)
+        if self.visibility:
+            here = first_query + ops.arange(ops.shape(query)[-2])
+            there = ops.arange(ops.shape(key)[-2])
+            rules = [rule.visible(here, there, num_heads) for rule in self.visibility]
+            visible = functools.reduce(ops.logical_and, rules if visible is None else [visible, *rules])
+        scale = self.score_scale
+        if scale is None:
+            scale = 1 / math.sqrt(query.shape[-1]) if self.product is None else self.product.score_scale
+        if self.query_key_bias:
+            bias = [ops.cast(trained[name], "float32") for name in ("query_bias", "key_bias")]
+            bias = [ops.expand_dims(vector, 1) for vector in bias] if rank == 4 else bias
+            query, key = ops.cast(query, "float32") + bias[0], ops.cast(key, "float32") + bias[1]
+        if self.product is not None:
+            query, key = self.product.transform(ops.cast(query, "float32"), ops.cast(key, "float32"))
+        for part in (self.product, self.log_n):
+            factor = getattr(part, "factor", None)
+            if factor is not None:
+                query = ops.cast(query, "float32") * factor(visible_count(ops.shape(key)[-2], visible))
+        scores = attention_scores(query, key, self.position, scale, positions, key_positions)
+        if self.score_bias is not None:
+            here = counted(positions, ops.shape(query)[-2])
+            there = counted(positions if key_positions is None else key_positions, ops.shape(key)[-2])
+            bias = self.score_bias.bias(here, there, num_heads, trained)
+            scores = scores + (bias if rank == 4 else bias[:, 0])
+        if attention_bias is not None:
+            scores = scores + align(ops.cast(attention_bias, "float32"), rank)
+        return self.normalization(scores, visible)
+
+
+def _read(name, value):
+    if name == "query_key_bias":
+        return bool(value)
+    if name == "score_scale":
+        return value
+    if name == "visibility":
+        return tuple(plugins.get(rule, name) for rule in (value if isinstance(value, list | tuple) else [value]))
+    if name == "normalization" and value is None:
+        raise ValueError("normalization=None; expected 'softmax', 'softmax_plus', 'squared_relu' or such an object")
+    return plugins.get(value, name)
+
+
+def _written(name, value):
+    if name in ("query_key_bias", "score_scale"):
+        return value
+    return [plugins.serialize(rule) for rule in value] if name == "visibility" else plugins.serialize(value)
