@@ -3,7 +3,7 @@
 import numpy as np
 
 # One stream a use, never 0: to NumPy's SeedSequence (seed, epoch) and (seed, epoch, 0) are the same.
-ROWS, BATCHES, SPLITS = 1, 2, 3
+ROWS, BATCHES, SPLITS, SETS = 1, 2, 3, 4
 
 
 def permutation(n, *seeds):

@@ -5,7 +5,7 @@ Two conventions, told apart by the attribute `inputs`, so that a matcher can fee
 | `inputs` | y_true | y_pred | losses |
 | --- | --- | --- | --- |
 | `"similarity"` | `[B]` labels | `[B]` a score a pair | `CoSENT` `CosineRegression` `Contrastive` `Circle` |
-| `"embeddings"` | `[B]`, see the loss | `[B, k, d]` k texts a row | `InfoNCE` `Triplet` `AnglE` |
+| `"embeddings"` | `[B]`, see the loss | `[B, k, d]` k texts a row | `InfoNCE` `Triplet` `AnglE` `CoSENTInfoNCE` |
 
 A row of embeddings holds (text, its match) with k = 2 and (text, its match, negatives ...) with k > 2.
 `[B, 1]` is taken for `[B]`. Every loss computes in float32 under any policy and gives one scalar a batch.
@@ -20,6 +20,7 @@ from zoo.losses.angle import AnglE
 from zoo.losses.circle import Circle
 from zoo.losses.contrastive import Contrastive
 from zoo.losses.cosent import CoSENT
+from zoo.losses.cosent_info_nce import CoSENTInfoNCE
 from zoo.losses.info_nce import InfoNCE
 from zoo.losses.matching_loss import MatchingLoss
 from zoo.losses.regression import CosineRegression
@@ -30,6 +31,7 @@ __all__ = [
     "AnglE",
     "Circle",
     "CoSENT",
+    "CoSENTInfoNCE",
     "Contrastive",
     "CosineRegression",
     "InfoNCE",

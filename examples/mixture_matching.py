@@ -1,0 +1,107 @@
+"""Train one matcher on several labelled sets at once: binary pairs, inference labels, similarity scores.
+
+    python examples/mixture_matching.py --preset=roformer_v2_mini_zh --output=roformer_v2_mini_zh_matching \\
+        --data=lcqmc=matching/lcqmc/train.tsv.gz:pair --data=stsb=matching/stsb-zh/train.tsv.gz:sts \\
+        --data=ocnli=matching/ocnli/train.tsv.gz:nli --data=afqmc=matching/afqmc/train.tsv.gz:pair \\
+        --dev=lcqmc=matching/lcqmc/dev.tsv.gz:pair --dev=stsb=matching/stsb-zh/dev.tsv.gz:sts \\
+        --exclude=matching/atec/dev.tsv.gz:pair --info_nce=0.1 --epochs=8 --steps_per_epoch=1000
+    python examples/mixture_matching.py --matcher=interaction --preset=... the same sets
+
+A kind is pair (0, 1), nli (contradiction < neutral < entailment), rel (0, 1, 2) or sts (column score, 0 .. 5). Labels are
+compared within a set only (CoSENT), so each batch is of one set. Pairs of --dev and --exclude are taken out of the
+training sets. The epoch with the best mean Spearman on --dev is kept in --output, its threshold fitted on the first dev
+set of kind pair; history/ has every epoch. Killed, the same command goes on after the last whole epoch, from state/.
+"""
+
+import os
+
+import keras
+from absl import app, flags
+
+import zoo
+from zoo.big_batch import fit_big_batches
+from zoo.callbacks import Resume
+from zoo.data.mixture import MixturePlan, joined, read_graded, without_pairs_of
+from zoo.keep_best import KeepBest
+
+F = flags.FLAGS
+flags.DEFINE_string("preset", "roformer_v2_tiny_zh", "Name or folder of a pretrained backbone or matcher.")
+flags.DEFINE_enum("matcher", "representation", ["representation", "interaction"], "What to train.")
+flags.DEFINE_multi_string("data", None, "A training set, name=path:kind; may be repeated.", required=True)
+flags.DEFINE_multi_string("dev", None, "A set that chooses the epoch, name=path:kind; may be repeated.", required=True)
+flags.DEFINE_multi_string("exclude", [], "A set, path:kind, whose pairs are not trained on; may be repeated.")
+flags.DEFINE_float("alpha", 0.5, "A set of N rows comes about N^alpha often: 1 is as its size, 0 all sets alike.")
+flags.DEFINE_float("info_nce", 0.0, "Weight of in-batch negatives beside CoSENT (representation).")
+flags.DEFINE_string("pooling", None, "cls, mean, max, first_last_mean or attention; default: mean, interaction cls.")
+flags.DEFINE_integer("limit", None, "Rows of each set, for a try.")
+flags.DEFINE_integer("epochs", 5, "Evaluations on dev.")
+flags.DEFINE_integer("steps_per_epoch", None, "Batches between them; default: as many as hold every row once.")
+flags.DEFINE_integer("batch_size", 256, "Pairs a step.")
+flags.DEFINE_integer("micro_batch_size", None, "Compute the same big batches in parts of this size.")
+flags.DEFINE_float("learning_rate", 5e-4, "Peak, after a warm-up of 10 %; 2e-5 suits base-size models.")
+flags.DEFINE_float("dropout", None, "Of the backbone; default: as pretrained.")
+flags.DEFINE_string("dtype", "float32", "float32, mixed_bfloat16 or mixed_float16.")
+flags.DEFINE_integer("max_length", 64, "Tokens of a text; a packed pair has twice as many.")
+flags.DEFINE_integer("seed", 0, "Seed of everything.")
+flags.DEFINE_string("output", "mixture", "Folder of the preset.")
+
+
+def read(entries):
+    """Name to (pairs with labels from 0 to 1, kind)."""
+    sets = {}
+    for entry in entries:
+        name, _, rest = entry.rpartition("=")
+        path, _, kind = rest.rpartition(":")
+        sets[name or path] = read_graded(path, kind)[: F.limit], kind
+    return sets
+
+
+def main(_):
+    keras.utils.set_random_seed(F.seed)
+    dev = read(F.dev)
+    judged = [pairs for pairs, _ in (*dev.values(), *read(F.exclude).values())]
+    sets = {name: without_pairs_of(pairs, judged) for name, (pairs, _) in read(F.data).items()}
+    representation = F.matcher == "representation"
+    options = {"dtype": F.dtype, "max_length": F.max_length * (1 if representation else 2)}
+    options |= {"pooling": F.pooling} if F.pooling else {}
+    options |= {} if F.dropout is None else {"dropout": F.dropout, "attention_dropout": F.dropout}
+    matcher = (zoo.RepresentationMatcher if representation else zoo.InteractionMatcher).from_preset(F.preset, **options)
+    everything = joined(list(sets.values()))
+    encoded, rows = matcher.encode_records(everything)
+    sizes = list(map(len, sets.values()))
+    plan = MixturePlan(encoded.lengths[rows], sizes, F.batch_size, matcher.buckets, F.alpha, F.steps_per_epoch, F.seed)
+    labels = everything.labels.astype("float32")
+    for name, size, count in zip(sets, sizes, plan.counts):
+        print(f"{name}: {size:,} pairs, {count:,} of {len(plan):,} batches an epoch", flush=True)
+
+    def collate(batch):
+        return encoded.batch(rows[batch.indices], batch.length), labels[batch.indices], batch.weights
+
+    steps = F.epochs * len(plan)
+    warm_up = {"warmup_target": F.learning_rate, "warmup_steps": steps // 10}
+    rate = keras.optimizers.schedules.CosineDecay(0.0, steps - steps // 10, alpha=0.02, **warm_up)
+    loss = zoo.losses.CoSENTInfoNCE(F.info_nce, positive=0.8) if F.info_nce else zoo.losses.CoSENT()
+    matcher.compile(
+        keras.optimizers.AdamW(rate, weight_decay=0.01, global_clipnorm=1.0),
+        loss if representation else zoo.losses.CoSENT(scale=1.0),
+    )
+    resume = Resume(os.path.join(F.output, "state"))
+    epoch = resume.restore(matcher)
+    binary = next((name for name, (_, kind) in dev.items() if kind == "pair"), None)
+    callbacks = [
+        KeepBest(F.output, {name: pairs for name, (pairs, _) in dev.items()}, "spearman", binary, epoch),
+        resume,
+    ]
+    if F.micro_batch_size:
+        fit_big_batches(matcher, plan, collate, F.micro_batch_size, F.epochs, epoch, callbacks, verbose=2)
+    else:
+        data = zoo.data.Batches(plan, collate, epoch=epoch)
+        fit = {"epochs": F.epochs, "initial_epoch": epoch, "shuffle": False, "verbose": 2}
+        matcher.fit(data, callbacks=[data.follow(), *callbacks], **fit)
+    for row in callbacks[0].history:
+        values = (f"{name} {row[name]['spearman']:.4f}" for name in dev)
+        print(f"epoch {row['epoch'] + 1}: loss {row['loss']:.4f}, mean {row['mean']:.4f},", *values)
+
+
+if __name__ == "__main__":
+    app.run(main)
