@@ -77,6 +77,22 @@ def test_fit_in_parts_equals_fit(model, assert_close):
     assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(weights, start)), "something must have been learned"
 
 
+def test_metrics_of_compile_see_every_pair_once(model, assert_close):
+    """Neither batches, nor parts, nor the rows that fill them up count; nothing is learned in between."""
+    start, pairs = model.get_weights(), [(a, b, int(label)) for a, b, label in PAIRS]
+    expected = np.abs(model.score(pairs) - [pair[2] for pair in pairs]).mean()
+    for micro_batch_size in (None, PART):
+        model.compile(keras.optimizers.SGD(0.0), metrics=[keras.metrics.MeanAbsoluteError(name="distance")])
+        for epochs in (1, 2):
+            history = model.fit(
+                pairs, batch_size=4, epochs=epochs, micro_batch_size=micro_batch_size, validation_data=pairs, verbose=0
+            ).history
+            assert_close(history["distance"], [expected] * epochs, atol=1e-6)
+            assert len(history["val_spearman"]) == epochs
+    model.set_weights(start)
+    model.decision = None
+
+
 def test_both_passes_see_the_same_dropout_masks(big_batch):
     """Along a direction, the gradient is the difference quotient of the loss under the same seeds."""
     _, _, labels, weights = big_batch

@@ -74,7 +74,7 @@ def test_score_is_symmetric_and_that_of_cached_embeddings(model, assert_close):
     assert model.score([("上下", "上下")])[0] == pytest.approx(1.0, abs=1e-6) and scores.max() <= 1
 
 
-def test_classes_head_trains_on_u_v_and_their_distance():
+def test_classes_head_trains_on_u_v_and_their_distance(assert_close):
     """Sentence-BERT: softmax over [u, v, |u - v|] of vectors that are not normalised."""
     model = scatter_weights(matcher(num_classes=3))
     pairs = [(a, b, i % 3) for i, (a, b, _) in enumerate(PAIRS)] + [("人民", "the cat", 1)]
@@ -86,6 +86,17 @@ def test_classes_head_trains_on_u_v_and_their_distance():
     history = model.fit(pairs, batch_size=8, epochs=8, verbose=0).history["loss"]
     assert history[0] == pytest.approx(softmax_cross_entropy(logits, labels), rel=1e-4)
     assert history[-1] < 0.9 * history[0]
+    # The head's own decisions, of weights as they are now.
+    u, v = (model.encode([pair[i] for pair in pairs], normalize=False).astype("float64") for i in (0, 1))
+    kernel, bias = map(to_numpy, model.classifier.weights)
+    logits = np.concatenate([u, v, np.abs(u - v)], axis=1) @ kernel + bias
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    assert_close(model.class_probabilities(pairs), odds / odds.sum(axis=1, keepdims=True), atol=1e-4)
+    result = model.evaluate(pairs)
+    assert set(result) == {"spearman", "pearson", "head_accuracy"}
+    assert result["head_accuracy"] == np.mean(logits.argmax(axis=1) == labels)
+    assert model.class_probabilities([]).shape == (0, 3)
+    assert "head_accuracy" not in model.evaluate([("a", "b", 0.5), ("c", "d", 1)]), "half a class is none"
     with pytest.raises(ValueError, match="from 0 to 2"):
         model.fit([("a", "b", 3)])
     with pytest.raises(ValueError, match="part of the loss"):
@@ -134,6 +145,11 @@ def test_validation_needs_labels(model):
         model.fit([("a", "b")], validation_data=[("a", "b")])
     with pytest.raises(ValueError, match="labelled pairs"):
         model.fit([("a", "b", "c")], validation_data=[("a", "b", "c")])
+
+
+def test_no_head_of_classes(model):
+    with pytest.raises(ValueError, match="num_classes"):
+        model.class_probabilities([("a", "b")])
 
 
 def test_options_that_do_not_exist():
@@ -186,10 +202,24 @@ def test_segment_ids_of_each_family(interaction):
 
 
 def test_long_pairs_lose_the_longer_text_first(interaction):
-    encoded, _ = interaction.encode_records(zoo.data.as_pairs([("天" * 999, "北京")]))
+    with pytest.warns(UserWarning, match="1 of 1 pairs have more than max_length=16 tokens, the longest 1,004"):
+        encoded, _ = interaction.encode_records(zoo.data.as_pairs([("天" * 999, "北京")]))
     assert encoded.lengths.tolist() == [16]
     row = interaction.tokenizer.decode(encoded.batch([0], 16)["token_ids"][0].tolist())
     assert row.startswith("天" * 11) and row.endswith("北京")
+
+
+def test_cross_entropy_leaves_out_the_rows_that_fill_up(interaction, assert_close):
+    """Seven pairs in a batch of eight: the loss is the mean over seven, in one batch and in parts."""
+    before, labels = interaction.loss, [pair[2] for pair in PAIRS]
+    scores = interaction.score(PAIRS).astype("float64")
+    expected = np.mean(np.logaddexp(0, scores) - labels * scores)
+    interaction.compile(keras.optimizers.SGD(0.0), metrics=[keras.metrics.BinaryAccuracy("correct", threshold=0.0)])
+    for micro_batch_size in (None, 3):
+        history = interaction.fit(PAIRS, batch_size=8, micro_batch_size=micro_batch_size, verbose=0).history
+        assert history["loss"][0] == pytest.approx(expected, rel=1e-4)
+        assert_close(history["correct"], [np.mean((scores > 0) == labels)])
+    interaction.compile(keras.optimizers.SGD(0.0), before)
 
 
 def test_interaction_needs_zeros_and_ones_for_cross_entropy(interaction):
@@ -203,7 +233,8 @@ def test_interaction_needs_zeros_and_ones_for_cross_entropy(interaction):
 
 
 def test_interaction_takes_odd_texts(interaction):
-    scores = interaction.score([("", ""), (" ", "天" * 10_000), ("鑫", "\x00")])
+    with pytest.warns(UserWarning, match="1 of 3 pairs"):
+        scores = interaction.score([("", ""), (" ", "天" * 10_000), ("鑫", "\x00")])
     assert np.isfinite(scores).all() and interaction.score([]).shape == (0,)
     with pytest.raises(TypeError, match=r"pairs\[0\]\[1\] is None"):
         interaction.score([("a", None)])

@@ -78,12 +78,44 @@ def test_odd_texts_have_finite_unit_vectors(model):
         "😀\u200d🔥",
         "[CLS] [SEP]",
     ]
-    vectors = model.encode(odd, batch_size=4)
+    with pytest.warns(UserWarning, match="2 of 9 texts"):
+        vectors = model.encode(odd, batch_size=4)
     assert np.isfinite(vectors).all()
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
     assert (vectors[0] == vectors[1]).all(), "white space is no text"
-    scores = model.score([(text, "") for text in odd], batch_size=4)
+    with pytest.warns(UserWarning, match="2 of 9 texts"):
+        scores = model.score([(text, "") for text in odd], batch_size=4)
     assert np.isfinite(scores).all() and scores[0] == pytest.approx(1.0)
+
+
+def test_cut_texts_are_reported_once_a_call(trainee):
+    """16 tokens are 14 characters with [CLS] and [SEP]; what is just full is not cut."""
+    full, longer, longest = "天" * 14, "天" * 15, "天气" * 50_000
+    trainee.encode([full, *TEXTS])  # a warning would be an error
+    pairs = [(full, longer, 1), (longest, longer, 0), ("上下", "人民", 1), ("人民", full, 0)]
+    calls = [
+        (lambda: trainee.encode([full, longer, longest]), "2 of 3 texts"),
+        (lambda: trainee.score(pairs), "2 of 5 texts"),
+        (lambda: trainee.predict(pairs), "2 of 5 texts"),
+        (lambda: trainee.evaluate(pairs), "2 of 5 texts"),
+        (lambda: trainee.fit_threshold(pairs), "2 of 5 texts"),
+        (lambda: trainee.classify(pairs), "2 of 5 texts"),
+        (lambda: trainee.fit(pairs, batch_size=4, epochs=2, validation_data=pairs, verbose=0), "2 of 5 texts"),
+        # Nothing cut in training: then the validation texts are reported, after the first epoch alone.
+        (lambda: trainee.fit(PAIRS, batch_size=4, epochs=2, validation_data=pairs, verbose=0), "2 of 5 texts"),
+    ]
+    for call, words in calls:
+        with pytest.warns(UserWarning) as caught:
+            call()
+        (message,) = [str(one.message) for one in caught if one.category is UserWarning]
+        assert words in message and "max_length=16 tokens, the longest 100,002" in message
+        assert "built for no more" in message
+    trainee.max_length = 12
+    with pytest.warns(
+        UserWarning, match=r"1 of 1 texts.*max_length=12.*from_preset\(..., max_length=...\) takes up to 16"
+    ):
+        trainee.encode([full])
+    trainee.max_length = 16
 
 
 def test_none_is_an_error_with_its_index(model):
@@ -137,6 +169,27 @@ def test_threshold_is_fitted_after_training(trainee):
     threshold, value = best_threshold(LABELS, trainee.score(PAIRS), "accuracy")
     assert trainee.decision["threshold"] == threshold and trainee.decision["value"] == value
     assert value == np.mean(trainee.classify(PAIRS) == LABELS) == trainee.evaluate(PAIRS)["accuracy"]
+
+
+def test_training_drops_the_threshold_of_older_weights(trainee):
+    """It neither classifies nor colours the validation numbers; its metric is kept for the next one."""
+    trainee.fit_threshold(PAIRS, "f1")
+    old = trainee.decision["threshold"]
+    history = trainee.fit(PAIRS, batch_size=4, verbose=0).history
+    assert trainee.decision is None and "val_accuracy" not in history
+    assert "accuracy" not in trainee.evaluate(PAIRS)
+    with pytest.raises(ValueError, match=rf"threshold {old:.4g} was fitted before the last fit .*fit_threshold"):
+        trainee.classify(PAIRS)
+    history = trainee.fit(PAIRS, batch_size=4, validation_data=PAIRS, verbose=0).history
+    assert trainee.decision["metric"] == "f1" and "val_accuracy" not in history
+    assert trainee.decision["threshold"] == best_threshold(LABELS, trainee.score(PAIRS), "f1")[0]
+    with pytest.raises(ValueError, match="no records"):
+        trainee.fit([])
+    assert trainee.decision is not None, "nothing was trained"
+    # Arrays that go straight to Keras change the weights just as well.
+    encoded, rows = trainee.encode_records(trainee.as_records(PAIRS[:4]))
+    trainee.fit(encoded.batch(rows, 16), LABELS[:4].astype("float32"), batch_size=4, verbose=0)
+    assert trainee.decision is None
 
 
 def test_early_stopping_on_a_whole_set_metric(trainee):

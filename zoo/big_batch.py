@@ -11,13 +11,14 @@ import numpy as np
 from keras import ops
 
 from zoo.backend import MicroSteps, random_state, set_random_state
+from zoo.callbacks import Resume
 
 
 def fit_big_batches(model, plan, collate, micro_batch_size, epochs, initial_epoch=0, callbacks=None, verbose="auto"):
     """Train like `fit`, one optimizer step a big batch.
 
     Args:
-        model: a compiled `zoo.text_task.TextTask`.
+        model: a compiled `zoo.text_task.TextTask`. Metrics that it was compiled with see the whole batch.
         plan: `zoo.data.BatchPlan` of the big batches.
         collate: from a `Batch` to (inputs, labels, weights).
         micro_batch_size: int, rows that fit in memory.
@@ -27,7 +28,7 @@ def fit_big_batches(model, plan, collate, micro_batch_size, epochs, initial_epoc
     """
     if micro_batch_size < 1:
         raise ValueError(f"micro_batch_size={micro_batch_size}; expected at least 1")
-    step = BigBatchStep(model)
+    resume = next((callback for callback in callbacks or () if isinstance(callback, Resume)), None)
     callbacks = keras.callbacks.CallbackList(
         callbacks,
         add_history=True,
@@ -39,22 +40,35 @@ def fit_big_batches(model, plan, collate, micro_batch_size, epochs, initial_epoc
     )
     model.stop_training = False
     callbacks.on_train_begin()
+    step = BigBatchStep(model)  # not earlier: a callback may have changed the optimizer
+    if resume is not None and resume.start is not None:
+        initial_epoch, done = resume.start
+        if done:  # metrics make their variables when they are first computed; these get the values from before
+            batch = plan(initial_epoch)[0]
+            part = type(batch)(batch.indices[:micro_batch_size], batch.length, batch.weights[:micro_batch_size])
+            inputs, labels, weights = collate(part)
+            model.compute_metrics(None, *map(ops.convert_to_tensor, (labels, model(inputs), weights)))
+    mean = next(metric for metric in model.metrics if metric.name == "loss")
     for epoch in range(initial_epoch, epochs):
+        model.reset_metrics()
         callbacks.on_epoch_begin(epoch)
-        total, rows = 0.0, 0
+        done = 0 if resume is None else resume.done
         for number, batch in enumerate(plan(epoch)):
             callbacks.on_train_batch_begin(number)
+            if number < done:
+                callbacks.on_train_batch_end(number)
+                continue
             _, labels, weights = collate(batch)
             parts = []
             for part in plan.micro_batches(batch, micro_batch_size):
                 inputs, _, _ = collate(type(batch)(batch.indices[part.indices], part.length, part.weights))
                 parts.append((part.indices, part.weights, inputs))
             loss = step(parts, labels, weights)
-            total, rows = total + loss * len(batch.rows), rows + len(batch.rows)
-            callbacks.on_train_batch_end(number, {"loss": total / rows})
+            mean.update_state(loss, len(batch.rows))
+            callbacks.on_train_batch_end(number, step.metrics(labels, weights))
             if model.stop_training:
                 break
-        callbacks.on_epoch_end(epoch, {"loss": total / rows})
+        callbacks.on_epoch_end(epoch, model.get_metrics_result())
         if model.stop_training:
             break
     callbacks.on_train_end()
@@ -71,12 +85,19 @@ class BigBatchStep:
     def __init__(self, model):
         self.model = model
         self.micro = MicroSteps(model)
+        self._outputs = None  # of the last batch
 
     def __call__(self, parts, labels, weights=None):
         """Train on one batch; returns the loss before the step."""
         loss, gradients = self.gradients(parts, labels, weights)
         self.micro.update(gradients)
         return loss
+
+    def metrics(self, labels, weights=None):
+        """What the metrics given to `compile` say so far, the last batch included: dict of floats."""
+        y, y_pred, weights = (None if x is None else ops.convert_to_tensor(x) for x in (labels, self._outputs, weights))
+        logs = self.model.compute_metrics(None, y, y_pred, weights)
+        return {name: float(value) for name, value in logs.items()}
 
     def gradients(self, parts, labels, weights=None):
         """Loss of the whole batch and its gradients.
@@ -98,6 +119,7 @@ class BigBatchStep:
                 outputs = np.zeros((len(labels), *y.shape[1:]), "float32")
             outputs[rows[real > 0]] = y[real > 0]
 
+        self._outputs = outputs
         value, upstream = self.micro.loss(outputs, labels, weights)
         scale = float(ops.convert_to_numpy(self.micro.optimizer.scale_loss(ops.ones(()))))  # of float16
         for seed, state in zip(seeds, before):

@@ -57,7 +57,7 @@ class TextClassifier(TextTask):
 
     def default_loss(self):
         """Softmax cross entropy on the logits."""
-        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
 
     def targets(self, labels):
         return np.asarray(labels, "float32" if self.num_classes == 1 else "int32")

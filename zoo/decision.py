@@ -51,6 +51,7 @@ class PairScores:
     """What follows from `score(pairs)`: predict, metrics, the threshold and decisions by it. For text matchers."""
 
     decision = None
+    _dropped = None  # the threshold that training has made void
     score: Callable  # of the matcher: pairs -> float `[N]`
 
     def predict(self, x, batch_size=64, verbose="auto", **kwargs):
@@ -71,26 +72,35 @@ class PairScores:
         """
         pairs = as_pairs(pairs, labelled=True)
         self.decision = fit_decision(pairs.labels, self.score(pairs, batch_size, verbose), metric, pairs.sha256)
+        self._dropped = None
         return self.decision
 
     def classify(self, pairs, batch_size=64, verbose="auto"):
         """Decisions int64 `[N]`: 1 where score >= threshold.
 
         Raises:
-            ValueError: no threshold has been fitted.
+            ValueError: no threshold has been fitted, or none since the weights were trained.
         """
         if self.decision is None:
+            why = "no threshold yet"
+            if self._dropped is not None:
+                why = (
+                    f"the threshold {self._dropped['threshold']:.4g} was fitted before the last fit changed the weights"
+                )
             raise ValueError(
-                "no threshold yet: call fit_threshold(labelled_pairs), or fit with validation_data that has both labels, "
-                "0 and 1"
+                f"{why}: call fit_threshold(labelled_pairs), or fit with validation_data that has both labels, 0 and 1"
             )
         return (np.asarray(self.score(pairs, batch_size, verbose), "float64") >= self.decision["threshold"]).astype(
             "int64"
         )
 
+    def before_fit(self):
+        self._dropped, self.decision = self.decision or self._dropped, None
+
     def after_fit(self, validation):
         if set(np.unique(validation.labels)) == {0, 1}:
-            self.fit_threshold(validation, self.decision["metric"] if self.decision else "accuracy", verbose=0)
+            before = self.decision or self._dropped
+            self.fit_threshold(validation, before["metric"] if before else "accuracy", verbose=0)
 
     def evaluate_records(self, pairs, batch_size=64, verbose="auto"):
         return pair_metrics(pairs.labels, self.score(pairs, batch_size, verbose), self.decision)

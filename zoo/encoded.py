@@ -17,10 +17,13 @@ class Encoded:
 
     Attributes:
         lengths: int64 `[rows]`.
+        cut: int, rows that had more than `max_length` tokens. Not known of a keras-hub preprocessor: 0.
+        longest: int, tokens of the longest row before it was cut.
     """
 
     def __init__(self, tokenizer, texts, seconds=None, max_length=512, segment_ids="zeros"):
         ids, segments, lengths = [np.zeros(0, "int32")], [np.zeros(0, "int8")], [np.zeros(0, "int64")]
+        self.cut, self.longest = 0, 0
         for start in range(0, len(texts), _CHUNK):
             part = slice(start, start + _CHUNK)
             batch = tokenizer(
@@ -33,8 +36,15 @@ class Encoded:
             ids.append(np.asarray(batch["token_ids"], "int32")[real])
             segments.append(np.asarray(batch["segment_ids"], "int8")[real])
             lengths.append(real.sum(axis=1))
+            if hasattr(tokenizer, "encode"):
+                # Only a row that is full may have been cut; without padding a very long text costs what it is long.
+                full = (start + np.flatnonzero(lengths[-1] == max_length)).tolist()
+                whole = [len(tokenizer.encode(texts[i], None if seconds is None else seconds[i])[0]) for i in full]
+                self.cut += sum(length > max_length for length in whole)
+                self.longest = max([self.longest, *whole])
         self._ids, self._segments = np.concatenate(ids), np.concatenate(segments)
         self.lengths = np.concatenate(lengths).astype("int64")
+        self.longest = max(self.longest, int(self.lengths.max(initial=0)))
         self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
 
     def __len__(self):

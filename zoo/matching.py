@@ -11,6 +11,8 @@ from zoo.classification import TextClassifier
 from zoo.data import Triplets, as_pairs, as_triplets
 from zoo.decision import PairScores, check_decision
 from zoo.losses import Circle, Contrastive, CoSENT, InfoNCE, Triplet, cosine_similarity
+from zoo.metrics import accuracy
+from zoo.pair_metrics import pair_metrics
 from zoo.text_task import TextTask, flatten_texts, head_initializer, unit
 
 
@@ -27,7 +29,8 @@ class RepresentationMatcher(PairScores, TextTask):
         tokenizer: `zoo.Tokenizer` or None (the backbone's).
         pooling: `"mean"`, `"cls"`, `"max"`, `"first_last_mean"` or `"attention"`.
         num_classes: int or None. With classes there is the Sentence-BERT head, a softmax over [u, v, |u − v|] that is
-            trained instead of the cosine (arXiv 1908.10084); scores are cosines all the same.
+            trained instead of the cosine (arXiv 1908.10084); scores are cosines all the same. The classes themselves
+            come from `class_probabilities`.
         max_length, segment_ids: see `zoo.TextClassifier`.
         decision: stored threshold, see `fit_threshold`.
 
@@ -69,7 +72,7 @@ class RepresentationMatcher(PairScores, TextTask):
     def default_loss(self):
         """CoSENT, or the softmax of the head where there are classes."""
         if self.num_classes is not None:
-            return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
         return CoSENT()
 
     def loss_input(self, embeddings):
@@ -165,10 +168,38 @@ class RepresentationMatcher(PairScores, TextTask):
 
     def score(self, pairs, batch_size=64, verbose="auto"):
         """Cosines float32 `[N]` of pairs `(text_a, text_b)`, in their order; every distinct text is encoded once."""
-        pairs = as_pairs(pairs)
-        vectors = self.encode(pairs.text_a + pairs.text_b, batch_size, verbose=verbose)
-        a, b = vectors[: len(pairs)], vectors[len(pairs) :]
-        return np.clip(np.einsum("nd,nd->n", a, b), -1.0, 1.0)
+        return cosines(self.pair_embeddings(as_pairs(pairs), batch_size, verbose))
+
+    def class_probabilities(self, pairs, batch_size=64, verbose="auto"):
+        """Probabilities float32 `[N, C]` by the Sentence-BERT head of pairs `(text_a, text_b)`, in their order.
+
+        Raises:
+            ValueError: the matcher was made without `num_classes`.
+        """
+        if self.num_classes is None:
+            raise ValueError("this matcher has no head of classes; one is made by num_classes=...")
+        return self._head_probabilities(self.pair_embeddings(as_pairs(pairs), batch_size, verbose))
+
+    def pair_embeddings(self, pairs, batch_size, verbose):
+        """Embeddings float32 `[N, 2, d]` of `zoo.data.Pairs`, not normalised."""
+        vectors = self.encode(pairs.text_a + pairs.text_b, batch_size, normalize=False, verbose=verbose)
+        return np.stack([vectors[: len(pairs)], vectors[len(pairs) :]], axis=1)
+
+    def _head_probabilities(self, embeddings):
+        parts = [np.zeros((0, self.num_classes), "float32")]
+        for start in range(0, len(embeddings), 4096):  # [u, v, |u − v|] of all pairs need not fit beside them
+            logits = self.class_logits(ops.convert_to_tensor(embeddings[start : start + 4096]))
+            parts.append(ops.convert_to_numpy(ops.softmax(logits)))
+        return np.concatenate(parts)
+
+    def evaluate_records(self, pairs, batch_size=64, verbose="auto"):
+        """Metrics of the cosines; with a head of classes, whose labels the pairs have, also its `head_accuracy`."""
+        embeddings = self.pair_embeddings(pairs, batch_size, verbose)
+        result = pair_metrics(pairs.labels, cosines(embeddings), self.decision)
+        if self.num_classes is not None and set(np.unique(pairs.labels)) <= set(range(self.num_classes)):
+            best = self._head_probabilities(embeddings).argmax(axis=1)
+            result["head_accuracy"] = accuracy(pairs.labels, best)
+        return result
 
     def task_config(self):
         return {
@@ -224,7 +255,7 @@ class InteractionMatcher(PairScores, TextClassifier):
 
     def default_loss(self):
         """Binary cross entropy on the score."""
-        return keras.losses.BinaryCrossentropy(from_logits=True)
+        return keras.losses.BinaryCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
 
     def check_labels(self, records):
         if records.labels is None:
@@ -247,3 +278,9 @@ class InteractionMatcher(PairScores, TextClassifier):
         config = super().task_config()
         del config["num_classes"], config["class_names"]
         return {**config, "decision": self.decision}
+
+
+def cosines(embeddings):
+    """Cosines float32 `[N]` of the two vectors of each row of `[N, 2, d]`."""
+    a, b = unit(embeddings[:, 0]), unit(embeddings[:, 1])
+    return np.clip(np.einsum("nd,nd->n", a, b), -1.0, 1.0)

@@ -1,11 +1,15 @@
 """What matchers and classifiers share: Keras' verbs on raw strings."""
 
+import contextlib
+import warnings
+
 import keras
 import numpy as np
 from keras import ops
 
 from zoo.backend import compiles_each_shape
 from zoo.big_batch import fit_big_batches
+from zoo.callbacks import arranged
 from zoo.data import BUCKETS, Batches, BatchPlan, PredictionPlan, length_buckets
 from zoo.encoded import Encoded
 from zoo.keras_hub_text import KerasHubTokenizer
@@ -41,6 +45,7 @@ class TextTask(Preset, keras.Model):
         longest = min(512, getattr(backbone, "max_sequence_length", 512))
         self.max_length = longest if max_length is None else int(max_length)
         self.segment_ids = getattr(backbone, "pair_segment_ids", "pair") if segment_ids is None else segment_ids
+        self._cut_reported = None  # within `fit` a bool: whether it has warned of cut texts yet
         if self.segment_ids not in ("pair", "zeros"):
             raise ValueError(f"segment_ids={segment_ids!r}; expected 'pair', 'zeros' or None")
         self.pooling = pooling
@@ -71,12 +76,32 @@ class TextTask(Preset, keras.Model):
     # From strings to tokens
 
     def tokens_of(self, texts, seconds=None):
-        """`Encoded` rows of single texts or packed pairs."""
+        """`Encoded` rows of single texts or packed pairs; warns of those that `max_length` cuts."""
         if self.tokenizer is None:
             raise ValueError(
                 f"{type(self).__name__} has no tokenizer: use from_preset, or pass tokenizer=zoo.Tokenizer(...)"
             )
-        return Encoded(self.tokenizer, texts, seconds, self.max_length, self.segment_ids)
+        encoded = Encoded(self.tokenizer, texts, seconds, self.max_length, self.segment_ids)
+        if encoded.cut and not self._cut_reported:
+            limit = getattr(self.backbone, "max_sequence_length", 512)
+            more = f"from_preset(..., max_length=...) takes up to {limit}"
+            warnings.warn(
+                f"{encoded.cut:,} of {len(encoded):,} {'texts' if seconds is None else 'pairs'} have more than "
+                f"max_length={self.max_length} tokens, the longest {encoded.longest:,}, and lose their ends; "
+                f"{more if self.max_length < limit else 'the backbone was built for no more'}",
+                stacklevel=2,
+            )
+            self._cut_reported = None if self._cut_reported is None else True
+        return encoded
+
+    @contextlib.contextmanager
+    def _one_report(self):
+        """Inside, only the first cut is reported: `fit` tokenizes the validation records again after each epoch."""
+        self._cut_reported = False
+        try:
+            yield
+        finally:
+            self._cut_reported = None
 
     @property
     def buckets(self):
@@ -105,7 +130,16 @@ class TextTask(Preset, keras.Model):
     def compile(self, optimizer=None, loss=None, **kwargs):
         """Keras' compile with defaults: see `default_optimizer` and `default_loss`."""
         loss = self.default_loss() if loss is None else loss
+        # Rows that only fill up a batch have weight 0, which Keras hides from what is called `metrics`.
+        if kwargs.get("metrics"):
+            kwargs["weighted_metrics"] = [*kwargs.pop("metrics"), *(kwargs.get("weighted_metrics") or [])]
         super().compile(optimizer=optimizer or self.default_optimizer(), loss=loss, **kwargs)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return super().compute_loss(x, *_columns(y, y_pred), sample_weight, training)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        return super().compute_metrics(x, *_columns(y, y_pred), sample_weight)
 
     def fit(
         self,
@@ -125,7 +159,8 @@ class TextTask(Preset, keras.Model):
 
         Rows are shuffled by `seed` and the epoch, in batches of nearly equal length. With labelled
         `validation_data` each epoch ends with `evaluate` on all of it (`val_spearman`, `val_accuracy`, ...), and
-        training ends with the threshold fitted on it where the labels are 0 and 1.
+        training ends with the threshold fitted on it where the labels are 0 and 1. A threshold from before belongs to
+        weights that are no more, so training drops it.
 
         Args:
             x: records, see the class; a `zoo.data` type or a list of tuples.
@@ -138,8 +173,9 @@ class TextTask(Preset, keras.Model):
             `keras.callbacks.History`.
         """
         if not _is_records(x):
+            self.before_fit()
             return super().fit(
-                x, y, batch_size=batch_size, epochs=epochs, verbose=verbose, callbacks=callbacks,
+                x, y, batch_size=batch_size, epochs=epochs, verbose=verbose, callbacks=arranged(callbacks, x),
                 validation_data=validation_data, initial_epoch=initial_epoch, **kwargs,
             )  # fmt: skip
         if y is not None:
@@ -155,6 +191,26 @@ class TextTask(Preset, keras.Model):
                 "micro_batch_size trains what the model computes, and this head of classes is part of the loss; its loss "
                 "couples no rows: use a smaller batch_size and an optimizer with gradient_accumulation_steps"
             )
+        validation = None if validation_data is None else self.as_records(validation_data, labelled=True)
+        with self._one_report():
+            return self._fit_records(
+                records, validation, batch_size, micro_batch_size, seed, epochs=epochs, verbose=verbose,
+                callbacks=list(callbacks or []), initial_epoch=initial_epoch, **kwargs,
+            )  # fmt: skip
+
+    def _fit_records(
+        self,
+        records,
+        validation,
+        batch_size,
+        micro_batch_size,
+        seed,
+        epochs,
+        verbose,
+        callbacks,
+        initial_epoch,
+        **kwargs,
+    ):
         encoded, rows = self.encode_records(records)
         labels = np.zeros(len(records), "float32") if records.labels is None else self.targets(records.labels)
         plan = BatchPlan(
@@ -164,14 +220,14 @@ class TextTask(Preset, keras.Model):
         def collate(batch):
             return encoded.batch(rows[batch.indices], batch.length), labels[batch.indices], batch.weights
 
-        validation = None if validation_data is None else self.as_records(validation_data, labelled=True)
-        callbacks = list(callbacks or [])
+        self.before_fit()
         if validation is not None:
             callbacks.insert(0, _Validation(self, validation))  # first, so that others can monitor val_*
+        data = Batches(plan, collate, epoch=initial_epoch)
+        callbacks = arranged([data.follow(), *callbacks], data)
         if micro_batch_size is None:
-            data = Batches(plan, collate, epoch=initial_epoch)
             history = super().fit(
-                data, epochs=epochs, verbose=verbose, callbacks=[data.follow(), *callbacks], shuffle=False,
+                data, epochs=epochs, verbose=verbose, callbacks=callbacks, shuffle=False,
                 initial_epoch=initial_epoch, **kwargs,
             )  # fmt: skip
         else:
@@ -181,6 +237,9 @@ class TextTask(Preset, keras.Model):
         if validation is not None:
             self.after_fit(validation)
         return history
+
+    def before_fit(self):
+        """What no longer holds once the weights change."""
 
     def after_fit(self, validation):
         """What is settled on the validation records once training is over."""
@@ -254,6 +313,13 @@ def _is_records(x):
     if isinstance(x, Records):
         return True
     return isinstance(x, list | tuple) and (not x or isinstance(x[0], str | tuple | list) or x[0] is None)
+
+
+def _columns(y, y_pred):
+    """Scores and labels `[B]` as `[B, 1]`: of `[B]` Keras takes the mean over all rows before it looks at weights."""
+    if y is not None and len(y_pred.shape) == 1:
+        y, y_pred = (ops.expand_dims(x, -1) if len(x.shape) == 1 else x for x in (y, y_pred))
+    return y, y_pred
 
 
 def hidden_width(backbone):
