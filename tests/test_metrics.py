@@ -280,3 +280,54 @@ def test_calibrated_probabilities_have_a_small_calibration_error():
     drawn = rng.random(100_000) < probabilities
     assert metrics.expected_calibration_error(drawn, probabilities) < 0.01
     assert metrics.expected_calibration_error(drawn, probabilities**3) > 0.1
+
+
+def platt_targets(y):
+    positives, negatives = int(y.sum()), int(len(y) - y.sum())
+    return np.where(y == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+
+
+def test_platt_scaling_is_where_the_cross_entropy_is_flat():
+    """The cross entropy is convex, so its minimum is where both of its derivatives vanish: float64, by hand."""
+    rng = np.random.default_rng(12)
+    for case in range(300):
+        n = int(rng.integers(2, 60))
+        y = rng.integers(0, 2, n)
+        scores = rng.normal(size=n) * 10.0 ** rng.integers(-3, 4) + rng.choice([0.0, 70.0])
+        if case % 3 == 0:
+            scores = np.round(scores)  # ties, now and then constant
+        if case % 5 == 0:
+            scores = np.sort(scores)
+            y = np.sort(y)  # parted perfectly
+        line = metrics.PlattScaling(y, scores)
+        wrong = line(scores) - platt_targets(y)
+        spread = np.std(scores)
+        unit = (scores - scores.mean()) / (spread if spread > 0 else 1.0)
+        assert abs(wrong.mean()) < 1e-9 and abs((wrong * unit).mean()) < 1e-9, (y, scores)
+
+
+def test_platt_scaling_equals_scikit_learns_logistic_regression():
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(13)
+    scores = rng.normal(size=400)
+    y = (rng.uniform(size=400) < 1 / (1 + np.exp(1 - 2 * scores))).astype(int)
+    targets = platt_targets(y)
+    # A soft target is a positive and a negative with weights that sum to one.
+    twice = np.concatenate([scores, scores])[:, None]
+    reference = LogisticRegression(C=1e12, tol=1e-10, max_iter=1000).fit(
+        twice, np.repeat([1, 0], 400), np.concatenate([targets, 1 - targets])
+    )
+    line = metrics.PlattScaling(y, scores)
+    at = np.array([-1e4, -1.0, 0.0, 0.5, 2.0, 1e4])
+    np.testing.assert_allclose(line(at), reference.predict_proba(at[:, None])[:, 1], atol=1e-6)
+    np.testing.assert_allclose(metrics.PlattScaling(y, 500 * scores + 70)(500 * at + 70), line(at), atol=1e-9)
+
+
+def test_platt_scaling_of_separable_and_of_constant_scores():
+    apart = metrics.PlattScaling([0, 0, 1, 1], [0.0, 0.1, 5.0, 5.1])(np.array([-1e4, 0.0, 5.0, 1e4]))
+    assert np.all(np.diff(apart) >= 0) and np.isfinite(apart).all() and 0 < apart[1] < 0.5 < apart[2] < 1
+    # Targets 3/4, 3/4 and 1/3: their mean is all that constant scores can say.
+    np.testing.assert_allclose(metrics.PlattScaling([0, 1, 1], np.zeros(3))(np.zeros(2)), 11 / 18, atol=1e-9)
+    with pytest.raises(ValueError, match="expected 0 or 1"):
+        metrics.PlattScaling([0, 2], [0.0, 1.0])

@@ -138,23 +138,6 @@ def test_all_figures_of_a_run():
     assert plots.matching_figures({"classes": object()}, {"classes": {"loss": [1]}}, data, data) == {}
 
 
-def test_probabilities_are_those_of_logistic_regression():
-    """Scores drawn so that sigmoid(2 s - 1) is the truth; scale and shift of the scores do not matter."""
-    rng = np.random.default_rng(8)
-    scores = rng.normal(size=20000)
-    labels = (rng.uniform(size=20000) < 1 / (1 + np.exp(1 - 2 * scores))).astype(int)
-    found = plots._platt(labels, scores, np.array([-1.0, 0.0, 0.5, 2.0]))
-    np.testing.assert_allclose(found, 1 / (1 + np.exp(1 - 2 * np.array([-1.0, 0.0, 0.5, 2.0]))), atol=0.02)
-    moved = plots._platt(labels, 500 * scores + 70, 500 * np.array([-1.0, 0.0, 0.5, 2.0]) + 70)
-    np.testing.assert_allclose(moved, found, atol=1e-4)
-
-
-def test_probabilities_of_separable_and_of_constant_scores_are_finite():
-    apart = plots._platt(np.array([0, 0, 1, 1]), np.array([0.0, 0.1, 5.0, 5.1]), np.array([-1e4, 0.0, 5.0, 1e4]))
-    assert np.all(np.diff(apart) >= 0) and np.isfinite(apart).all() and 0 < apart[1] < 0.5 < apart[2] < 1
-    np.testing.assert_allclose(plots._platt(np.array([0, 1, 1]), np.zeros(3), np.zeros(2)), 0.6, atol=0.05)
-
-
 def test_refusals():
     with pytest.raises(ValueError, match="300 different labels, expected at most 8: round them"):
         plots.score_histogram(np.arange(300), SCORES)

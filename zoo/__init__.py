@@ -27,10 +27,12 @@ _NAMES = {  # public name -> module that defines it
     "InteractionMatcher": "zoo.matching",
     "TextClassifier": "zoo.classification",
     "Tokenizer": "zoo.tokenizer",
+    "LowRankDelta": "zoo.low_rank_delta",
+    "Adapters": "zoo.low_rank_delta",
     "freeze": "zoo.freezing",
     "presets": "zoo.known_presets",  # the function; the folder of the same name is data that nobody imports
 }
-_MODULES = ("callbacks", "data", "layers", "losses", "metrics", "optimizers")
+_MODULES = ("callbacks", "data", "layers", "losses", "metrics", "optimizers", "plots", "retrieval")
 
 TASKS = (
     "MaskedLM",

@@ -5,10 +5,8 @@ data, never on it. matplotlib comes with the extra `plots`.
 """
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit
 
-from zoo.metrics import average_precision, expected_calibration_error, reliability_curve
+from zoo.metrics import PlattScaling, average_precision, expected_calibration_error, reliability_curve
 from zoo.metrics.checks import labels_and_scores
 from zoo.metrics.ranking import cuts
 
@@ -41,7 +39,8 @@ def matching_figures(matchers, histories, dev, test):
         kind = "cosine" if hasattr(matchers[name], "encode") else "score"
         figures[f"{name}_scores"] = score_histogram(labels, values, thresholds[name], kind, f"{name}, test pairs")
     if set(np.unique(labels)) == {0, 1} and None not in thresholds.values():
-        fitted = {name: _platt(dev.labels, matchers[name].score(dev, verbose=0), scores[name]) for name in scores}
+        lines = {name: PlattScaling(dev.labels, matchers[name].score(dev, verbose=0)) for name in scores}
+        fitted = {name: line(scores[name]) for name, line in lines.items()}
         title = "test pairs, probabilities fitted on dev"
         figures["reliability"] = reliability_diagram(labels, fitted, title=title)
         figures["precision_recall"] = precision_recall(labels, scores, thresholds, "test pairs")
@@ -135,6 +134,28 @@ def training_curves(histories, metric, metric_name=None, title=None):
     return _finish(figure)
 
 
+def learning_curve(rows, title=None):
+    """Training and held-out loss of a pretraining against the tokens it has seen.
+
+    Args:
+        rows: list of dicts with tokens, loss and val_loss (numbers, or str as a CSV file has them), one an epoch; rows
+            without tokens are left out.
+        title: str or None.
+
+    Raises:
+        ImportError: matplotlib is missing.
+    """
+    figure, axes = _figure(6.4, 3.8, title)
+    rows = [row for row in rows if row.get("tokens")]
+    millions = [float(row["tokens"]) / 1e6 for row in rows]
+    for colour, (key, name) in zip(COLOURS, {"loss": "training", "val_loss": "held-out"}.items()):
+        values = [float(row.get(key) or "nan") for row in rows]
+        last = f"{name}, {values[-1]:.3f} at the end" if rows else name
+        axes.plot(millions, values, "o-", color=colour, markersize=3, linewidth=1.5, label=last)
+    axes.set(xlabel="million tokens", ylabel="masked cross entropy, nats", xlim=(0, None))
+    return _finish(figure)
+
+
 def reliability_diagram(labels, probabilities, bins=10, title=None):
     """Do pairs given probability p match in p of all cases? Below it, how many pairs got which probability.
 
@@ -197,17 +218,6 @@ def precision_recall(labels, scores, thresholds=None, title=None):
         axes.plot([], [], "o", color=GREY, markersize=8, markeredgecolor="white", label="at the threshold of dev")
     axes.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     return _finish(figure, columns=1)
-
-
-def _platt(labels, dev_scores, scores):
-    """Probabilities of scores: the sigmoid of a line fitted on dev (Platt, 1999, with his smoothed targets)."""
-    positives = int(np.sum(labels))
-    targets = np.where(labels == 1, (positives + 1) / (positives + 2), 1 / (len(labels) - positives + 2))
-    middle, spread = np.mean(dev_scores), np.std(dev_scores) or 1.0
-    x = (np.asarray(dev_scores, "float64") - middle) / spread
-    loss = lambda line: np.mean(np.logaddexp(0, line[0] * x + line[1]) - targets * (line[0] * x + line[1]))
-    slope, shift = minimize(loss, (1.0, 0.0)).x
-    return expit(slope * (np.asarray(scores, "float64") - middle) / spread + shift)
 
 
 def _figure(width, height, title, rows=1, columns=1, heights=None):

@@ -1,6 +1,6 @@
 """Metrics over whole sets, in NumPy and float64: no batch averages, no dependence on the order of rows."""
 
-from zoo.metrics.calibration import expected_calibration_error, reliability_curve
+from zoo.metrics.calibration import PlattScaling, expected_calibration_error, reliability_curve
 from zoo.metrics.concentration import attention_concentration
 from zoo.metrics.correlation import pearson, spearman
 from zoo.metrics.decision import accuracy, classification_report, f1
@@ -9,6 +9,7 @@ from zoo.metrics.retrieval import mrr, ndcg, recall_at_k
 from zoo.metrics.threshold import best_threshold
 
 __all__ = [
+    "PlattScaling",
     "accuracy",
     "attention_concentration",
     "average_precision",

@@ -1,8 +1,67 @@
-"""Do probabilities come true?"""
+"""From scores to probabilities, and whether probabilities come true."""
 
 import numpy as np
+from scipy.special import expit
 
 from zoo.metrics.checks import labels_and_scores
+
+
+class PlattScaling:
+    """Probabilities of scores: the sigmoid of a line, fitted to labelled scores by Newton's method.
+
+    Targets are Platt's, (P + 1) / (P + 2) and 1 / (N + 2) for P positives and N negatives, so that the line stays
+    finite on scores that part the classes perfectly. Source: Platt, Probabilistic Outputs for Support Vector Machines
+    (1999), with the numerics of Lin, Lin and Weng (Machine Learning 68, 2007).
+
+    Args:
+        y_true: `[n]`, 0/1.
+        scores: `[n]`, finite, unbounded.
+
+    Attributes:
+        slope, intercept: floats; the probability of a score s is sigmoid(slope · s + intercept).
+
+    Raises:
+        ValueError: empty, of different lengths, labels other than 0/1, scores not finite.
+    """
+
+    def __init__(self, y_true, scores):
+        y_true, scores = labels_and_scores(y_true, scores)
+        positives = int(np.sum(y_true))
+        targets = np.where(y_true, (positives + 1) / (positives + 2), 1 / (len(y_true) - positives + 2))
+        # In units of their spread, or a step in the slope and one in the intercept differ by orders of magnitude.
+        middle, spread = np.mean(scores), np.std(scores)
+        x = (scores - middle) / spread if spread > 0 else np.zeros_like(scores)
+        line = _fitted_line(x, targets)
+        self.slope = float(line[0] / spread) if spread > 0 else 0.0
+        self.intercept = float(line[1] - self.slope * middle)
+
+    def __call__(self, scores):
+        """Probabilities, float64 `[n]`, of scores `[n]`."""
+        return expit(self.slope * np.asarray(scores, "float64") + self.intercept)
+
+
+def _fitted_line(x, targets):
+    """Slope and intercept that minimise the cross entropy of `targets` `[n]` and sigmoid(slope · x + intercept)."""
+    design = np.stack([x, np.ones_like(x)], axis=1)  # [n, 2]
+
+    def loss(line):
+        z = design @ line
+        return np.mean(np.logaddexp(0, z) - targets * z)
+
+    line = np.array([0.0, np.log(np.mean(targets) / (1 - np.mean(targets)))])
+    for _ in range(100):
+        p = expit(design @ line)
+        gradient = design.T @ (p - targets) / len(x)
+        # A little on the diagonal: constant scores leave the slope undetermined.
+        hessian = (design.T * (p * (1 - p))) @ design / len(x) + 1e-12 * np.eye(2)
+        step = np.linalg.solve(hessian, gradient)
+        if gradient @ step < 1e-20:  # twice what this step can still gain
+            break
+        size = 1.0
+        while size > 1e-10 and not loss(line - size * step) <= loss(line) - 1e-4 * size * (gradient @ step):
+            size /= 2
+        line = line - size * step
+    return line
 
 
 def reliability_curve(y_true, probabilities, bins=10):
