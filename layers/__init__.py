@@ -10,6 +10,7 @@ from zoo.layers.attention import MultiHeadAttention
 from zoo.layers.attention_options import AttentionOptions
 from zoo.layers.blocks import GAUBlock, TransformerBlock
 from zoo.layers.embedding import PositionEmbedding, SegmentEmbedding, TokenEmbedding
+from zoo.layers.entropy_scale import log_length_scale, scale_for_entropy
 from zoo.layers.feedforward import FeedForward
 from zoo.layers.flash import MixedChunkAttention
 from zoo.layers.frequency_scaling import NTKAware, NTKAwareOld, NTKFixed, NTKMixed, PositionInterpolation, YaRN
@@ -19,9 +20,11 @@ from zoo.layers.linear_attention import LinearAttention
 from zoo.layers.log_n import LogN
 from zoo.layers.masks import AttentionMask, PaddingMask, causal_mask, unilm_mask
 from zoo.layers.norm import ConditionalLayerNorm, LayerNorm, RMSNorm
+from zoo.layers.ntk_dense import NTKDense
 from zoo.layers.pooling import Pooling
 from zoo.layers.recurrent_attention import recurrent_attention
 from zoo.layers.rerope import LeakyReRoPE, ReRoPE
+from zoo.layers.residuals import AlphaResidual, DeepNorm
 from zoo.layers.rotary import RotaryEmbedding, interleaved_to_half_split
 from zoo.layers.scale_offset import ScaleOffset
 from zoo.layers.score_biases import KERPLE, ALiBi, Sandwich
@@ -32,10 +35,12 @@ from zoo.layers.xpos import XPOS
 
 __all__ = [
     "ALiBi",
+    "AlphaResidual",
     "AttentionMask",
     "AttentionOptions",
     "ConditionalLayerNorm",
     "CosA",
+    "DeepNorm",
     "Direction",
     "FeedForward",
     "GAUBlock",
@@ -52,6 +57,7 @@ __all__ = [
     "NTKAwareOld",
     "NTKFixed",
     "NTKMixed",
+    "NTKDense",
     "PaddingMask",
     "Pooling",
     "PositionEmbedding",
@@ -75,6 +81,8 @@ __all__ = [
     "hwfa",
     "hwfa2",
     "interleaved_to_half_split",
+    "log_length_scale",
     "recurrent_attention",
+    "scale_for_entropy",
     "unilm_mask",
 ]

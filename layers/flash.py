@@ -7,12 +7,13 @@ from keras import ops
 
 from zoo.layers import activations, plugins
 from zoo.layers.chunks import chunk_size, merge_chunks, split_chunks, sum_of_earlier
+from zoo.layers.configured import ConfiguredLayer
 from zoo.layers.masks import causal_mask
 from zoo.layers.scale_offset import ScaleOffset
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class MixedChunkAttention(keras.layers.Layer):
+class MixedChunkAttention(ConfiguredLayer):
     """Gated attention unit in linear time: exact attention inside chunks of c tokens, linear attention between them.
 
         [u, v, z] = φ(x W_i);  q, k, q', k' are four affine maps of z
@@ -62,26 +63,16 @@ class MixedChunkAttention(keras.layers.Layer):
         self.chunk_length, self.causal = chunk_length, causal
         self.activation = activations.get(activation)
         self.use_bias = use_bias
-        self.position = plugins.get(position)
+        self.position = plugins.get(position, "position")
         if self.position is not None and not hasattr(self.position, "rotate"):
             raise ValueError(
                 f"position={self.position!r} scores pairs of tokens; between chunks there are no pairs. Expected None "
                 "or an option that rotates queries and keys on their own, such as RotaryEmbedding()"
             )
-        self.normalization = plugins.get(normalization)
+        self.normalization = plugins.get(normalization, "normalization")
         self.score_scale = score_scale
         self.dropout = dropout
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
-
-    def dense(self, units, name, activation=None):
-        return keras.layers.Dense(
-            units,
-            activation=activation,
-            use_bias=self.use_bias,
-            kernel_initializer=self.kernel_initializer.clone(),
-            dtype=self.dtype_policy,
-            name=name,
-        )
 
     def head(self, name):
         head = ScaleOffset(self.use_bias, dtype=self.dtype_policy, name=name)
@@ -89,11 +80,11 @@ class MixedChunkAttention(keras.layers.Layer):
         return head
 
     def build(self, x_shape):
-        self.input_dense = self.dense(2 * self.expanded_dim + self.key_dim, "input", self.activation)
+        self.input_dense = self.projection(2 * self.expanded_dim + self.key_dim, "input", self.activation)
         self.input_dense.build(x_shape)
         self.query_scale, self.key_scale = self.head("query_scale"), self.head("key_scale")
         self.linear_query_scale, self.linear_key_scale = self.head("linear_query_scale"), self.head("linear_key_scale")
-        self.output_dense = self.dense(x_shape[-1], "output")
+        self.output_dense = self.projection(x_shape[-1], "output")
         self.output_dense.build((*x_shape[:-1], self.expanded_dim))
         self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
 
@@ -148,19 +139,3 @@ class MixedChunkAttention(keras.layers.Layer):
 
     def compute_output_spec(self, x, *args, **kwargs):
         return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "expanded_dim": self.expanded_dim,
-            "key_dim": self.key_dim,
-            "chunk_length": self.chunk_length,
-            "causal": self.causal,
-            "activation": keras.activations.serialize(self.activation),
-            "use_bias": self.use_bias,
-            "position": plugins.serialize(self.position),
-            "normalization": plugins.serialize(self.normalization),
-            "score_scale": self.score_scale,
-            "dropout": self.dropout,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }

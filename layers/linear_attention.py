@@ -5,6 +5,7 @@ from keras import ops
 
 from zoo.layers import plugins
 from zoo.layers.chunks import chunk_size, merge_chunks, split_chunks, sum_of_earlier
+from zoo.layers.configured import ConfiguredLayer
 from zoo.layers.masks import causal_mask
 
 
@@ -17,7 +18,7 @@ FEATURE_MAPS = {"elu_plus_one": elu_plus_one, "relu": ops.relu, "softplus": ops.
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class LinearAttention(keras.layers.Layer):
+class LinearAttention(ConfiguredLayer):
     """o_i = φ(q_i) Σ_j φ(k_j)ᵀ v_j / (φ(q_i) · Σ_j φ(k_j)) over H heads, then an output projection.
 
     The sums run over all real tokens, or with `causal=True` over j <= i. Time is O(n); memory is O(n) too: the causal
@@ -59,7 +60,7 @@ class LinearAttention(keras.layers.Layer):
         self.key_dim = head_dim if key_dim is None else key_dim
         self.feature_map, self.causal, self.chunk_length = feature_map, causal, chunk_length
         self.use_bias = use_bias
-        self.position = plugins.get(position)
+        self.position = plugins.get(position, "position")
         if self.position is not None and not hasattr(self.position, "rotate"):
             raise ValueError(
                 f"position={self.position!r} scores pairs of tokens, of which linear attention has none. Expected None "
@@ -67,23 +68,15 @@ class LinearAttention(keras.layers.Layer):
             )
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def dense(self, units, name, input_shape):
-        layer = keras.layers.Dense(
-            units,
-            use_bias=self.use_bias,
-            kernel_initializer=self.kernel_initializer.clone(),
-            dtype=self.dtype_policy,
-            name=name,
-        )
-        layer.build(input_shape)
-        return layer
-
     def build(self, x_shape):
-        self.query_dense = self.dense(self.num_heads * self.key_dim, "query", x_shape)
-        self.key_dense = self.dense(self.num_heads * self.key_dim, "key", x_shape)
-        self.value_dense = self.dense(self.num_heads * self.head_dim, "value", x_shape)
         width = x_shape[-1] if self.output_dim is None else self.output_dim
-        self.output_dense = self.dense(width, "output", (*x_shape[:-1], self.num_heads * self.head_dim))
+        self.query_dense = self.projection(self.num_heads * self.key_dim, "query")
+        self.key_dense = self.projection(self.num_heads * self.key_dim, "key")
+        self.value_dense = self.projection(self.num_heads * self.head_dim, "value")
+        self.output_dense = self.projection(width, "output")
+        for dense in (self.query_dense, self.key_dense, self.value_dense):
+            dense.build(x_shape)
+        self.output_dense.build((*x_shape[:-1], self.num_heads * self.head_dim))
 
     def split_heads(self, x, width):
         """`[B, n, H * width]` -> float32 `[B, H, n, width]`."""
@@ -128,18 +121,3 @@ class LinearAttention(keras.layers.Layer):
     def compute_output_spec(self, x, *args, **kwargs):
         width = x.shape[-1] if self.output_dim is None else self.output_dim
         return keras.KerasTensor((*x.shape[:-1], width), dtype=self.compute_dtype)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "head_dim": self.head_dim,
-            "key_dim": self.key_dim,
-            "output_dim": self.output_dim,
-            "feature_map": self.feature_map,
-            "causal": self.causal,
-            "chunk_length": self.chunk_length,
-            "use_bias": self.use_bias,
-            "position": plugins.serialize(self.position),
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }

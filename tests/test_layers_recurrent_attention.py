@@ -30,7 +30,7 @@ def softmax_attention(q, k, v, visible, scale):
     return weights / weights.sum(-1, keepdims=True) @ v
 
 
-@pytest.mark.parametrize("blocks", [(1, 1), (2, 4), (3, 100), (100, 5), (7, 9)])
+@pytest.mark.parametrize("blocks", [(1, 3), (2, 4), (100, 5), (7, 9)])
 @pytest.mark.parametrize("causal", [False, True])
 def test_equals_softmax_attention(assert_close, qkv, mask, blocks, causal):
     visible = np.tril(np.ones((N, M), bool), M - N) if causal else np.ones((N, M), bool)

@@ -8,6 +8,7 @@ from .errors import DataError
 from .labels import label_type
 from .leakage import LeakageReport, leakage_report
 from .normal_form import normal_form
+from .positions import equal_mean_position_ids, random_position_ids
 from .reader import read_pairs, read_texts, read_triplets
 from .records import Pairs, Records, Texts, Triplets, as_pairs, as_records, as_texts, as_triplets
 from .splits import split, text_groups
@@ -28,10 +29,12 @@ __all__ = [
     "as_records",
     "as_texts",
     "as_triplets",
+    "equal_mean_position_ids",
     "label_type",
     "leakage_report",
     "length_buckets",
     "normal_form",
+    "random_position_ids",
     "read_pairs",
     "read_texts",
     "read_triplets",
