@@ -1,6 +1,9 @@
 """A plan of batches as what `fit` and `evaluate` read: the one file of zoo.data that touches Keras."""
 
+import hashlib
+
 import keras
+import numpy as np
 
 
 class Batches(keras.utils.PyDataset):
@@ -28,7 +31,7 @@ class Batches(keras.utils.PyDataset):
             raise ValueError(f"position={position}, expected 0 to {len(plan)} batches.")
         self.plan, self.collate, self.position = plan, collate, int(position)
         self._within_epoch = False
-        self._first = None
+        self._first = self._identity = None
         self.begin(epoch)
 
     @property
@@ -48,6 +51,22 @@ class Batches(keras.utils.PyDataset):
 
     def __iter__(self):
         return map(self.collate, self._batches)
+
+    def batch_at(self, index):
+        """The batch of a step of the current epoch, as `fit` got it."""
+        return self.collate(self._batches[index])
+
+    def rows_of(self, index):
+        """Its rows of the data, int64 array."""
+        return self._batches[index].rows
+
+    def identity(self):
+        """What tells this data from other data, JSON values: order, lengths and the content of one batch."""
+        if self._identity is None:
+            plan = {"plan": self.plan.fingerprint[:16], "seed": self.plan.seed} if callable(self.plan) else {}
+            first = self.plan(0)[0] if callable(self.plan) else next(iter(self.plan))
+            self._identity = {"batches": len(self.plan), **plan, "content": digest(self.collate(first))[:16]}
+        return self._identity
 
     def begin(self, epoch):
         """Serve this epoch of the plan from now on."""
@@ -95,3 +114,13 @@ class _Follow(keras.callbacks.Callback):
 
 def _length(batch):
     return batch.length
+
+
+def digest(batch):
+    """sha256 of the arrays of a batch, in hexadecimal."""
+    content = hashlib.sha256()
+    for array in keras.tree.flatten(batch):
+        array = np.ascontiguousarray(array)
+        content.update(f"{array.dtype}{array.shape}".encode())
+        content.update(array)
+    return content.hexdigest()
