@@ -10,9 +10,12 @@ from keras import ops
 from zoo.classification import TextClassifier
 from zoo.data import Triplets, as_pairs, as_triplets
 from zoo.decision import PairScores, check_decision
+from zoo.formats import sentence_transformers
 from zoo.losses import Circle, Contrastive, CoSENT, InfoNCE, Triplet, cosine_similarity
 from zoo.metrics import accuracy
 from zoo.pair_metrics import pair_metrics
+from zoo.preset import resolve
+from zoo.store import PresetError
 from zoo.text_task import TextTask, flatten_texts, head_initializer, unit
 
 
@@ -56,6 +59,23 @@ class RepresentationMatcher(PairScores, TextTask):
                 num_classes, kernel_initializer=head_initializer(backbone), dtype="float32", name="classifier"
             )
             self.classifier.build((None, 3 * self.hidden_dim))
+
+    @classmethod
+    def from_preset(cls, preset, *arguments, **options):
+        """As `Preset.from_preset`; of a sentence-transformers folder also its pooling and its limit of tokens.
+
+        Raises:
+            PresetError: as there; the folder computes its embeddings by something that this matcher has not.
+        """
+        stated = sentence_transformers.matcher_options(resolve(preset))
+        lowercase = stated.pop("lowercase", False)
+        model = super().from_preset(preset, *arguments, **{**stated, **options})
+        if lowercase and not getattr(model.tokenizer, "lowercase", True):
+            raise PresetError(
+                f"{preset}/{sentence_transformers.TRANSFORMER}: do_lower_case is true, the vocabulary is cased; pass "
+                f"lowercased texts to a matcher made by hand from zoo.Backbone.from_preset"
+            )
+        return model
 
     def call(self, inputs, training=None):
         texts = ops.shape(inputs["token_ids"])[1]
