@@ -19,6 +19,7 @@ HUGGING_FACE_FILES = (
     "tokenizer_config.json",
     "vocab.txt",
     "manifest.json",
+    "README.md",  # a sealed folder is whole or refused
     "bert_config.json",
     "*.ckpt.index",
     "*.ckpt.data-*-of-*",
@@ -28,6 +29,10 @@ HUGGING_FACE_FILES = (
     "task.json",
     "task.weights.h5",
     "assets/tokenizer/vocabulary.txt",
+    "modules.json",  # sentence-transformers
+    "*_Pooling/config.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
 )
 
 _HUGGING_FACE = re.compile(r"hf://(?P<name>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[\w./-]*))?", re.ASCII)
