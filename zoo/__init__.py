@@ -30,6 +30,7 @@ _NAMES = {  # public name -> module that defines it
     "LowRankDelta": "zoo.low_rank_delta",
     "Adapters": "zoo.low_rank_delta",
     "freeze": "zoo.freezing",
+    "initialization_report": "zoo.initialization",
     "presets": "zoo.known_presets",  # the function; the folder of the same name is data that nobody imports
 }
 _MODULES = ("callbacks", "data", "layers", "losses", "metrics", "optimizers", "plots", "retrieval")
