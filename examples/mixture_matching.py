@@ -20,7 +20,7 @@ from absl import app, flags
 
 import zoo
 from zoo.big_batch import fit_big_batches
-from zoo.callbacks import Resume
+from zoo.callbacks import Resume, arranged
 from zoo.data.mixture import MixturePlan, joined, read_graded, without_pairs_of
 from zoo.keep_best import KeepBest
 
@@ -88,17 +88,15 @@ def main(_):
     resume = Resume(os.path.join(F.output, "state"))
     epoch = resume.restore(matcher)
     binary = next((name for name, (_, kind) in dev.items() if kind == "pair"), None)
-    callbacks = [
-        KeepBest(F.output, {name: pairs for name, (pairs, _) in dev.items()}, "spearman", binary, epoch),
-        resume,
-    ]
+    best = KeepBest(F.output, {name: pairs for name, (pairs, _) in dev.items()}, "spearman", binary, epoch)
+    data = zoo.data.Batches(plan, collate, epoch=epoch)
+    callbacks = [data.follow(), best, resume]
     if F.micro_batch_size:
+        callbacks = arranged(callbacks, data)
         fit_big_batches(matcher, plan, collate, F.micro_batch_size, F.epochs, epoch, callbacks, verbose=2)
     else:
-        data = zoo.data.Batches(plan, collate, epoch=epoch)
-        fit = {"epochs": F.epochs, "initial_epoch": epoch, "shuffle": False, "verbose": 2}
-        matcher.fit(data, callbacks=[data.follow(), *callbacks], **fit)
-    for row in callbacks[0].history:
+        matcher.fit(data, epochs=F.epochs, initial_epoch=epoch, callbacks=callbacks, shuffle=False, verbose=2)
+    for row in best.history:
         values = (f"{name} {row[name]['spearman']:.4f}" for name in dev)
         print(f"epoch {row['epoch'] + 1}: loss {row['loss']:.4f}, mean {row['mean']:.4f},", *values)
 

@@ -1,29 +1,30 @@
 """Pretrain a backbone as a masked language model on text files; stops and goes on where it was.
 
     python examples/pretrain_mlm.py --corpus='texts/*.xz' --output=run --steps=7500
-    KERAS_BACKEND=jax python examples/pretrain_mlm.py --corpus=texts.txt --family=GAUAlpha --layers=8
+    KERAS_BACKEND=jax python examples/pretrain_mlm.py --corpus=texts.txt --family=GAUAlpha --layers=8 --whole_word
 
-Writes into --output: `state/` (to resume from), `backbone/` (the preset), `log.csv`, `curve.png`.
+Killed, the same command goes on after the last whole epoch, to the same numbers. Writes into --output: `tokens.npz` (the
+corpus, tokenized once), `state/` (to resume from), `log.csv`, `curve.png`, at the end `backbone/` (the preset) and
+`heldout.json`. Held-out numbers are of single masked tokens, also under --whole_word, so that runs compare.
 """
 
 import glob
 import json
 import os
-import time
 
 import keras
-import numpy as np
 from absl import app, flags
 
 import zoo
 from zoo.callbacks import Resume
-from zoo.data.corpus import PackedRows, corpus_characters, tokenize_corpus
+from zoo.data.corpus import PackedRows, character_vocabulary, tokenize_corpus
 from zoo.data.masked_rows import MaskedRows
+from zoo.data.token_stream import load_corpus, save_corpus
+from zoo.data.word_starts import word_cutter
+from zoo.learning_log import LearningLog, tensorboard
 
 F = flags.FLAGS
-flags.DEFINE_string(
-    "corpus", None, "Text files: paths or patterns, comma-separated; one paragraph a line, plain, .gz or .xz."
-)
+flags.DEFINE_list("corpus", None, "Text files or patterns; one paragraph a line, plain, .gz or .xz.", required=True)
 flags.DEFINE_string("heldout", None, "Text file for the held-out loss; default: the last 1 % of the corpus.")
 flags.DEFINE_string("output", "pretrained", "Folder of the run.")
 flags.DEFINE_enum("family", "RoFormerV2", ["BERT", "RoFormer", "RoFormerV2", "GAUAlpha"], "Backbone.")
@@ -31,80 +32,87 @@ flags.DEFINE_integer("layers", 4, "Number of blocks.")
 flags.DEFINE_integer("width", 256, "Hidden width.")
 flags.DEFINE_integer("heads", 4, "Attention heads (not GAUAlpha).")
 flags.DEFINE_integer("key_dim", 64, "Width of GAUAlpha's shared queries and keys.")
-flags.DEFINE_integer("vocabulary_size", 6000, "Characters and special tokens kept.")
+flags.DEFINE_float("dropout", 0.0, "Of hidden states and attention; small models on much text want none.")
+flags.DEFINE_integer("vocabulary_size", 6000, "Characters, pieces of Latin words and special tokens kept.")
+flags.DEFINE_boolean("whole_word", False, "Mask whole words, cut by rjieba.")
 flags.DEFINE_integer("length", 128, "Tokens a row.")
-flags.DEFINE_integer("batch_size", 64, "Rows a step.")
-flags.DEFINE_integer("steps", 7500, "Optimizer steps in all.")
-flags.DEFINE_integer("steps_per_epoch", 250, "Steps between held-out evaluations and saved states.")
+flags.DEFINE_integer("batch_size", 64, "Rows a batch.")
+flags.DEFINE_integer("accumulate", 1, "Batches whose gradients are averaged into one update.")
+flags.DEFINE_integer("steps", 7500, "Batches in all, a multiple of --steps_per_epoch.")
+flags.DEFINE_integer("steps_per_epoch", 250, "Batches between held-out evaluations and saved states.")
+flags.DEFINE_enum("optimizer", "adamw", ["adamw", "lamb"], "LAMB (arXiv 1904.00962) is for batches of thousands.")
 flags.DEFINE_float("learning_rate", 1e-3, "Peak, after a warm-up of 4 % and before a cosine decay.")
 flags.DEFINE_string("dtype", "mixed_bfloat16", "Dtype policy.")
-flags.DEFINE_string("jit_compile", "auto", "auto, true or false.")
+flags.DEFINE_enum("jit_compile", "auto", ["auto", "true", "false"], "XLA.")
+flags.DEFINE_boolean("tensorboard", False, "Write TensorBoard's files too, into tensorboard/.")
 flags.DEFINE_integer("seed", 0, "Seed of everything.")
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
-def build(vocabulary_size):
-    sizes = {"vocabulary_size": vocabulary_size, "num_layers": F.layers, "hidden_dim": F.width, "dropout": 0.0,
-             "attention_dropout": 0.0, "max_sequence_length": F.length, "dtype": F.dtype}  # fmt: skip
-    if F.family != "GAUAlpha":
-        sizes |= {"num_heads": F.heads, "intermediate_dim": 4 * F.width}
-    else:
-        sizes |= {"key_dim": F.key_dim}
-    return getattr(zoo, F.family)(**sizes)
+def read_corpus():
+    """Tokenizer, training and held-out streams: from the file of an earlier start, or tokenized now."""
+    path = os.path.join(F.output, "tokens.npz")
+    if not os.path.exists(path):
+        files = sorted(found for pattern in F.corpus for found in glob.glob(pattern))
+        if not files:
+            raise app.UsageError(f"--corpus={','.join(F.corpus)}: there is no such file")
+        cut = word_cutter() if F.whole_word else None
+        tokenizer = zoo.Tokenizer(character_vocabulary(files, F.vocabulary_size))
+        train = tokenize_corpus(files, tokenizer, lambda name, n: print(f"{name}: {n:,} tokens", flush=True), cut)
+        train, heldout = (train, tokenize_corpus([F.heldout], tokenizer)) if F.heldout else train.split(0.01)
+        save_corpus(path, tokenizer.vocabulary, train, heldout)
+    vocabulary, train, heldout = load_corpus(path, words=F.whole_word)
+    return zoo.Tokenizer(vocabulary), train, heldout
 
 
-def main(_):
-    keras.utils.set_random_seed(F.seed)
-    files = sorted(path for pattern in F.corpus.split(",") for path in glob.glob(pattern))
-    os.makedirs(F.output, exist_ok=True)
-    cache = os.path.join(F.output, "tokens.npz")  # tokenized once, so that a restart begins at once
-    if os.path.exists(cache):
-        with np.load(cache, allow_pickle=False) as saved:
-            stream, heldout, tokenizer = saved["stream"], saved["heldout"], zoo.Tokenizer(saved["vocabulary"].tolist())
-    else:
-        common = corpus_characters(files)
-        characters = [c for c, _ in common if not c.isspace() and c == c.lower()]
-        tokenizer = zoo.Tokenizer(SPECIAL + characters[: F.vocabulary_size - len(SPECIAL)])
-        stream = tokenize_corpus(files, tokenizer, lambda path, n: print(f"{path}: {n:,} tokens", flush=True))
-        heldout = tokenize_corpus([F.heldout], tokenizer) if F.heldout else stream[-len(stream) // 100 :]
-        stream = stream if F.heldout else stream[: -len(stream) // 100]
-        np.savez(cache, stream=stream, heldout=heldout, vocabulary=np.array(tokenizer.vocabulary))
-
-    def rows(tokens, steps, seed):
-        packed = PackedRows(tokens, F.length, tokenizer.cls_token_id, tokenizer.sep_token_id, seed)
-        return MaskedRows(packed, tokenizer, F.batch_size, steps, seed)
-
-    backbone = build(tokenizer.vocabulary_size)
+def build(tokenizer):
+    gau = F.family == "GAUAlpha"
+    sizes = {"key_dim": F.key_dim} if gau else {"num_heads": F.heads, "intermediate_dim": 4 * F.width}
+    backbone = getattr(zoo, F.family)(
+        vocabulary_size=tokenizer.vocabulary_size, num_layers=F.layers, hidden_dim=F.width, **sizes,
+        dropout=F.dropout, attention_dropout=F.dropout, max_sequence_length=F.length, dtype=F.dtype,
+    )  # fmt: skip
     backbone.tokenizer = tokenizer
     model = zoo.MaskedLM(backbone, masked_positions=True)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, round(F.steps * 0.96), alpha=0.02, warmup_target=F.learning_rate, warmup_steps=round(F.steps * 0.04)
     )
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=0.01, beta_2=0.98, clipnorm=None, global_clipnorm=1.0)
+    optimizer = {"adamw": keras.optimizers.AdamW, "lamb": keras.optimizers.Lamb}[F.optimizer](
+        rate, weight_decay=0.01, beta_2=0.98, clipnorm=None, global_clipnorm=1.0,
+        gradient_accumulation_steps=F.accumulate if F.accumulate > 1 else None,
+    )  # fmt: skip
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
-    jit = {"auto": "auto", "true": True, "false": False}[F.jit_compile.lower()]
+    jit = {"true": True, "false": False}.get(F.jit_compile, "auto")
     model.compile(optimizer, loss, weighted_metrics=["accuracy"], jit_compile=jit)
-    resume = Resume(os.path.join(F.output, "state"))
-    epoch = resume.restore(model)
-    print(
-        f"{model.count_params():,} parameters, {len(stream):,} tokens, from step {epoch * F.steps_per_epoch}",
-        flush=True,
-    )
-    log = keras.callbacks.CSVLogger(os.path.join(F.output, "log.csv"), append=epoch > 0)
-    start = time.time()
-    data = rows(stream, F.steps_per_epoch, F.seed)
+    return backbone, model
+
+
+def main(_):
+    if F.steps % F.steps_per_epoch:
+        raise app.UsageError(f"--steps={F.steps} is no multiple of --steps_per_epoch={F.steps_per_epoch}")
+    keras.utils.set_random_seed(F.seed)
+    inside = lambda name: os.path.join(F.output, name)
+    tokenizer, train, heldout = read_corpus()
+
+    def rows(stream, steps, seed):
+        packed = PackedRows(stream, F.length, tokenizer.cls_token_id, tokenizer.sep_token_id, seed)
+        return MaskedRows(packed, tokenizer, F.batch_size, steps, seed)
+
+    backbone, model = build(tokenizer)
+    data, epoch = rows(train, F.steps_per_epoch, F.seed), Resume(inside("state")).restore(model)
+    print(f"{model.count_params():,} parameters, {len(train):,} tokens, from epoch {epoch}", flush=True)
+    log = LearningLog(inside("log.csv"), F.batch_size * F.length, epoch, picture=inside("curve.png"))
+    callbacks = [data.follow(), log] + ([tensorboard(inside("tensorboard"))] if F.tensorboard else [])
     model.fit(
-        data, epochs=F.steps // F.steps_per_epoch, initial_epoch=epoch,
-        validation_data=rows(heldout, 20, 1), callbacks=[data.follow(), resume, log], shuffle=False, verbose=2,
+        data, epochs=F.steps // F.steps_per_epoch, initial_epoch=epoch, validation_data=rows(heldout, 20, 1),
+        callbacks=[Resume(inside("state"), callbacks=callbacks)], shuffle=False, verbose=2,
     )  # fmt: skip
-    steps = F.steps - epoch * F.steps_per_epoch
-    print(f"{steps * F.batch_size * F.length / (time.time() - start):,.0f} tokens/s")
     final = model.evaluate(rows(heldout, 200, 2), return_dict=True, verbose=0)
     print(json.dumps(final))
-    backbone.save_to_preset(os.path.join(F.output, "backbone"))
+    with open(inside("heldout.json"), "w", encoding="utf-8") as file:
+        json.dump({**final, "parameters": model.count_params(), "tokens": F.steps * F.batch_size * F.length}, file)
+    backbone.save_to_preset(inside("backbone"))
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("corpus")
     app.run(main)

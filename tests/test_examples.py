@@ -59,7 +59,7 @@ def load(preset, monkeypatch):
     def load(name, *arguments):
         spec = importlib.util.spec_from_file_location(f"example_{name}", ROOT / "examples" / f"{name}.py")
         example = importlib.util.module_from_spec(spec)
-        arguments = [spec.name, f"--preset={preset}", *arguments]
+        arguments = [spec.name, *([f"--preset={preset}"] if name != "pretrain_mlm" else []), *arguments]
         monkeypatch.setattr(sys, "argv", arguments)
         monkeypatch.setitem(sys.modules, spec.name, example)
         spec.loader.exec_module(example)
@@ -157,6 +157,67 @@ def test_text_matching_cuts_off_what_is_missing(run, tmp_path):
     path = write(tmp_path / "all.tsv", ("text_a", "text_b", "label"), cells)
     out = run("text_matching", f"--train={path}", "--matcher=representation", "--epochs=1", f"--output={tmp_path}/o")
     assert "train: 54 pairs; dev: 3 pairs; test: 3 pairs; 0 leaked between them" in out
+
+
+@pytest.mark.parametrize("kind", ["representation", pytest.param("interaction", marks=once)])
+def test_mixture_matching(run, tmp_path, kind):
+    """Sets of three kinds; the kept preset scores dev as the best epoch did."""
+    sets = [
+        ("faq", "pair", "label", [1, 0]),
+        ("nli", "nli", "label", ["neutral", "entailment"]),
+        ("sts", "sts", "score", [0, 5, 3]),
+    ]
+    files = {
+        name: f"{name}={pair_file(tmp_path / f'{name}.tsv', labels, ('text_a', 'text_b', column))}:{kind}"
+        for name, kind, column, labels in sets
+    }
+    dev = pair_file(tmp_path / "dev.tsv", [0, 1], rows=9)
+    options = ["--epochs=2", "--steps_per_epoch=4", "--batch_size=8", "--max_length=16", f"--output={tmp_path}/out"]
+    options += ["--info_nce=0.1", "--dropout=0", f"--matcher={kind}", f"--dev=faq={dev}:pair"]
+    out = run("mixture_matching", *(f"--data={file}" for file in files.values()), *options)
+    assert "faq: 14 pairs" in out, "24, of which dev holds 10 in one order or the other"
+    history = json.loads((tmp_path / "out" / "history" / "history.json").read_text(encoding="utf-8"))["epochs"]
+    cls = zoo.RepresentationMatcher if kind == "representation" else zoo.InteractionMatcher
+    kept = cls.from_preset(tmp_path / "out").evaluate(zoo.data.read_pairs(dev), verbose=0)
+    assert kept["spearman"] == pytest.approx(max(row["mean"] for row in history))
+
+
+@once
+@pytest.mark.parametrize("option", ["--whole_word", "--optimizer=lamb", "--family=GAUAlpha"])
+def test_pretrain_mlm_goes_on_after_a_kill(load, tmp_path, monkeypatch, option):
+    """Stopped in its second epoch and started again, it ends with the numbers and the log of an unbroken run."""
+    from zoo.data.masked_rows import MaskedRows
+
+    text = "\n".join(f"{text}，第{i}次问{text}。" for i in range(40) for text in SHORT)
+    (tmp_path / "texts.txt").write_text(text, encoding="utf-8")
+    small = "--layers=1 --width=16 --heads=2 --key_dim=8 --length=16 --batch_size=4 --vocabulary_size=90".split()
+    small += ["--steps=9", "--steps_per_epoch=3", "--accumulate=2", "--dropout=0.1", "--dtype=float32", option]
+    example, arguments = load("pretrain_mlm", f"--corpus={tmp_path}/*.txt", *small)
+    flags.FLAGS.output = str(tmp_path / "whole")
+    example.main(arguments)
+    flags.FLAGS.output = str(tmp_path / "cut")
+    rows = MaskedRows.__getitem__
+
+    def killed(self, index):
+        if self.epoch == 1 and index == 2:
+            raise KeyboardInterrupt
+        return rows(self, index)
+
+    monkeypatch.setattr(MaskedRows, "__getitem__", killed)
+    with pytest.raises(KeyboardInterrupt):
+        example.main(arguments)
+    assert not (tmp_path / "cut" / "heldout.json").exists()
+    monkeypatch.setattr(MaskedRows, "__getitem__", rows)
+    example.main(arguments)
+    whole, cut = (json.loads((tmp_path / name / "heldout.json").read_text()) for name in ("whole", "cut"))
+    assert cut == whole and 0 < whole["loss"] < 6
+    logs = [(tmp_path / name / "log.csv").read_text().splitlines() for name in ("whole", "cut")]
+    fields = [[line.split(",")[:2] + line.split(",")[3:] for line in log] for log in logs]  # without tokens_per_second
+    assert fields[0] == fields[1] and len(logs[0]) == 4
+    assert fields[0][0] == ["epoch", "tokens", "accuracy", "loss", "val_accuracy", "val_loss"]
+    assert (tmp_path / "cut" / "curve.png").exists()
+    backbone = zoo.Backbone.from_preset(tmp_path / "cut" / "backbone")
+    assert backbone.tokenizer.tokenize("密码12") == ["[CLS]", "密", "码", "1", "##2", "[SEP]"]
 
 
 @once

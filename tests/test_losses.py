@@ -19,6 +19,7 @@ EMBEDDINGS = [
     losses.AnglE(scale=10.0),
     losses.InfoNCE(scale=5.0),
     losses.InfoNCE(symmetric=True, grouped=True),
+    losses.CoSENTInfoNCE(weight=0.7, scale=5.0),
     losses.Triplet(margin=0.2),
     losses.Triplet(margin=3.0, distance="euclidean"),
 ]
@@ -101,7 +102,7 @@ def test_one_row_and_one_class_are_finite(loss, label):
 @pytest.mark.parametrize("loss", ALL, ids=described)
 def test_weight_two_is_the_row_twice(loss):
     """For means over rows and sums over pairs; in-batch negatives are candidates once."""
-    if isinstance(loss, losses.InfoNCE):
+    if isinstance(loss, losses.InfoNCE | losses.CoSENTInfoNCE):
         return
     y_true, y_pred = example(loss, 6)
     weights = np.array([2, 1, 1, 2, 1, 1])
@@ -237,3 +238,15 @@ def test_trains_through_fit():
     model.compile(keras.optimizers.SGD(0.5), loss, jit_compile=False)
     seen = model.fit(x, y_true, batch_size=8, epochs=4, verbose=0).history["loss"]
     assert seen[-1] < seen[0]
+
+
+def test_cosent_with_negatives_is_the_sum_over_all_pairs_and_over_the_positive_ones():
+    labels = np.array([0.0, 0.5, 0.8, 1.0, 0.2, 0.9])
+    vectors = np.random.default_rng(3).normal(size=(6, 2, 5)).astype("float32")
+    similarity = np.diag(cosines(vectors[:, 0], vectors[:, 1]))
+    chosen = vectors[labels >= 0.8]
+    expected = float(losses.CoSENT()(labels, similarity.astype("float32")))
+    expected += 0.3 * float(losses.InfoNCE(symmetric=True)(np.ones(3), chosen))
+    assert float(losses.CoSENTInfoNCE(weight=0.3, positive=0.8)(labels, vectors)) == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match="weight is -1"):
+        losses.CoSENTInfoNCE(weight=-1)

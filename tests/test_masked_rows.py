@@ -5,12 +5,14 @@ import numpy as np
 import zoo
 from zoo.data.corpus import PackedRows
 from zoo.data.masked_rows import MaskedRows
+from zoo.data.token_stream import TokenStream
 
 TOKENIZER = zoo.Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"今天气很好我去公园玩"])
 
 
-def rows(seed=0):
-    stream = np.random.default_rng(1).integers(5, 15, 14 * 40).astype("uint16")
+def rows(seed=0, word_starts=None):
+    ids = np.random.default_rng(1).integers(5, 15, 14 * 40).astype("uint16")
+    stream = TokenStream(ids, word_starts)
     return MaskedRows(
         PackedRows(stream, 16, TOKENIZER.cls_token_id, TOKENIZER.sep_token_id, seed), TOKENIZER, 4, 3, seed
     )
@@ -29,9 +31,16 @@ def test_batches_depend_on_seed_epoch_and_index_alone():
 
 def test_labels_are_what_stood_at_the_masked_positions():
     data = rows()
-    (x, labels, weights), plain = data[0], data.rows.batch(0, 4)
+    (x, labels, weights), plain = data[0], data.rows.batch(0, 4)[0]
     assert (weights == 1).all()
     assert np.array_equal(np.take_along_axis(plain, x["masked_positions"], axis=1), labels)
+
+
+def test_whole_words_are_masked_where_the_rows_know_them():
+    """Words of two: both places of a row are one word."""
+    (x, _, _) = rows(word_starts=np.arange(14 * 40) % 2 == 0)[0]
+    positions = x["masked_positions"]
+    assert (positions[:, 1] == positions[:, 0] + 1).all() and (positions[:, 0] % 2 == 1).all()
 
 
 def test_fit_follows_the_epochs():

@@ -3,11 +3,14 @@
 import keras
 import numpy as np
 
+from .dataset import digest
 from .masking import mask_tokens
 
 
 class MaskedRows(keras.utils.PyDataset):
     """Packed rows under fresh masks; batch i of epoch e is a function of the seed alone.
+
+    Whole words are masked where the rows know their words.
 
     Args:
         rows: `PackedRows`.
@@ -22,6 +25,7 @@ class MaskedRows(keras.utils.PyDataset):
     def __init__(self, rows, tokenizer, batch_size, steps, seed=0):
         super().__init__()
         self.rows, self.tokenizer, self.batch_size, self.steps, self.seed = rows, tokenizer, batch_size, steps, seed
+        self.special_ids = [tokenizer.token_to_id(token) for token in tokenizer.special_tokens.values()]
         self.epoch = 0
 
     @property
@@ -33,13 +37,21 @@ class MaskedRows(keras.utils.PyDataset):
         return keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(self, "epoch", epoch))
 
     def __getitem__(self, index):
-        number = self.epoch * self.steps + index
-        special = [self.tokenizer.token_to_id(token) for token in self.tokenizer.special_tokens.values()]
+        return self._masked(self.epoch * self.steps + index)
+
+    def identity(self):
+        """What tells this data from other data, JSON values."""
+        content = digest(self._masked(0))[:16]
+        return {"batches": self.steps, "batch size": self.batch_size, "seed": self.seed, "content": content}
+
+    def _masked(self, number):
+        token_ids, word_starts = self.rows.batch(number, self.batch_size)
         ids, positions, labels, weights = mask_tokens(
-            self.rows.batch(number, self.batch_size),
+            token_ids,
             np.random.default_rng([self.seed, number]),
             self.tokenizer.mask_token_id,
             self.tokenizer.vocabulary_size,
-            special,
+            self.special_ids,
+            word_starts=word_starts,
         )
         return {"token_ids": ids, "masked_positions": positions}, labels, weights
