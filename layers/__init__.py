@@ -13,6 +13,7 @@ from zoo.layers.embedding import PositionEmbedding, SegmentEmbedding, TokenEmbed
 from zoo.layers.entropy_scale import log_length_scale, scale_for_entropy
 from zoo.layers.feedforward import FeedForward
 from zoo.layers.flash import MixedChunkAttention
+from zoo.layers.flash_block import FLASHBlock
 from zoo.layers.frequency_scaling import NTKAware, NTKAwareOld, NTKFixed, NTKMixed, PositionInterpolation, YaRN
 from zoo.layers.gated_attention import GatedAttentionUnit
 from zoo.layers.length_recipes import hwfa, hwfa2
@@ -42,6 +43,7 @@ __all__ = [
     "CosA",
     "DeepNorm",
     "Direction",
+    "FLASHBlock",
     "FeedForward",
     "GAUBlock",
     "GatedAttentionUnit",
