@@ -4,6 +4,7 @@ from zoo.backend import pass_over, random_state, set_random_state
 from zoo.callbacks.interruption import Interruption
 from zoo.callbacks.memories import from_json, over, remember, remind
 from zoo.callbacks.surrounding import Surrounding
+from zoo.callbacks.swaps import trained_weights
 from zoo.callbacks.training_state import (
     TrainingState,
     appended,
@@ -126,7 +127,8 @@ class Resume(Surrounding):
         super().on_epoch_end(epoch, logs)
         if not self._inside:  # else a callback has ended the training inside the epoch, which was saved there
             self._history = appended(self._history, epoch, logs or {})
-            self._save(epoch + 1, 0)
+            with trained_weights(self.callbacks, epoch):
+                self._save(epoch + 1, 0)
         self._grant_interruption()
 
     def on_train_end(self, logs=None):

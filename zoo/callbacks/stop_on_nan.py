@@ -61,7 +61,9 @@ class StopOnNaN(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         wrong = [f"{name} is {value}" for name, value in (logs or {}).items() if not math.isfinite(value)]
         if wrong:
-            raise NonFiniteError(f"epoch {epoch}: {', '.join(wrong)}, after all its steps; no best model is overwritten")
+            raise NonFiniteError(
+                f"epoch {epoch}: {', '.join(wrong)}, after all its steps; no best model is overwritten"
+            )
 
     def _made(self):
         counters = latest_values(self.model, "iteration")
