@@ -79,7 +79,9 @@ def layer_decay(model, rate):
 
     Source: discriminative fine-tuning, Howard and Ruder, arXiv 1801.06146; ELECTRA's layerwise decay, arXiv 2003.10555.
     """
-    layers = {int(match[1]) for variable in model.weights if (match := re.search(LAYER.format(r"(\d+)"), variable.path))}
+    layers = {
+        int(match[1]) for variable in model.weights if (match := re.search(LAYER.format(r"(\d+)"), variable.path))
+    }
     if not layers:
         raise ValueError(f"layer_decay: no weight of {type(model).__name__} has layer_0/, layer_1/, ... in its path")
     number = 1 + max(layers)

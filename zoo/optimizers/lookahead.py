@@ -37,10 +37,10 @@ class Lookahead(OptimizerWrapper):
         updated, updates = self.step_and_count(gradients, self._slow)
         meet = ops.logical_and(updated, updates % self.steps == 0)
         for variable, slow in zip(self._trainable_variables, self._slow):
-            fast = ops.cast(variable, slow.dtype)
-            moved = slow + self.step_size * (fast - slow)
-            slow.assign(ops.where(meet, moved, slow))
-            variable.assign(ops.where(meet, ops.cast(moved, variable.dtype), variable))
+            fast, behind = ops.convert_to_tensor(variable), ops.convert_to_tensor(slow)
+            moved = behind + self.step_size * (ops.cast(fast, slow.dtype) - behind)
+            slow.assign(ops.where(meet, moved, behind))
+            variable.assign(ops.where(meet, ops.cast(moved, variable.dtype), fast))
 
     def get_config(self):
         return {**super().get_config(), "steps": self.steps, "step_size": self.step_size}

@@ -85,7 +85,8 @@ def averaged_weights(model):
 class EvaluateAverages(keras.callbacks.Callback):
     """Between the epochs of `fit` the model has the averaged weights: validation, checkpoints and early stopping see them.
 
-    Callbacks that stand before it in the list see the weights that are trained: put `zoo.callbacks.Resume` there.
+    Callbacks that stand before it in the list see the weights that are trained. `zoo.callbacks.Resume` saves those,
+    wherever it stands.
     """
 
     def __init__(self):

@@ -100,7 +100,7 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         """
         before = ops.copy(ops.convert_to_tensor(self.inner.iterations))
         for variable, copy in zip(self._trainable_variables, copies):
-            copy.assign(ops.where(before == 0, ops.cast(variable, copy.dtype), copy))
+            copy.assign(ops.where(before == 0, ops.cast(variable, copy.dtype), ops.convert_to_tensor(copy)))
         self.inner.apply(gradients, self._trainable_variables)
         updates = ops.convert_to_tensor(self.inner.iterations)
         return ops.not_equal(updates, before), updates
