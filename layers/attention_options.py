@@ -1,6 +1,5 @@
 """From queries and keys to attention weights: one pipeline, and the record of the options that take part in it."""
 
-import functools
 import math
 
 from keras import ops
@@ -112,6 +111,10 @@ class AttentionOptions(plugins.Plugin):
         parts = (self.product, self.log_n, self.position, self.score_bias, *self.visibility, self.normalization)
         return [part for part in parts if part is not None]
 
+    def counting(self):
+        """Options that scale the scores of a query by the number of keys that it sees."""
+        return [part for part in (self.product, self.log_n) if part is not None and part.factor is not None]
+
     def check(self, num_heads, key_dim, use_bias=False):
         """Raise ValueError where options do not fit a layer, or each other.
 
@@ -123,7 +126,7 @@ class AttentionOptions(plugins.Plugin):
             part.check(num_heads, key_dim)
         if self.query_key_bias and use_bias:
             raise ValueError("query_key_bias=True beside use_bias=True: query and key have a bias already; drop one")
-        lengths = [type(part).__name__ for part in (self.product, self.log_n) if getattr(part, "factor", None)]
+        lengths = [type(part).__name__ for part in self.counting()]
         lengths += [type(self.normalization).__name__] * isinstance(self.normalization, SoftmaxPlus)
         if len(lengths) > 1:
             raise ValueError(f"{' and '.join(lengths)} both scale the scores with the log of the length; keep one")
@@ -184,35 +187,39 @@ class AttentionOptions(plugins.Plugin):
                 those of the queries.
             first_query: int, place of the first query among the keys, for windows and directions.
         """
-        rank = len(query.shape)
+        rank, length, num_keys = len(query.shape), ops.shape(query)[-2], ops.shape(key)[-2]
         visible = visible_keys(padding_mask, attention_mask, rank)
-        if self.visibility:
-            here = first_query + ops.arange(ops.shape(query)[-2])
-            there = ops.arange(ops.shape(key)[-2])
-            rules = [rule.visible(here, there, num_heads) for rule in self.visibility]
-            visible = functools.reduce(ops.logical_and, rules if visible is None else [visible, *rules])
-        scale = self.score_scale
-        if scale is None:
-            scale = 1 / math.sqrt(query.shape[-1]) if self.product is None else self.product.score_scale
+        for rule in self.visibility:
+            seen = rule.visible(first_query + ops.arange(length), ops.arange(num_keys), num_heads)
+            visible = seen if visible is None else ops.logical_and(visible, seen)
+        query, key = ops.cast(query, "float32"), ops.cast(key, "float32")
         if self.query_key_bias:
-            bias = [ops.cast(trained[name], "float32") for name in ("query_bias", "key_bias")]
-            bias = [ops.expand_dims(vector, 1) for vector in bias] if rank == 4 else bias
-            query, key = ops.cast(query, "float32") + bias[0], ops.cast(key, "float32") + bias[1]
+            query, key = query + _per_head(trained["query_bias"], rank), key + _per_head(trained["key_bias"], rank)
         if self.product is not None:
-            query, key = self.product.transform(ops.cast(query, "float32"), ops.cast(key, "float32"))
-        for part in (self.product, self.log_n):
-            factor = getattr(part, "factor", None)
-            if factor is not None:
-                query = ops.cast(query, "float32") * factor(visible_count(ops.shape(key)[-2], visible))
-        scores = attention_scores(query, key, self.position, scale, positions, key_positions)
+            query, key = self.product.transform(query, key)
+        for part in self.counting():
+            query = query * part.factor(visible_count(num_keys, visible))
+        scores = attention_scores(query, key, self.position, self.scale(query.shape[-1]), positions, key_positions)
         if self.score_bias is not None:
-            here = counted(positions, ops.shape(query)[-2])
-            there = counted(positions if key_positions is None else key_positions, ops.shape(key)[-2])
+            here = counted(positions, length)
+            there = counted(positions if key_positions is None else key_positions, num_keys)
             bias = self.score_bias.bias(here, there, num_heads, trained)
             scores = scores + (bias if rank == 4 else bias[:, 0])
         if attention_bias is not None:
             scores = scores + align(ops.cast(attention_bias, "float32"), rank)
         return self.normalization(scores, visible)
+
+    def scale(self, key_dim):
+        """Factor of all scores."""
+        if self.score_scale is not None:
+            return self.score_scale
+        return 1 / math.sqrt(key_dim) if self.product is None else self.product.score_scale
+
+
+def _per_head(vectors, rank):
+    """`[H, s]` -> float32 `[H, 1, s]` where queries have a head axis, else `[1, s]`."""
+    vectors = ops.cast(vectors, "float32")
+    return ops.expand_dims(vectors, 1) if rank == 4 else vectors
 
 
 def _read(name, value):

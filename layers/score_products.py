@@ -18,25 +18,32 @@ def unit_vectors(x):
     return x * ops.rsqrt(ops.sum(ops.square(x), axis=-1, keepdims=True) + EPSILON)
 
 
-class KeyNorm(Plugin):
-    """KNA, q · k/‖k‖: long inputs do not change the size of the scores, a key cannot shout."""
+class ScoreProduct(Plugin):
+    """A product of query and key other than q · k / sqrt(s)."""
 
-    score_scale = 1.0
+    score_scale = 1.0  # the scores are multiplied by it
+    factor = None  # function from the number of keys that each query sees to a further factor
+
+    def transform(self, query, key):
+        """The vectors whose plain product is the score, float32 `[..., n, s]` and `[..., m, s]`."""
+        raise NotImplementedError(f"{type(self).__name__}.transform")
+
+
+class KeyNorm(ScoreProduct):
+    """KNA, q · k/‖k‖: long inputs do not change the size of the scores, a key cannot shout."""
 
     def transform(self, query, key):
         return query, unit_vectors(key)
 
 
-class QueryNorm(Plugin):
+class QueryNorm(ScoreProduct):
     """QNA, q/‖q‖ · k."""
-
-    score_scale = 1.0
 
     def transform(self, query, key):
         return unit_vectors(query), key
 
 
-class CosA(Plugin):
+class CosA(ScoreProduct):
     """λ cos(q, k) with λ = 4 ln n.
 
     Args:
@@ -55,7 +62,7 @@ class CosA(Plugin):
 
     @property
     def factor(self):
-        """Function from the number of keys that each query sees to λ, or None where λ is fixed."""
+        """λ from the number of keys, or None where it is fixed."""
         return None if self.length is not None else lambda count: 4 * ops.log(ops.maximum(count, 1.0))
 
     def transform(self, query, key):
