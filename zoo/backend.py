@@ -53,6 +53,26 @@ def eagerly():
     return tf.init_scope()
 
 
+def together(tensors):
+    """The same float32 tensors, of which none is there before all are.
+
+    For what is computed from variables before an update. TensorFlow's graph optimizer drops the order of a read and an
+    update where it sees another path between them, and later removes that path (the `IdentityN` over all gradients that
+    Keras' optimizers put there): such a read then sees now the old and now the new value. Data has to flow.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return list(tensors)
+    import tensorflow as tf
+
+    packed = tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], 0)
+    results, start = [], 0
+    for tensor in tensors:
+        size = tensor.shape.num_elements()
+        results.append(tf.reshape(tf.slice(packed, [start], [size]), tensor.shape))
+        start += size
+    return results
+
+
 def add_product(variable, left, right):
     """variable += left · right, in one pass over it where the backend can.
 
@@ -73,9 +93,10 @@ def add_product(variable, left, right):
         variable.assign_add(product)
 
 
-def compiles_each_shape():
-    """Whether a new shape of inputs costs seconds: TensorFlow and JAX trace and compile, torch runs eagerly."""
-    return keras.backend.backend() != "torch"
+def compiles_each_shape(model):
+    """Whether a new shape of inputs costs a model seconds: under XLA it does, in TensorFlow's graphs and torch not."""
+    name = keras.backend.backend()
+    return not model.run_eagerly and (name == "jax" or (name == "tensorflow" and bool(model.jit_compile)))
 
 
 def compiled(function):
