@@ -94,9 +94,13 @@ def add_product(variable, left, right):
 
 
 def compiles_each_shape(model):
-    """Whether a new shape of inputs costs a model seconds: under XLA it does, in TensorFlow's graphs and torch not."""
-    name = keras.backend.backend()
-    return not model.run_eagerly and (name == "jax" or (name == "tensorflow" and bool(model.jit_compile)))
+    """Whether a new shape of inputs costs a model seconds: compiled it does, in TensorFlow's graphs and eager torch not."""
+    return not model.run_eagerly and (keras.backend.backend() == "jax" or bool(model.jit_compile))
+
+
+def ignores_distribution():
+    """Whether a `keras.distribution` would be accepted and then do nothing."""
+    return keras.backend.backend() != "jax"
 
 
 def compiled(function):

@@ -15,6 +15,7 @@ from zoo.encoded import Encoded
 from zoo.keras_hub_text import KerasHubTokenizer
 from zoo.layers.pooling import Pooling
 from zoo.preset import Preset
+from zoo.switches import check_distribution, check_training
 
 QUIET = 2048  # more texts than this at a time show a progress bar
 
@@ -38,6 +39,7 @@ class TextTask(Preset, keras.Model):
     head_in_loss = False  # whether the loss holds trained weights that `call` does not use
 
     def __init__(self, backbone, tokenizer, pooling, max_length, segment_ids, name):
+        check_distribution()
         super().__init__(name=name)
         self.backbone = backbone
         tokenizer = getattr(backbone, "tokenizer", None) if tokenizer is None else tokenizer
@@ -106,7 +108,7 @@ class TextTask(Preset, keras.Model):
     @property
     def buckets(self):
         """Lengths that batches are padded to, or None for the longest row of each batch, where shapes cost nothing."""
-        return length_buckets(self.max_length, BUCKETS) if compiles_each_shape() else None
+        return length_buckets(self.max_length, BUCKETS) if compiles_each_shape(self) else None
 
     def encode_records(self, records):
         """(`Encoded`, row numbers int `[N, ...]`) of records: which rows of tokens each record is made of."""
@@ -173,6 +175,7 @@ class TextTask(Preset, keras.Model):
             `keras.callbacks.History`.
         """
         if not _is_records(x):
+            check_training(self)
             self.before_fit()
             return super().fit(
                 x, y, batch_size=batch_size, epochs=epochs, verbose=verbose, callbacks=arranged(callbacks, x),
@@ -186,6 +189,7 @@ class TextTask(Preset, keras.Model):
         if not len(records):
             raise ValueError("no records to train on: x is empty")
         self.check_labels(records)
+        check_training(self)
         if micro_batch_size is not None and self.head_in_loss:
             raise ValueError(
                 "micro_batch_size trains what the model computes, and this head of classes is part of the loss; its loss "
@@ -271,8 +275,10 @@ class TextTask(Preset, keras.Model):
             float32 array `[N, ...]`.
         """
         # Few rows are filled up to a power of two, so that calls of any size share few compiled shapes.
-        batch_size = min(batch_size, 1 << max(len(rows) - 1, 0).bit_length()) if compiles_each_shape() else batch_size
-        last = "pad" if compiles_each_shape() else "keep"
+        batch_size = (
+            min(batch_size, 1 << max(len(rows) - 1, 0).bit_length()) if compiles_each_shape(self) else batch_size
+        )
+        last = "pad" if compiles_each_shape(self) else "keep"
         plan = PredictionPlan(encoded.lengths[rows], batch_size, self.buckets, last=last)
         bar = None
         if verbose == 1 or (verbose == "auto" and len(rows) > QUIET):

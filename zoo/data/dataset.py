@@ -1,5 +1,6 @@
 """A plan of batches as what `fit` and `evaluate` read: the one file of zoo.data that touches Keras."""
 
+import dataclasses
 import hashlib
 
 import keras
@@ -46,7 +47,11 @@ class Batches(keras.utils.PyDataset):
         if not self._within_epoch:
             # TensorFlow takes the shapes of all batches from the first two, read before the epoch begins.
             # Two of one length would make it refuse the others, so it sees the longest and the shortest.
-            batches = [max(batches, key=_length), min(batches, key=_length), *batches]
+            longest, shortest = max(batches, key=_length), min(batches, key=_length)
+            lengths = getattr(self.plan, "padded", ())
+            if longest.length == shortest.length and len(lengths):  # by chance; another epoch's need not be
+                shortest = dataclasses.replace(shortest, length=int(np.min(lengths)))
+            batches = [longest, shortest, *batches]
         return self.collate(batches[index])
 
     def __iter__(self):
