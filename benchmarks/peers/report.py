@@ -29,7 +29,12 @@ def markdown(results, head=False):
         ]  # fmt: skip
     for name, measured in results["rows"].items():
         row = ROWS[name]
-        lines += [f"## {row.title}", "", f"| | {row.unit} | x peer | spread | of matmul | peak MB | agrees |", "| --- |" + " ---: |" * 6]
+        lines += [
+            f"## {row.title}",
+            "",
+            f"| | {row.unit} | x peer | spread | of matmul | peak MB | agrees |",
+            "| --- |" + " ---: |" * 6,
+        ]
         for index, (contender, r) in enumerate(zip(row.contenders, measured)):
             rate = r["work"] / r["median"]
             spread = (max(r["seconds"]) - min(r["seconds"])) / r["median"]

@@ -27,7 +27,9 @@ class Row:
 
 
 def zoo(backend, dtype, group="", **options):
-    return Contender(f"zoo {backend} {dtype}", "zoo_side", backend, {"dtype": dtype, **options}, group=group, compare=True)
+    return Contender(
+        f"zoo {backend} {dtype}", "zoo_side", backend, {"dtype": dtype, **options}, group=group, compare=True
+    )
 
 
 F32, BF16 = "float32", "mixed_bfloat16"
@@ -39,11 +41,24 @@ ROWS = {
         "Encode 2,000 English sentences with all-MiniLM-L6-v2, batches of 64 by length",
         "sentences/s",
         (
-            Contender("sentence-transformers float32", "sentence_transformers_side", options={"dtype": F32}, peer=True, group=F32),
+            Contender(
+                "sentence-transformers float32",
+                "sentence_transformers_side",
+                options={"dtype": F32},
+                peer=True,
+                group=F32,
+            ),
             zoo("torch", F32, F32),
             zoo("jax", F32, F32),
             zoo("tensorflow", F32, F32),
-            Contender("sentence-transformers bfloat16", "sentence_transformers_side", options={"dtype": "bfloat16"}, peer=True, group=BF16, compare=True),
+            Contender(
+                "sentence-transformers bfloat16",
+                "sentence_transformers_side",
+                options={"dtype": "bfloat16"},
+                peer=True,
+                group=BF16,
+                compare=True,
+            ),
             zoo("torch", BF16, BF16),
         ),
         needs=("sentences",),
@@ -58,11 +73,40 @@ ROWS = {
             zoo("jax", F32),
             zoo("tensorflow", F32),
             zoo("tensorflow", BF16),
-            Contender("keras-hub torch float32", "keras_hub_side", "torch", {"dtype": F32}, peer=True, group="hub torch float32"),
-            Contender("keras-hub torch mixed_bfloat16", "keras_hub_side", "torch", {"dtype": BF16}, peer=True, group="hub torch mixed_bfloat16"),
-            Contender("keras-hub jax float32", "keras_hub_side", "jax", {"dtype": F32}, peer=True, group="hub jax float32"),
-            Contender("keras-hub tensorflow float32", "keras_hub_side", "tensorflow", {"dtype": F32}, peer=True, group="hub tensorflow float32"),
-            Contender("transformers RoFormer float32", "transformers_side", options={"dtype": F32}, peer=True, group="transformers"),
+            Contender(
+                "keras-hub torch float32",
+                "keras_hub_side",
+                "torch",
+                {"dtype": F32},
+                peer=True,
+                group="hub torch float32",
+            ),
+            Contender(
+                "keras-hub torch mixed_bfloat16",
+                "keras_hub_side",
+                "torch",
+                {"dtype": BF16},
+                peer=True,
+                group="hub torch mixed_bfloat16",
+            ),
+            Contender(
+                "keras-hub jax float32", "keras_hub_side", "jax", {"dtype": F32}, peer=True, group="hub jax float32"
+            ),
+            Contender(
+                "keras-hub tensorflow float32",
+                "keras_hub_side",
+                "tensorflow",
+                {"dtype": F32},
+                peer=True,
+                group="hub tensorflow float32",
+            ),
+            Contender(
+                "transformers RoFormer float32",
+                "transformers_side",
+                options={"dtype": F32},
+                peer=True,
+                group="transformers",
+            ),
         ),
     ),
     "infer_small": Row(
@@ -74,15 +118,30 @@ ROWS = {
             zoo("torch", BF16),
             zoo("jax", F32),
             zoo("tensorflow", F32),
-            Contender("keras-hub torch float32", "keras_hub_side", "torch", {"dtype": F32}, peer=True, group="hub torch float32"),
-            Contender("transformers RoFormer float32", "transformers_side", options={"dtype": F32}, peer=True, group="transformers"),
+            Contender(
+                "keras-hub torch float32",
+                "keras_hub_side",
+                "torch",
+                {"dtype": F32},
+                peer=True,
+                group="hub torch float32",
+            ),
+            Contender(
+                "transformers RoFormer float32",
+                "transformers_side",
+                options={"dtype": F32},
+                peer=True,
+                group="transformers",
+            ),
         ),
     ),
     "low_rank": Row(
         "Rank-8 training step, 32 rows x 64 tokens, AdamW",
         "steps/s",
         (
-            Contender("peft LoRA on transformers RoFormer float32", "transformers_side", options={"dtype": F32}, peer=True),
+            Contender(
+                "peft LoRA on transformers RoFormer float32", "transformers_side", options={"dtype": F32}, peer=True
+            ),
             Contender("zoo LowRank torch float32", "zoo_side", "torch", {"dtype": F32}),
             Contender("zoo full Adam torch float32", "zoo_side", "torch", {"dtype": F32, "rank": 0}),
             Contender("zoo LowRank torch mixed_bfloat16", "zoo_side", "torch", {"dtype": BF16}),
@@ -93,7 +152,11 @@ ROWS = {
             f"CoSENT, loss and gradient, {n:,} pairs",
             "1/s",
             tuple(Contender(f"zoo {b}", "zoo_side", b, {"pairs": n}) for b in ("torch", "jax", "tensorflow"))
-            + ((Contender("sentence-transformers", "sentence_transformers_side", options={"pairs": n}, peer=True),) if n <= 4096 else ()),
+            + (
+                (Contender("sentence-transformers", "sentence_transformers_side", options={"pairs": n}, peer=True),)
+                if n <= 4096
+                else ()
+            ),
         )
         for n in PAIRS
     },
@@ -134,7 +197,12 @@ ROWS = {
             f"Batches of {n}: encode 8,192 tokens in rows of 64 with RoFormerV2, 4 blocks, 256 wide",
             "tokens/s",
             tuple(
-                Contender(f"zoo {dtype}", "zoo_side", "torch", {"family": "RoFormerV2", "length": 64, "dtype": dtype, "batch": n})
+                Contender(
+                    f"zoo {dtype}",
+                    "zoo_side",
+                    "torch",
+                    {"family": "RoFormerV2", "length": 64, "dtype": dtype, "batch": n},
+                )
                 for dtype in (F32, BF16)
             ),
         )

@@ -26,8 +26,21 @@ F = flags.FLAGS
 flags.DEFINE_list("rows", None, f"Which rows; default all of {', '.join(ROWS)}.")
 flags.DEFINE_integer("repeats", 5, "Rounds.", lower_bound=1)
 flags.DEFINE_string("sentences", None, "TSV file whose first two columns are English sentences, for encode_minilm.")
-flags.DEFINE_string("output", os.path.join(os.path.dirname(os.path.abspath(__file__)), "results"), "Folder of the results.")
+flags.DEFINE_string(
+    "output", os.path.join(os.path.dirname(os.path.abspath(__file__)), "results"), "Folder of the results."
+)
 HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def environment(backend):
+    """Variables of a contender's process."""
+    return {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        "PYTHONPATH": os.pathsep.join([os.path.dirname(os.path.dirname(HERE)), HERE]),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TOKENIZERS_PARALLELISM": "true",
+    }
 
 
 class Process:
@@ -37,20 +50,18 @@ class Process:
         self.contender = contender
         job = row.split("_")[0] if row.split("_")[-1].isdigit() else row
         options = json.dumps({**contender.options, **flags_given})
-        environment = {
-            **os.environ,
-            "KERAS_BACKEND": contender.backend,
-            "PYTHONPATH": os.pathsep.join([os.path.dirname(os.path.dirname(HERE)), HERE]),
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "TOKENIZERS_PARALLELISM": "true",
-        }
         self.command = [sys.executable, os.path.join(HERE, "worker.py"), contender.side, job, options, workdir]
         self.log = open(os.path.join(workdir, "log"), "a")
-        self.environment = environment
+        self.environment = environment(contender.backend)
 
     def ready(self):
         self.process = subprocess.Popen(
-            self.command, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True
+            self.command,
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
         )
         return self.answer()
 
@@ -131,7 +142,12 @@ def machine():
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo") as file:
             model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), "?")
-    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "date": str(datetime.date.today())}
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "date": str(datetime.date.today()),
+    }
 
 
 def main(_):
@@ -146,11 +162,8 @@ def main(_):
             results = json.load(file)
     with tempfile.TemporaryDirectory() as workdir:
         results |= {"machine": machine(), "matmul": matmul_rates(workdir)}
-        subprocess.run(
-            [sys.executable, "-c", f"import zoo_side; zoo_side.checkpoint({workdir!r})"],
-            env={**os.environ, "KERAS_BACKEND": "torch", "PYTHONPATH": os.pathsep.join([os.path.dirname(os.path.dirname(HERE)), HERE])},
-            check=True,
-        )  # fmt: skip
+        prepare = f"import zoo_side; zoo_side.checkpoint({workdir!r})"
+        subprocess.run([sys.executable, "-c", prepare], env=environment("torch"), check=True)
         for name in F.rows or ROWS:
             missing = [flag for flag in ROWS[name].needs if getattr(F, flag) is None]
             if missing:
