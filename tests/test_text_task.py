@@ -45,6 +45,16 @@ def test_order_is_restored(model, assert_close):
     assert np.abs(vectors - vectors[0])[1:].max(axis=1).min() > 1e-3, "the texts must differ for this to say anything"
 
 
+def test_any_list_in_any_batches_gives_each_text_its_vector(model, assert_close):
+    """40 random lists with repetitions: order, company, padding and batch size decide nothing."""
+    alone = {text: model.encode([text], batch_size=1)[0] for text in TEXTS}
+    rng = np.random.default_rng(5)
+    for _ in range(40):
+        texts = [TEXTS[i] for i in rng.integers(0, len(TEXTS), rng.integers(1, 30))]
+        vectors = model.encode(texts, batch_size=int(rng.choice([1, 4, 8])))
+        assert_close(vectors, [alone[text] for text in texts], atol=1e-5)
+
+
 def test_repeated_texts_get_one_vector(model, assert_close):
     twice = model.encode([*TEXTS, *TEXTS], batch_size=4)
     assert (twice[:12] == twice[12:]).all()
