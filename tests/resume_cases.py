@@ -19,7 +19,7 @@ import zoo
 from zoo.callbacks import Resume
 
 EPOCHS = 3
-ADAMW = dict(learning_rate=0.02, weight_decay=0.01)
+ADAMW = {"learning_rate": 0.02, "weight_decay": 0.01}
 
 
 def schedule():

@@ -161,7 +161,7 @@ def pass_over(model, steps, put_back_metrics):
     function, ready = model.train_function, put_back_metrics()
     if function is None:  # big batches, whose loop knows by itself where it begins
         return
-    logs, left = model.get_metrics_result(), -(-steps // model.steps_per_execution)
+    logs, left = model.get_metrics_result() if ready else {}, -(-steps // model.steps_per_execution)
 
     def step(*arguments):
         nonlocal ready, logs, left

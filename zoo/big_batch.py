@@ -122,6 +122,8 @@ class BigBatchStep:
         self._outputs = outputs
         value, upstream = self.micro.loss(outputs, labels, weights)
         scale = float(ops.convert_to_numpy(self.micro.optimizer.scale_loss(ops.ones(()))))  # of float16
+        if getattr(self.micro.optimizer, "refuses_non_finite", False) and not np.isfinite(value):
+            scale = float("nan")  # see `zoo.backend.refuse_non_finite`
         for seed, state in zip(seeds, before):
             seed.assign(state)  # the second pass draws the dropout masks of the first
         set_random_state(before_globally)

@@ -33,7 +33,7 @@ def first_non_finite(model, batch):
     if found:
         return f"First: the output of the layer {found[0]}"
     if not _finite(model.compute_loss(x, y, outputs, weights, training=True)):
-        return f"First: the loss ({type(model.loss).__name__}), from outputs that are finite"
+        return "First: the loss, of outputs that are finite"
     for variable, gradient in zip(model.trainable_variables, gradients_of(model, x, y, weights)):
         if gradient is not None and not _finite(gradient):
             return f"First: the gradient of {variable.path}"
@@ -43,7 +43,7 @@ def first_non_finite(model, batch):
 @contextlib.contextmanager
 def _watched(model, found):
     """While open, names of layers whose output is not finite are appended to `found`."""
-    layers = [layer for layer in model._flatten_layers(include_self=False)]
+    layers = list(model._flatten_layers(include_self=False))
     for layer in layers:
         layer.call = _reporting(layer, layer.call, found)
     try:
