@@ -21,8 +21,8 @@ class MixedChunkAttention(ConfiguredLayer):
 
     The second sum runs over all real tokens, or with `causal=True` over those of earlier chunks (none in the first
     chunk, whose linear part is 0); l' is how many these are, counted in each sample, so that padding on the right
-    changes nothing. Time and memory are O(n c) instead of O(n²). With n <= c, `causal=True` and the same weights it is a
-    causal `GatedAttentionUnit`; with q' = 0 also the other way round.
+    changes nothing. Time and memory are O(n c) instead of O(n²). Where n <= c and `causal=True`, or q' = 0, it is the
+    `GatedAttentionUnit` with the same weights.
 
     The sources differ in l'. The paper's code (and lucidrains') divides each chunk's sum by c and adds the chunks up,
     so that the causal linear part grows with the position; the post calls that a slip and averages over the tokens
@@ -34,8 +34,8 @@ class MixedChunkAttention(ConfiguredLayer):
         causal: bool.
         position: None or an option that rotates queries and keys on their own (`RotaryEmbedding`); all four are.
         dropout: float, on the weights inside the chunks.
-        expanded_dim, key_dim, activation, use_bias, normalization, score_scale, kernel_initializer: as in
-            `GatedAttentionUnit`; the last two options but one act inside the chunks.
+        normalization, score_scale: as in `GatedAttentionUnit`, inside the chunks.
+        expanded_dim, key_dim, activation, use_bias, kernel_initializer: as in `GatedAttentionUnit`.
 
     Inputs: x float `[B, n, d]`; padding_mask bool `[B, n]`, True at real tokens; positions `[n]` or `[B, n]`.
     Output: float `[B, n, d]`.
