@@ -1,8 +1,10 @@
-"""The package as a thing: its public names, how it installs, and the rules that every source file keeps."""
+"""The package as a thing: its public names, how it installs, and the rules that every source file keeps.
+
+The rules that keep hostile files harmless are in test_hostile.py.
+"""
 
 import ast
 import configparser
-import functools
 import json
 import os
 import pathlib
@@ -12,31 +14,15 @@ import sys
 import zipfile
 
 import pytest
+from library_source import LIBRARY, ROOT, called, each, imported, name_of, nodes
 
 pytestmark = pytest.mark.neutral
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-LIBRARY = sorted([*ROOT.glob("zoo/**/*.py"), *ROOT.glob("layers/**/*.py")])
 PYTHON_FILES = LIBRARY + sorted(
     path for folder in ("benchmarks", "examples", "tests") for path in ROOT.glob(f"{folder}/**/*.py")
 )
 PRESET_FILES = [path for path in ROOT.glob("presets/**/*") if path.is_file() and "__pycache__" not in path.parts]
 BACKENDS = {"torch", "jax", "jaxlib", "tensorflow"}
-
-# Who may open files: the store for everything preset-like, zoo/data for the user's own data.
-OPENERS = ("zoo/store", "zoo/data")
-OPENING = set(
-    "open fdopen read_text read_bytes write_text write_bytes memmap fromfile tofile genfromtxt loadtxt "
-    "savetxt savez savez_compressed safe_open load_file save_file".split()
-)
-NUMPY_FILES = {"np.load", "np.save", "numpy.load", "numpy.save"}
-
-# What turns bytes into running code or into files of the sender's choice.
-CODE_CARRIERS = set("pickle cPickle cloudpickle dill joblib marshal shelve tarfile zipfile".split())
-CODE_RUNNERS = set(
-    "eval exec compile __import__ os.system os.popen shutil.unpack_archive torch.load "
-    "keras.models.load_model keras.saving.load_model".split()
-)
 
 # The arrows of the design: on the left a part of the library, on the right all of zoo that it may import.
 ARROWS = {
@@ -47,41 +33,6 @@ ARROWS = {
     "zoo/backend.py": (),
     "zoo/store": ("zoo.store.",),
 }
-
-
-def name_of(path):
-    return path.relative_to(ROOT).as_posix()
-
-
-def each(files):
-    return pytest.mark.parametrize("path", files, ids=name_of)
-
-
-@functools.cache
-def nodes(path):
-    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))))
-
-
-def imported(path):
-    """Dotted names of the modules that a file imports anywhere in it, relative imports resolved."""
-    package = list(path.relative_to(ROOT).parts[:-1])
-    if package[0] == "layers":
-        package.insert(0, "zoo")
-    for node in nodes(path):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else []
-            module = ".".join([*above, node.module] if node.module else above)
-            # `from zoo import layers` imports zoo.layers as far as the arrows are concerned.
-            yield from (f"{module}.{alias.name}" if module == "zoo" else module for alias in node.names)
-
-
-def called(path):
-    """(dotted name, line) of every call."""
-    for node in nodes(path):
-        if isinstance(node, ast.Call):
-            yield ast.unparse(node.func), node.lineno
 
 
 def package_version():
@@ -200,26 +151,6 @@ def test_library_neither_prints_nor_asserts(path):
     asserts = [node.lineno for node in nodes(path) if isinstance(node, ast.Assert)]
     assert not asserts, "raise an error that teaches"
     assert not [line for name, line in called(path) if name in {"print", "breakpoint", "input"}]
-
-
-@each(LIBRARY)
-def test_library_runs_nothing_it_reads(path):
-    """No pickle, no archive, no eval: a preset is JSON and arrays."""
-    assert not CODE_CARRIERS & {module.partition(".")[0] for module in imported(path)}
-    # zoo/__init__.py imports from a fixed table of its own.
-    imports = set() if name_of(path) == "zoo/__init__.py" else {"importlib.import_module", "import_module"}
-    assert not [(name, line) for name, line in called(path) if name in CODE_RUNNERS | imports]
-    for node in nodes(path):
-        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
-            assert ast.unparse(node.value) == "False"
-
-
-@each([path for path in LIBRARY if not name_of(path).startswith(OPENERS)])
-def test_only_the_store_and_the_data_reader_open_files(path):
-    opened = [(name, line) for name, line in called(path) if name.split(".")[-1] in OPENING or name in NUMPY_FILES]
-    # `folder` is always the store's own Folder, which checks what it opens.
-    opened = [(name, line) for name, line in opened if name.split(".")[-2:-1] != ["folder"]]
-    assert not opened, "let zoo.store open it"
 
 
 @each([path for path in LIBRARY if name_of(path) != "zoo/backend.py"])

@@ -149,6 +149,27 @@ def test_half_precision_files(models, tmp_path, assert_close):
 # Original checkpoints
 
 
+@pytest.mark.parametrize(
+    ("value", "dtype", "words"),
+    [
+        (7e4, "float16", "0 weights are NaN or infinite and the others reach 70000, where float16 ends at 65504"),
+        (-7e4, "float16", "reach 70000"),
+        (3.4e38, "bfloat16", "reach 3.4e[+]38, where bfloat16 ends at 3.38953e[+]38"),
+        (float("nan"), "float16", "1 weights are NaN"),
+        (float("inf"), "bfloat16", "1 weights are NaN or infinite"),
+    ],
+)
+def test_half_precision_holds_every_weight_or_is_refused(value, dtype, words, tmp_path):
+    """The preset that stood there before is still there."""
+    model = zoo.BERT(vocabulary_size=11, num_layers=1, hidden_dim=4, num_heads=1, intermediate_dim=4)
+    model.save_to_preset(tmp_path, weights_dtype=dtype)
+    variable = model.weights[0]
+    variable.assign(np.where(np.arange(variable.shape[0])[:, None] * 4 + np.arange(4) == 5, value, variable.numpy()))
+    with pytest.raises(ValueError, match=rf"token_embedding/embeddings: .*{words}.*save in float32"):
+        model.save_to_preset(tmp_path, weights_dtype=dtype)
+    assert all(np.isfinite(w).all() for w in zoo.BERT.from_preset(tmp_path).get_weights())
+
+
 @pytest.mark.neutral
 @pytest.mark.parametrize("family", ["BERT", "RoFormer", "RoFormerV2", "GAUAlpha"])
 def test_original_checkpoints_of_each_family(family):
@@ -311,91 +332,7 @@ def test_nothing_is_half_loaded(damaged):
     assert any((to_numpy(v) != before[path]).any() for path, v in weights_of(model).items())
 
 
-# Edited configs
-
-
-def edited(ours, folder, change):
-    """A copy of a preset whose config.json was changed on purpose, its manifest made anew."""
-    files = {name: (ours / name).read_bytes() for name in ("vocab.txt", "README.md", "model.safetensors")}
-    config = json.loads((ours / "config.json").read_text(encoding="utf-8"))
-    change(config)
-    write_folder(folder, {**files, "config.json": json.dumps(config).encode()})
-    return folder
-
-
-def at(path, value):
-    """A change that sets config[a][b][c] for the path "a.b.c"."""
-    *parents, last = path.split(".")
-
-    def change(config):
-        for key in parents:
-            config = config[key]
-        config[last] = value
-
-    return change
-
-
-@pytest.mark.neutral
-@pytest.mark.parametrize(
-    ("path", "value", "words"),
-    [
-        ("surprise", 1, "unknown or missing keys surprise"),
-        ("format", 2, "upgrade zoo"),
-        ("format", "1", "format='1'"),
-        ("backbone", [], "backbone="),
-        ("backbone.class", "Lambda", "unknown class 'Lambda'"),
-        ("backbone.class", "TextClassifier", "unknown class"),
-        ("backbone.class", ["BERT"], "unknown class"),
-        ("backbone.class", "BERT", "embeddings"),
-        ("backbone.config.surprise", 1, "takes no surprise"),
-        ("backbone.config.hidden_dim", "32", "hidden_dim='32'"),
-        ("backbone.config.hidden_dim", True, "hidden_dim=True"),
-        ("backbone.config.hidden_dim", -1, "hidden_dim=-1"),
-        ("backbone.config.hidden_dim", 1 << 30, "shape"),
-        ("backbone.config.vocabulary_size", 1 << 30, "token_embedding/embeddings has shape"),
-        ("backbone.config.intermediate_dim", 1 << 30, "feedforward/inner/kernel has shape"),
-        ("backbone.config.head_dim", 1 << 28, "attention/"),
-        ("backbone.config.num_layers", 1 << 30, "layers"),
-        ("backbone.config.num_layers", 1, "layer_1/attention/"),
-        ("backbone.config.num_segments", 1 << 30, "segment_embedding/embeddings has shape"),
-        ("backbone.config.dropout", 1.5, "dropout=1.5"),
-        ("backbone.config.activation", "os.system", "os.system"),
-        ("backbone.config.norm_epsilon", "x", "norm_epsilon|epsilon|float"),
-        ("backbone.config.position", {"class": "Lambda", "config": {}}, "unknown attention option"),
-        ("backbone.config.position", {"class": "RotaryEmbedding", "config": {"x": 1}}, "config.json"),
-        ("task.class", "os.system", "unknown class 'os.system'"),
-        ("task.config.surprise", 1, "takes no surprise"),
-        ("task.config.backbone", {}, "takes no backbone"),
-        ("task.config.pooling", "average", "pooling='average'"),
-        ("task.config.max_length", "long", "config.json.*long"),
-        ("task.config.segment_ids", "both", "segment_ids"),
-        ("task.config.num_classes", 4, "classifier"),
-        ("task.config.decision.threshold", "0.5", "threshold='0.5'"),
-        ("task.config.decision.threshold", None, "threshold=None"),
-        ("task.config.decision", {"threshold": 0.5}, "decision="),
-        ("tokenizer", "x", "tokenizer='x'"),
-        ("tokenizer.surprise", 1, "surprise"),
-    ],
-)
-def test_edited_configs(path, value, words, ours, tmp_path):
-    """Every edit is an error that names the file, before anything of its size is made."""
-    folder = edited(ours, tmp_path / "p", at(path, value))
-    with pytest.raises(PresetError, match=words) as error:
-        zoo.RepresentationMatcher.from_preset(folder)
-    assert str(folder) in str(error.value)
-
-
-@pytest.mark.neutral
-def test_a_threshold_that_is_no_number(ours, tmp_path):
-    """json.dumps writes NaN, which is no JSON; and an edit that leaves the manifest alone is seen by its hash."""
-    folder = edited(ours, tmp_path / "p", at("task.config.decision.threshold", float("nan")))
-    with pytest.raises(PresetError, match="NaN"):
-        zoo.RepresentationMatcher.from_preset(folder)
-    shutil.copytree(ours, tmp_path / "q")
-    text = (tmp_path / "q" / "config.json").read_text(encoding="utf-8")
-    (tmp_path / "q" / "config.json").write_text(text.replace("0.125", "0.625"), encoding="utf-8")
-    with pytest.raises(PresetError, match=r"config\.json: damaged or edited"):
-        zoo.RepresentationMatcher.from_preset(tmp_path / "q")
+# Thresholds and cards; edited configs: test_hostile.py
 
 
 @pytest.mark.neutral

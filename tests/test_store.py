@@ -3,9 +3,6 @@
 import hashlib
 import json
 import os
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,55 +10,6 @@ import pytest
 from zoo.store import Folder, PresetError, check_name, check_tensor_name, strict_json, write_folder
 
 pytestmark = pytest.mark.neutral
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-
-BAD_NAMES = [
-    *(
-        "",
-        ".",
-        "..",
-        "../x",
-        "..\\x",
-        "a/../../x",
-        "/etc/passwd",
-        "a/b",
-        "a\\b",
-        "C:\\x",
-        "C:x",
-        "\\\\host\\x",
-    ),
-    *(
-        "//host/x",
-        "x\0",
-        "x\n",
-        "x.",
-        ".x",
-        "x ",
-        " x",
-        "a..b",
-        "%2e%2e/x",
-        "%2e",
-        "~",
-        "~/x",
-        "$HOME",
-        "${HOME}",
-    ),
-    *(
-        "file:x",
-        "http://x/y",
-        "x*",
-        "x?",
-        "x|y",
-        "é.txt",
-        "\u202etxt.x",
-        "x" * 129,
-        "con",
-        "NUL.txt",
-        "com1.json",
-    ),
-    *(None, 1, b"x", ["x"], True),
-]
 
 
 @pytest.fixture
@@ -72,26 +20,6 @@ def preset(tmp_path):
 
 
 # Names
-
-
-@pytest.mark.parametrize("name", BAD_NAMES, ids=repr)
-def test_odd_names_are_refused_before_anything_is_opened(name, preset, monkeypatch):
-    folders = [Folder(preset), Folder(preset.parent)]
-    monkeypatch.setattr(os, "open", None)  # a call would be a TypeError
-    monkeypatch.setattr(os, "lstat", None)
-    with pytest.raises(PresetError, match="name"):
-        check_name(name)
-    for folder in folders:
-        for method in (
-            folder.has,
-            folder.bytes,
-            folder.text,
-            folder.json,
-            folder.memory_map,
-            folder.safetensors,
-        ):
-            with pytest.raises(PresetError, match="name"):
-                method(name)
 
 
 @pytest.mark.parametrize("name", ["config.json", "bert_model.ckpt.data-00000-of-00001", "a", "1.x_y-z", "x" * 128])
@@ -113,28 +41,6 @@ def test_plain_tensor_names_are_accepted(name):
 # Kinds of files
 
 
-def test_links_pipes_and_folders_are_refused(tmp_path):
-    secret, inner = tmp_path / "secret", tmp_path / "preset"
-    secret.write_text("secret")
-    inner.mkdir()
-    (inner / "soft.txt").symlink_to(secret)
-    (inner / "dangling.txt").symlink_to(tmp_path / "nothing")
-    os.link(secret, inner / "hard.txt")
-    os.mkfifo(inner / "pipe.txt")
-    (inner / "folder.txt").mkdir()
-    folder = Folder(inner)
-    kinds = {
-        "soft": "symbolic link",
-        "dangling": "symbolic link",
-        "hard": "hard links",
-        "pipe": "named pipe",
-        "folder": "a folder",
-    }
-    for name, kind in kinds.items():
-        with pytest.raises(PresetError, match=f"{name}.txt .*{kind}"):
-            folder.bytes(f"{name}.txt")
-
-
 def test_links_are_allowed_by_argument(tmp_path):
     """The cache of Hugging Face: links to files whose names are hashes."""
     cache = tmp_path / "cache"
@@ -149,19 +55,6 @@ def test_links_are_allowed_by_argument(tmp_path):
     assert folder.json("config.json") == folder.json("hard.json") == {}
     with pytest.raises(PresetError, match="named pipe"):
         folder.bytes("pipe")
-
-
-def test_linked_folders_inside_are_refused(tmp_path):
-    outside = tmp_path / "outside"
-    write_folder(outside, {"vocab.txt": b"x"})
-    inner = tmp_path / "preset"
-    inner.mkdir()
-    (inner / "assets").symlink_to(outside)
-    with pytest.raises(PresetError, match="symbolic link"):
-        Folder(inner).subfolder("assets")
-    (inner / ".saved").symlink_to(outside)
-    with pytest.raises(PresetError, match="symbolic link"):
-        Folder(inner)
 
 
 def test_subfolder(tmp_path):
@@ -231,38 +124,6 @@ def test_size_is_capped_before_reading(tmp_path):
 # JSON
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b'{"a": 1, "a": 1}', "'a' stands twice"),
-        (b'{"b": [{"a": 1, "a": 2}]}', "'a' stands twice"),
-        (b'{"a": NaN}', "NaN is no JSON"),
-        (b'{"a": -Infinity}', "-Infinity is no JSON"),
-        (b'{"a": 1e999}', "beyond float64"),
-        (b'{"a": ' + b"9" * 100 + b"}", "40 digits"),
-        (b'{"a": ' + b"9" * 10_000 + b"}", "40 digits"),
-        (b"[" * 100_000, "nested deeper"),
-        (b'{"a":' * 100_000, "nested deeper"),
-        (b'{"a":' + b"[" * 32 + b"]" * 32 + b"}", "nested deeper"),
-        (b"[1]", "expected a JSON object"),
-        (b'"x"', "expected a JSON object"),
-        (b"null", "expected a JSON object"),
-        (b"", "Expecting value"),
-        (b'{"a": 1', "delimiter"),
-        (b'{"a": 1} x', "Extra data"),
-        (b"{'a': 1}", "double quotes"),
-        (b'{"a": "\\ud800"}', "half a character"),
-        (b'{"\\udfff": 1}', "half a character"),
-        (b'{"a": "\xff"}', "not UTF-8"),
-        ('{"a": 1}'.encode("utf-16"), "not UTF-8"),
-    ],
-    ids=lambda value: repr(value[:20]),
-)
-def test_odd_json_is_refused(content, message):
-    with pytest.raises(PresetError, match=rf"^some\.json: .*{message}"):
-        strict_json.parse(content, "some.json")
-
-
 def test_json_is_read_as_it_stands():
     value = {
         "a": [1, -2.5, True, None, "中\U0001f600", {"b": {}}],
@@ -296,7 +157,7 @@ def test_file_outside_the_manifest_is_not_part_of_the_preset(preset):
         folder.json("extra.json")
 
 
-def test_every_flipped_bit_shows(tmp_path):
+def test_R01_every_flipped_bit_shows(tmp_path):
     content = bytes(range(256)) * 4
     write_folder(tmp_path, {"model.safetensors": content})
     for position in np.linspace(0, len(content) - 1, 32).astype(int):
@@ -310,7 +171,7 @@ def test_every_flipped_bit_shows(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["config.json", "vocab.txt"])
-def test_every_cut_shows(name, preset):
+def test_R08_every_cut_shows(name, preset):
     content = (preset / name).read_bytes()
     for length in (0, 1, len(content) // 2, len(content) - 1):
         (preset / name).write_bytes(content[:length])
@@ -321,7 +182,7 @@ def test_every_cut_shows(name, preset):
 
 
 @pytest.mark.parametrize("name", ["config.json", "vocab.txt", "README.md"])
-def test_missing_file_is_named(name, preset):
+def test_R08_missing_file_is_named(name, preset):
     (preset / name).unlink()
     with pytest.raises(PresetError, match=f"{name} missing"):
         Folder(preset)
@@ -379,35 +240,3 @@ def test_manifest_of_another_program_seals_nothing(preset):
     (preset / "manifest.json").write_text('{"name": "my web app", "icons": []}')
     folder = Folder(preset)
     assert not folder.sealed and folder.json("config.json") == {"a": 1}
-
-
-def test_hostile_sizes_take_no_memory(tmp_path):
-    """Under an address space of 1.5 GB: sparse files of a terabyte and JSON bombs give clean errors."""
-    script = """
-import resource, sys, pathlib
-from zoo.store import Folder, PresetError
-resource.setrlimit(resource.RLIMIT_AS, (3 << 29, 3 << 29))
-root = pathlib.Path(sys.argv[1])
-for name in ("config.json", "vocab.txt", "model.safetensors"):
-    with open(root / name, "wb") as file:
-        file.truncate(1 << 40)
-(root / "deep.json").write_bytes(b'{"a":' * 200_000)
-refused = 0
-for read in (lambda f: f.json("config.json"), lambda f: f.text("vocab.txt"),
-             lambda f: f.safetensors("model.safetensors"), lambda f: f.json("deep.json")):
-    try:
-        read(Folder(root))
-    except PresetError:
-        refused += 1
-sys.exit(refused)
-"""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", script, tmp_path], env=environment, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 4, done.stderr

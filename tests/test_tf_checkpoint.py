@@ -1,4 +1,4 @@
-"""TensorFlow checkpoints without TensorFlow: equal to its reader and writer, and hard to fool."""
+"""TensorFlow checkpoints without TensorFlow: equal to its reader and writer, and hard to fool (see test_hostile.py, T12)."""
 
 import importlib.util
 import os
@@ -10,9 +10,10 @@ import sys
 import ml_dtypes
 import numpy as np
 import pytest
+from fuzz_readers import sample_arrays as arrays
 
 from zoo.formats.crc32c import crc32c, mask
-from zoo.formats.leveldb_table import read_table, write_table, write_varint
+from zoo.formats.leveldb_table import write_table, write_varint
 from zoo.formats.tf_checkpoint import TFCheckpoint, write_tf_checkpoint
 from zoo.store import Folder, PresetError, write_folder
 
@@ -22,23 +23,6 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 GOLDENS = ROOT / "tests" / "goldens"
 MODELS = ["bert", "gau_alpha", "roformer", "roformer_v2", "roformer_v2_mlm"]
 INDEX, DATA = "bert_model.ckpt.index", "bert_model.ckpt.data-00000-of-00001"
-
-
-def arrays():
-    rng = np.random.default_rng(0)
-    return {
-        "bert/embeddings/word_embeddings": rng.normal(size=(7, 3)).astype("float32"),
-        "bert/embeddings/word_embeddings/adam_m": rng.normal(size=(7, 3)),
-        "half": rng.normal(size=(2, 1, 3)).astype("float16"),
-        "brain": rng.normal(size=(5,)).astype(ml_dtypes.bfloat16),
-        "flags": np.array([True, False, True]),
-        "global_step": np.array(1234567890123, dtype="int64"),
-        "ids": np.array([[-1, 2], [3, -4]], dtype="int32"),
-        "bytes": np.arange(200, 256, dtype="uint8"),
-        "empty": np.zeros((0, 4), dtype="float32"),
-        "zz/int8": np.array([-128, 127], dtype="int8"),
-        "zz/uint32": np.array([2**32 - 1], dtype="uint32"),
-    }
 
 
 def same(actual, expected):
@@ -288,29 +272,6 @@ def test_no_checkpoint(tmp_path):
 # Damage
 
 
-@pytest.mark.parametrize("name", [INDEX, DATA])
-@pytest.mark.parametrize("model", ["bert", "gau_alpha"])
-def test_every_flipped_bit_shows(model, name, tmp_path):
-    copy_of(model, tmp_path)
-    content = (tmp_path / name).read_bytes()
-    for position in np.linspace(0, len(content) - 1, 64).astype(int):
-        for bit in {0, 7, position % 8}:
-            damaged = bytearray(content)
-            damaged[position] ^= 1 << bit
-            (tmp_path / name).write_bytes(damaged)
-            with pytest.raises(PresetError, match="bert_model.ckpt"):
-                read_all(tmp_path)
-
-
-@pytest.mark.parametrize("name", [INDEX, DATA])
-def test_every_cut_shows(name, tmp_path):
-    content = (copy_of("bert", tmp_path) / name).read_bytes()
-    for length in [*range(60), *np.linspace(60, len(content) - 1, 60).astype(int)]:
-        (tmp_path / name).write_bytes(content[:length])
-        with pytest.raises(PresetError, match=name.replace(".", "\\.")):
-            read_all(tmp_path)
-
-
 def test_missing_file_is_named(tmp_path):
     for name in (DATA, INDEX):
         (copy_of("bert", tmp_path) / name).unlink()
@@ -323,14 +284,6 @@ def test_missing_shard_is_named(tensorflow, tmp_path):
     put(tmp_path, {name: (tensorflow / "sharded" / name).read_bytes() for name in names})
     (tmp_path / "model.ckpt.data-00001-of-00003").unlink()
     with pytest.raises(PresetError, match="model.ckpt.data-00001-of-00003 is missing"):
-        TFCheckpoint(Folder(tmp_path))
-
-
-def test_shard_that_is_a_link_is_refused(tmp_path):
-    copy_of("bert", tmp_path)
-    (tmp_path / DATA).unlink()
-    (tmp_path / DATA).symlink_to(GOLDENS / "bert" / DATA)
-    with pytest.raises(PresetError, match="symbolic link"):
         TFCheckpoint(Folder(tmp_path))
 
 
@@ -370,7 +323,7 @@ MADE = {
     "newer format": ({b"": header(least_reader=2)}, "version 2"),
     "shape bomb": ({b"w": bundle_entry(shape=(1 << 40,))}, "needs 4398046511104 bytes, the index says 4"),
     "honest bomb": ({b"w": bundle_entry(shape=(1 << 38,), size=1 << 40)}, "should end at byte 1099511627776"),
-    "product overflows": ({b"w": bundle_entry(shape=(1 << 32, 1 << 32))}, "needs 73786976294838206464"),
+    "product overflows": ({b"w": bundle_entry(shape=(1 << 32, 1 << 32))}, "at most 2^62 bytes"),
     "negative size": ({b"w": bundle_entry(shape=((1 << 64) - 1,))}, "none negative"),
     "many axes": ({b"w": bundle_entry(shape=(1,) * 17)}, "at most 16"),
     "unknown rank": ({b"w": bundle_entry() + field(2, field(3, 1))}, "no known shape"),
@@ -414,114 +367,3 @@ def test_unknown_fields_are_passed_over(tmp_path):
     extra = field(9, 5) + field(10, b"later") + write_varint(11 << 3 | 1) + bytes(8)
     found = open_made(tmp_path, {b"": header(), b"w": bundle_entry(extra=extra), b"s": bundle_entry(shape=())})
     assert found["w"].shape == (1,) and found["s"].shape == ()
-
-
-def test_index_is_capped(tmp_path):
-    with open(tmp_path / "x.index", "wb") as file:
-        file.truncate(1 << 40)
-    with pytest.raises(PresetError, match="x.index has 1099511627776 bytes"):
-        TFCheckpoint(Folder(tmp_path))
-
-
-@pytest.mark.parametrize(
-    "tensors",
-    [
-        {"../x": np.zeros(1)},
-        {"a\0": np.zeros(1)},
-        {"": np.zeros(1)},
-        {"x": np.array(["a"])},
-        {"x": np.zeros(1, "c8")},
-    ],
-)
-def test_odd_tensors_are_not_written(tensors):
-    with pytest.raises(PresetError):
-        write_tf_checkpoint(tensors, "model.ckpt")
-
-
-@pytest.mark.parametrize("prefix", ["", "../x", "a/b", ".x"])
-def test_odd_prefix_is_not_written(prefix):
-    with pytest.raises(PresetError, match="checkpoint prefix"):
-        write_tf_checkpoint({"w": np.zeros(1)}, prefix)
-
-
-# Fuzz
-
-
-def mutate(content, rng):
-    content = bytearray(content)
-    for _ in range(rng.integers(1, 4)):
-        position, length = rng.integers(len(content) + 1), rng.integers(1, 9)
-        kind = rng.integers(5)
-        if kind == 0 and content:
-            content[position % len(content)] ^= 1 << rng.integers(8)
-        elif kind == 1:
-            del content[position : position + length]
-        elif kind == 2:
-            content[position:position] = rng.bytes(length)
-        elif kind == 3:
-            content[position : position + length] = rng.bytes(length)
-        else:
-            del content[position:]
-    return bytes(content)
-
-
-class Memory:
-    """Stands for a `Folder`: the files are in memory, which makes a million rounds affordable."""
-
-    def __init__(self, files):
-        self.files = files
-
-    def bytes(self, name, cap):
-        return self.files[name]
-
-    def memory_map(self, name):
-        if name not in self.files:
-            raise PresetError(name)
-        return np.frombuffer(self.files[name], dtype=np.uint8)
-
-
-def resealed(content, rng):
-    """An index with mutated keys and values, but right checksums: what an attacker would send."""
-    entries = list(read_table(content, "x").items())
-    for _ in range(rng.integers(1, 3)):
-        chosen = rng.integers(len(entries))
-        key, value = entries[chosen]
-        entries[chosen] = (key, mutate(value, rng)) if rng.integers(4) else (mutate(key, rng), value)
-    return write_table(dict(entries))
-
-
-def fuzz(rounds, seed):
-    """Count of mutated checkpoints refused; the others must give right values, or no more than there are."""
-    rng, refused, expected = np.random.default_rng(seed), 0, arrays()
-    files = write_tf_checkpoint(expected, "x")
-    index, data = "x.index", "x.data-00000-of-00001"
-    for _ in range(rounds):
-        kind = rng.integers(3)
-        if kind == 2:
-            mutated = files | {index: resealed(files[index], rng)}
-        else:
-            name = (index, data)[kind]
-            mutated = files | {name: mutate(files[name], rng)}
-        try:
-            checkpoint = TFCheckpoint(Memory(mutated), "x")
-            found = {name: np.asarray(checkpoint[name]) for name in checkpoint}
-        except PresetError as error:
-            assert len(str(error)) < 2000
-            refused += 1
-            continue
-        for name, array in found.items():
-            assert array.nbytes <= len(mutated[data])
-            if kind != 2:
-                np.testing.assert_array_equal(array, expected[name])
-    return refused
-
-
-def test_fuzz():
-    refused = fuzz(2_000, seed=20220301)
-    assert 1_500 < refused < 2_000
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(10))
-def test_fuzz_long(seed):
-    fuzz(100_000, seed)

@@ -74,7 +74,7 @@ def not_on_disk(name):
     close = difflib.get_close_matches(str(name), names, n=3)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     return PresetError(
-        f"{name!r} is no folder and no preset that zoo knows.{hint} Known names: {', '.join(names)}. "
+        f"{str(name)[:200]!r} is no folder and no preset that zoo knows.{hint} Known names: {', '.join(names)}. "
         f"Presets on a hub are written hf://org/name or kaggle://owner/model/framework/variation"
     )
 

@@ -21,10 +21,12 @@ class Preset:
 
     Attributes:
         tokenizer: `zoo.Tokenizer` of the preset, or None.
+        verified: bool, whether the preset had a manifest whose SHA-256 every file has; None for a model from no preset.
         fresh_head: bool, whether a head that the preset does not hold starts from its initialiser (else: an error).
     """
 
     tokenizer = None
+    verified = None
     fresh_head = False
     count_params: Callable  # of the keras.Model that this is mixed into
 
@@ -127,6 +129,7 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides)
         model = _built(cls, (model,), options, checkpoint, overrides)
     if load_weights:
         fill(model, checkpoint, keep_tokens, whole)
+    model.verified = checkpoint.verified
     if overrides.get("tokenizer") is None:
         model.tokenizer = _tokenizer(checkpoint, keep_tokens, pre_tokenize)
     return model
@@ -191,12 +194,25 @@ def read(preset, family=None):
     folder = resolve(preset)
     for format in (zoo_preset, keras_hub, hugging_face, bert4keras):
         if format.recognises(folder):
-            return format.read(folder, family) if format is bert4keras else format.read(folder)
+            found = format.read(folder, family) if format is bert4keras else format.read(folder)
+            found.verified = folder.sealed
+            return found
     raise PresetError(
         f"{folder.path} is no preset: it holds {', '.join(sorted(folder.names())[:10]) or 'nothing'}; expected "
         "config.json with *.safetensors (zoo, Hugging Face), config.json with model.weights.h5 (keras-hub), or "
-        "bert_config.json with *.ckpt.index (bert4keras, TensorFlow)"
+        "bert_config.json with *.ckpt.index (bert4keras, TensorFlow)" + _named_model(folder)
     )
+
+
+def _named_model(folder):
+    """What a config.json of no known format says it is."""
+    if not folder.has("config.json"):
+        return ""
+    config = folder.json("config.json")
+    for field, known in (("model_type", hugging_face.MODEL_TYPES), ("registered_name", keras_hub.FAMILIES)):
+        if field in config:
+            return f". config.json has {field} {str(config[field])[:80]!r}: unknown model; known are {', '.join(known)}"
+    return ""
 
 
 def resolve(preset):

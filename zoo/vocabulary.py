@@ -5,6 +5,8 @@ Every rule here keeps a token's id equal to its line number, since that number i
 
 from zoo.words import is_ideograph, is_punctuation
 
+MOST_TOKENS = 1_000_000  # the largest published WordPiece vocabulary has half as many
+
 
 def load_vocabulary(text):
     """Tokens of a vocab.txt, by its content.
@@ -22,10 +24,12 @@ def load_vocabulary(text):
 
     Raises:
         ValueError: not UTF-8, a carriage return inside a line (old Mac line ends) or a lone surrogate, with
-            the number of the line.
+            the number of the line; more than a million lines.
     """
     if not isinstance(text, str):
         text = _decoded(bytes(text))
+    if text.count("\n") > MOST_TOKENS:
+        raise ValueError(f"vocabulary: more than {MOST_TOKENS} lines. Is it a vocabulary?")
     lines = text.removeprefix("\ufeff").split("\n")
     lines = [line.removesuffix("\r") for line in lines]
     while lines and not lines[-1]:

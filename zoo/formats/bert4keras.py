@@ -75,7 +75,12 @@ def vocabulary(folder):
     """Tokens of vocab.txt, or None where the folder has none."""
     from zoo.vocabulary import load_vocabulary
 
-    return load_vocabulary(folder.text("vocab.txt")) if folder.has("vocab.txt") else None
+    if not folder.has("vocab.txt"):
+        return None
+    try:
+        return load_vocabulary(folder.text("vocab.txt"))
+    except ValueError as error:
+        raise error if isinstance(error, PresetError) else PresetError(f"{folder.path}/vocab.txt: {error}") from None
 
 
 def to_bert4keras(model, prefix="bert_model.ckpt"):

@@ -48,6 +48,7 @@ class Checkpoint:
         vocabulary: list of str, or None.
         tokenizer_options: dict, arguments of `zoo.Tokenizer` beside the vocabulary.
         task: dict with class and config of a task that our own preset holds, or None.
+        verified: bool, whether a manifest vouches for every file.
     """
 
     family: str
@@ -60,6 +61,7 @@ class Checkpoint:
     vocabulary: list | None = None
     tokenizer_options: dict = dataclasses.field(default_factory=dict)
     task: dict | None = None
+    verified: bool = False
 
     def foreign(self, path):
         """`(name in the file, transform)` of a variable path of ours, or None where the format has none."""

@@ -10,7 +10,7 @@ import re
 import ml_dtypes
 import numpy as np
 
-from zoo.store import PresetError
+from zoo.store import PresetError, check_shape
 
 _NAME = re.compile(r"[A-Za-z0-9_]{1,128}")
 _MOST_OBJECTS, _DEEPEST = 100_000, 16
@@ -98,7 +98,7 @@ def _plain(entry, where, h5py):
         dtype = np.dtype(ml_dtypes.bfloat16)
     elif dtype.kind not in "fiu":
         raise PresetError(f"{where} has type {dtype}; weights are plain numbers")
-    claimed, stored = math.prod(entry.shape) * dtype.itemsize, entry.id.get_storage_size()
+    claimed, stored = check_shape(entry.shape, dtype.itemsize, where), entry.id.get_storage_size()
     if claimed != stored:
         raise PresetError(f"{where} claims shape {entry.shape}, {claimed} bytes, and stores {stored}")
     return Dataset(entry, dtype, where)

@@ -50,7 +50,7 @@ _KNOWN_EXTRAS = (
     r"(classifier|qa_outputs)(\.(dense|out_proj))?\.(weight|bias)",
 )
 
-_MODEL_TYPES = {"bert": "BERT", "roformer": "RoFormer", "gau_alpha": "GAUAlpha"}
+MODEL_TYPES = {"bert": "BERT", "roformer": "RoFormer", "gau_alpha": "GAUAlpha"}
 _PREFIX = {"BERT": "bert.", "RoFormer": "roformer.", "RoFormerV2": "roformer.", "GAUAlpha": "gau_alpha."}
 _ACTIVATIONS = {
     "gelu": "gelu",
@@ -66,7 +66,7 @@ _ACTIVATIONS = {
 
 def recognises(folder):
     """Whether a folder's config.json is one of transformers' of a family that zoo has."""
-    return folder.has("config.json") and folder.json("config.json").get("model_type") in list(_MODEL_TYPES)
+    return folder.has("config.json") and folder.json("config.json").get("model_type") in list(MODEL_TYPES)
 
 
 def read(folder):
@@ -109,7 +109,7 @@ def read(folder):
 def _family(config, source):
     """The family; RoFormer and RoFormerV2 both call themselves `roformer` and differ in two fields."""
     if config["model_type"] != "roformer":
-        return _MODEL_TYPES[config["model_type"]]
+        return MODEL_TYPES[config["model_type"]]
     norm = fields.choice(config, "norm_type", source, ("layer_norm", "rms_norm"), "layer_norm")
     bias = fields.choice(config, "use_bias", source, (True, False), True)
     if bias != (norm == "layer_norm"):

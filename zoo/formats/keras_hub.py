@@ -9,7 +9,7 @@ import re
 
 from zoo.formats import fields, hdf5
 from zoo.formats.checkpoint import Checkpoint, check_layers
-from zoo.store import Folder, PresetError
+from zoo.store import PresetError
 from zoo.vocabulary import load_vocabulary
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.weights.h5", "model.weights.json"
@@ -17,7 +17,7 @@ TASK, TASK_WEIGHTS = "task.json", "task.weights.h5"
 VOCABULARY, TOKENIZER = "vocabulary.txt", "tokenizer.json"
 _SHARD = re.compile(r"model_\d{5}\.weights\.h5")
 
-_FAMILIES = {
+FAMILIES = {
     "keras_hub>BertBackbone": "BERT",
     "keras_nlp>BertBackbone": "BERT",
     "keras_hub>RoformerV2Backbone": "RoFormerV2",
@@ -61,7 +61,7 @@ _NUMBER = {"embeddings": 0, "kernel": 0, "gamma": 0, "bias": 1, "beta": 1}
 
 def recognises(folder):
     """Whether a folder's config.json names a keras-hub backbone of a family that zoo has."""
-    return folder.has(CONFIG) and folder.json(CONFIG).get("registered_name") in list(_FAMILIES)
+    return folder.has(CONFIG) and folder.json(CONFIG).get("registered_name") in list(FAMILIES)
 
 
 def read(folder):
@@ -78,7 +78,7 @@ def read(folder):
             plain arrays.
     """
     document = folder.json(CONFIG)
-    family = _FAMILIES[document["registered_name"]]
+    family = FAMILIES[document["registered_name"]]
     config = _backbone_config(family, document.get("config"), f"{folder.path}/{CONFIG}")
     weights = _weights(folder)
     check_layers(config["num_layers"], weights, f"{folder.path}/{CONFIG}")
@@ -178,7 +178,8 @@ def _backbone_config(family, config, source):
 
 def _tokenizer(folder):
     """vocabulary and tokenizer_options of a folder."""
-    assets = _inner_folder(folder, "assets", "tokenizer")
+    assets = folder.subfolder("assets")
+    assets = assets and assets.subfolder("tokenizer")
     if assets is None or not assets.has(VOCABULARY):
         return {}
     try:
@@ -190,16 +191,6 @@ def _tokenizer(folder):
     if not isinstance(lowercase, bool):
         raise PresetError(f"{folder.path}/{TOKENIZER}: lowercase must be true or false, got {lowercase!r}")
     return {"vocabulary": vocabulary, "tokenizer_options": {"lowercase": lowercase}}
-
-
-def _inner_folder(folder, *names):
-    """A folder inside a folder, or None; never through a link, which a stranger could point anywhere."""
-    path = folder.path
-    for name in names:
-        path = path / name
-        if path.is_symlink():
-            raise PresetError(f"{path} is a symbolic link; zoo follows no links to folders")
-    return Folder(path, links=folder._links) if path.is_dir() else None
 
 
 # ---- weights

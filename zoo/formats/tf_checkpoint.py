@@ -7,7 +7,6 @@ tensorflow/core/protobuf/tensor_bundle.proto.
 """
 
 import difflib
-import math
 import re
 import struct
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ import numpy as np
 
 from zoo.formats.crc32c import crc32c, mask
 from zoo.formats.leveldb_table import MAGIC, read_table, read_varint, write_table, write_varint
-from zoo.store import PresetError, check_name, check_tensor_name
+from zoo.store import PresetError, check_name, check_shape, check_tensor_name
 
 _DTYPES = {  # tensorflow/core/framework/types.proto
     1: np.dtype("<f4"),
@@ -39,6 +38,7 @@ _STRING = 7  # the object graph of tf.train.Checkpoint, which is no weight
 
 _LARGEST_INDEX = 4 << 20  # some 30,000 tensors; BERT-large with its optimizer has 1,200
 _MOST_SHARDS = 10_000
+_MOST_TENSORS = 100_000
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protocol buffers
 
 
@@ -61,6 +61,8 @@ class TFCheckpoint(Mapping):
         where = f"{folder}/{index}"
         entries = read_table(folder.bytes(index, cap=_LARGEST_INDEX), where)
         shards = _read_header(entries.pop(b"", None), where)
+        if len(entries) > _MOST_TENSORS:
+            raise PresetError(f"{where}: {len(entries)} tensors; zoo reads at most {_MOST_TENSORS}")
         files = {}
         self._tensors = {}
         for key, value in entries.items():
@@ -101,7 +103,7 @@ class StoredTensor:
     def __init__(self, entry, data, where):
         self.shape, self.dtype = entry.shape, entry.dtype
         self._where, self._checksum = where, entry.checksum
-        size = math.prod(self.shape) * self.dtype.itemsize
+        size = check_shape(self.shape, self.dtype.itemsize, where)
         if size != entry.size:
             raise PresetError(
                 f"{where} of shape {self.shape} and dtype {self.dtype} needs {size} bytes, the index says {entry.size}"
@@ -215,10 +217,8 @@ def _read_shape(value, where):
             shape.append(sizes[-1] if sizes else 0)
         elif field == 3 and content:
             raise PresetError(f"{where} has no known shape")
-    # A negative size is a number above 2^63 here.
-    if len(shape) > 16 or any(size >= 1 << 63 for size in shape):
-        raise PresetError(f"{where} has shape {shape[:20]}; expected at most 16 sizes, none negative")
-    return tuple(shape)
+    # A negative size comes as its two's complement.
+    return tuple(size - (1 << 64) if size >= 1 << 63 else size for size in shape)
 
 
 def _fields(value, where, kinds):

@@ -1,18 +1,27 @@
 """Our own preset folders: `config.json`, `model.safetensors`, `vocab.txt`, `manifest.json`, `README.md`."""
 
 import json
+import re
+import reprlib
 
 import ml_dtypes  # comes with keras; NumPy itself knows no bfloat16
+import numpy as np
 
+from zoo.formats import fields
 from zoo.formats.bert4keras import vocabulary
 from zoo.formats.checkpoint import FAMILIES, Checkpoint
 from zoo.store import PresetError, safetensors_bytes
 from zoo.weights import backbone_of, to_numpy, weights_of
 
-FORMAT = 1
+FORMAT = 1  # a change that an older zoo cannot read takes the next number; tests/goldens keeps a preset of each
+SINCE = "0.1"  # the first release that reads this format; an older one names it in its error
 _DTYPES = {"float32": "float32", "float16": "float16", "bfloat16": ml_dtypes.bfloat16}
 
 _KEYS = {"format", "backbone", "task", "tokenizer"}
+_OPTIONAL = {"zoo"}
+_RELEASE = re.compile(r"\d{1,4}(\.\d{1,4}){0,2}")
+_NEEDED = ("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length")
+_SIZES = ("embedding_dim", "head_dim", "key_dim", "expanded_dim")  # null where they follow from the others
 
 
 def recognises(folder):
@@ -24,27 +33,23 @@ def read(folder):
     """Describe a preset; its manifest is checked first."""
     import zoo
 
-    folder.verify()
-    config = folder.json("config.json")
     source = f"{folder.path}/config.json"
-    version = config["format"]
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise PresetError(f"{source}: format={version!r}; expected a whole number")
-    if version > FORMAT:
+    config = _config(folder, source)
+    if not folder.verify():
         raise PresetError(
-            f"{source} has format {version}, this zoo {zoo.__version__} reads up to {FORMAT}; upgrade zoo"
+            f"{folder.path}: manifest.json is missing, so nothing says that the preset is whole: was a save or a copy "
+            f"cut short? Get the folder again; if you wrote its files yourself, call zoo.store.seal(folder)"
         )
-    if set(config) != _KEYS:
-        odd = ", ".join(sorted(set(config) ^ _KEYS))
-        raise PresetError(f"{source}: unknown or missing keys {odd}; expected {', '.join(sorted(_KEYS))}")
     backbone = config["backbone"]
     described("backbone", backbone, FAMILIES, source)
     cls = getattr(zoo, backbone["class"])
     unknown = sorted(set(backbone["config"]) - set(cls.arguments()))
     if unknown:
         raise PresetError(f"{source}: {backbone['class']} takes no {', '.join(unknown)}")
+    _check_arguments(backbone["config"], cls.arguments(), source)
     if config["task"] is not None:
         described("task", config["task"], zoo.TASKS, source)
+        _check_class_names(config["task"]["config"], source)
     weights = folder.safetensors("model.safetensors")
     options = config["tokenizer"]
     if options is not None and not isinstance(options, dict):
@@ -63,6 +68,58 @@ def read(folder):
         tokenizer_options=options or {},
         task=config["task"],
     )
+
+
+def _config(folder, source):
+    """config.json, once its format is found to be one that this zoo reads."""
+    config = folder.json("config.json")
+    version = fields.size(config, "format", source)
+    if version > FORMAT:
+        import zoo
+
+        needed = config.get("zoo")
+        known = isinstance(needed, str) and _RELEASE.fullmatch(needed)
+        raise PresetError(
+            f"{source} has format {version}, this zoo {zoo.__version__} reads up to {FORMAT}: "
+            + (f"it needs zoo {needed}, pip install 'keras-zoo>={needed}'" if known else "upgrade zoo")
+        )
+    if set(config) - _OPTIONAL != _KEYS:
+        odd = ", ".join(sorted((set(config) - _OPTIONAL) ^ _KEYS))[:200]
+        raise PresetError(f"{source}: unknown or missing keys {odd}; expected {', '.join(sorted(_KEYS))}")
+    return config
+
+
+def _check_arguments(config, allowed, source):
+    """Refuse arguments of the wrong type or range by their names; those not listed here the constructor judges."""
+    for name in _NEEDED:
+        if name in allowed:
+            fields.size(config, name, source)
+    for name in _SIZES:
+        if config.get(name) is not None:
+            fields.size(config, name, source)
+    if "num_segments" in config:
+        fields.size(config, "num_segments", source, least=0)
+    for name in ("dropout", "attention_dropout", "norm_epsilon"):
+        if name in config:
+            fields.fraction(config, name, source, None)
+    if "custom_position_ids" in config:
+        fields.choice(config, "custom_position_ids", source, (True, False))
+    if "attention_mask" in config:
+        fields.choice(config, "attention_mask", source, ("bidirectional", "causal", "unilm"))
+    for name in ("activation", "position", "normalization"):
+        # An unknown name is the constructor's to refuse; other types it would take for something else.
+        option = config.get(name)
+        named = isinstance(option.get("class"), str) if isinstance(option, dict) else isinstance(option, str | None)
+        if not named:
+            raise PresetError(f"{source}: {name} is {reprlib.repr(option)}; expected an option by name")
+
+
+def _check_class_names(config, source):
+    names = config.get("class_names")
+    if names is None:
+        return
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names) or len(set(names)) < len(names):
+        raise PresetError(f"{source}: class_names is {reprlib.repr(names)}; expected a list of different strings")
 
 
 def described(what, entry, classes, source):
@@ -87,11 +144,12 @@ def to_zoo_preset(model, weights_dtype="float32"):
         )
     config = {
         "format": FORMAT,
+        "zoo": SINCE,
         "backbone": {"class": type(backbone).__name__, "config": backbone.architecture()},
         "task": None if model is backbone else {"class": type(model).__name__, "config": model.task_config()},
         "tokenizer": None if tokenizer is None else tokenizer.get_config(),
     }
-    weights = {path: to_numpy(variable).astype(_DTYPES[weights_dtype]) for path, variable in weights_of(model).items()}
+    weights = {path: _rounded(to_numpy(variable), weights_dtype, path) for path, variable in weights_of(model).items()}
     files = {
         "config.json": json.dumps(config, indent=2, ensure_ascii=False).encode() + b"\n",
         "model.safetensors": safetensors_bytes(weights),
@@ -100,3 +158,16 @@ def to_zoo_preset(model, weights_dtype="float32"):
     if tokenizer is not None:
         files["vocab.txt"] = tokenizer.vocabulary_text.encode()
     return files
+
+
+def _rounded(array, dtype, path):
+    """A weight in the type of the file; one that does not fit is an error, not an infinity to be found much later."""
+    with np.errstate(over="ignore"):
+        rounded = array.astype(_DTYPES[dtype])
+    if dtype != "float32" and not np.isfinite(rounded).all():
+        finite = np.abs(array[np.isfinite(array)])
+        raise ValueError(
+            f"{path}: {np.sum(~np.isfinite(array))} weights are NaN or infinite and the others reach "
+            f"{finite.max(initial=0.0):.6g}, where {dtype} ends at {ml_dtypes.finfo(_DTYPES[dtype]).max:.6g}; save in float32"
+        )
+    return rounded

@@ -182,7 +182,7 @@ class Folder:
         if (got := hashlib.sha256(content).hexdigest()) != expected:
             raise PresetError(
                 f"{self.path / name}: damaged or edited: its SHA-256 is {got[:12]}..., {MANIFEST} says "
-                f"{expected[:12]}... Get the file again; if you edited it yourself, remove {MANIFEST}"
+                f"{expected[:12]}... Get the file again; if you edited it yourself, call zoo.store.seal(folder)"
             )
         self._unchecked.discard(name)
 

@@ -6,7 +6,6 @@ or overlap, so that it has one meaning and room for nothing else.
 
 import io
 import json
-import math
 import struct
 from collections.abc import Mapping
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from zoo.store import strict_json
 from zoo.store.names import PresetError, check_tensor_name
+from zoo.store.shapes import check_shape
 
 # In the order in which tensors are written: largest items first keeps every array aligned.
 DTYPES = {
@@ -110,15 +110,15 @@ def _entry(name, entry, where):
     if dtype is None:
         raise PresetError(f"{where} has dtype {str(entry['dtype'])[:40]!r}; zoo reads {', '.join(DTYPES)}")
     shape, offsets = entry["shape"], entry["data_offsets"]
-    if not _sizes(shape) or len(shape) > 16:
-        raise PresetError(f"{where} has shape {str(shape)[:200]}; expected at most 16 whole numbers, none negative")
+    if not _sizes(shape):
+        raise PresetError(f"{where} has shape {str(shape)[:200]}; expected whole numbers, none negative")
+    needed = check_shape(shape, dtype.itemsize, where)
     if not _sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise PresetError(f"{where} has data_offsets {str(offsets)[:200]}; expected begin <= end")
-    if math.prod(shape) * dtype.itemsize != offsets[1] - offsets[0]:
+    if needed != offsets[1] - offsets[0]:
         raise PresetError(
-            f"{where} of shape {tuple(shape)} and dtype {entry['dtype']} needs "
-            f"{math.prod(shape) * dtype.itemsize} bytes, its data_offsets {offsets} leave "
-            f"{offsets[1] - offsets[0]}"
+            f"{where} of shape {tuple(shape)} and dtype {entry['dtype']} needs {needed} bytes, its data_offsets "
+            f"{offsets} leave {offsets[1] - offsets[0]}"
         )
     return dtype, tuple(shape), *offsets
 

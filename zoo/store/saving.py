@@ -32,14 +32,15 @@ import itertools
 import json
 import os
 import pathlib
+import platform
 import re
 import secrets
-import socket
 import time
 
+from zoo.store.folder import Folder
 from zoo.store.names import MANIFEST, SAVED, PresetError, check_name
 
-_MACHINE = re.sub("[^A-Za-z0-9]", "", socket.gethostname())[:32] or "local"
+_MACHINE = re.sub("[^A-Za-z0-9]", "", platform.node())[:32] or "local"
 _RUN = secrets.token_hex(4)  # a process number may come again after a restart, in a container it does
 _NUMBERS = itertools.count()
 _PREPARED = re.compile(r"\.saving-(?P<machine>[A-Za-z0-9]+)-(?P<process>\d+)-(?P<run>[0-9a-f]{8})-\d+")
@@ -84,6 +85,28 @@ def write_folder(path, files):
     finally:
         _remove(prepared)
     _move(path)
+
+
+def seal(path):
+    """Write the manifest of a folder anew, after its files were edited on purpose.
+
+    Args:
+        path: str or path of a folder that has a manifest or lacks one; its plain files become the version.
+
+    Raises:
+        PresetError: no such folder, links in it, or a save that was not finished.
+    """
+    path = pathlib.Path(path)
+    if (path / SAVED).exists():
+        _move(path)
+    (path / MANIFEST).unlink(missing_ok=True)
+    folder = Folder(path)
+    contents = {name: folder.memory_map(name) for name in folder.names()}
+    write_folder(path, {name: _copier(content) for name, content in contents.items()})
+
+
+def _copier(content):
+    return lambda file: file.write(content)
 
 
 def _prepare(prepared, files):

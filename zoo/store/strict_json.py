@@ -1,4 +1,4 @@
-"""JSON that means one thing only: no doubled keys, no NaN, no numbers out of range, no bottomless nesting."""
+"""JSON that means one thing only: no doubled keys, no NaN, no numbers out of range, no bottomless nesting, no bombs."""
 
 import json
 import math
@@ -6,6 +6,7 @@ import math
 from zoo.store.names import PresetError
 
 _DEEPEST = 32
+_MOST_VALUES = 1_000_000  # each takes some 100 bytes of memory, for as few as 2 in the file
 _LONGEST_INTEGER = 40  # Hugging Face writes int(1e30) for "no limit"
 
 
@@ -19,8 +20,11 @@ def parse(content, where):
     Raises:
         PresetError: not UTF-8, not JSON, not an object at the top, or ambiguous as above.
     """
+    content = bytes(content)
+    if sum(map(content.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+        raise PresetError(f"{where}: more than {_MOST_VALUES} values; no file of a model has so many")
     try:
-        text = bytes(content).decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
         parsed = json.loads(
             text,
             object_pairs_hook=_unique,

@@ -1,0 +1,121 @@
+"""A hostile test is worth something if it fails without its guard: each guard is taken out of a copy of the package.
+
+python -m pytest -m slow tests/test_guards_removed.py
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from library_source import ROOT
+
+pytestmark = [pytest.mark.neutral, pytest.mark.slow]
+
+# row -> (file, guard, what takes its place, the test that must fail)
+GUARDS = {
+    "T1": ("zoo/formats/zoo_preset.py", 'if entry["class"] not in classes:', "if False:", "T01_a_preset_names_only"),
+    "T1, imports": ("zoo/preset.py", "import inspect\n", "import inspect\nimport pickle\n", "T01_T05_T17_library"),
+    "T2": ("zoo/store/names.py", "if not is_plain(name):", "if False:", "T02_odd_names_are_refused"),
+    "T2, opening": ("zoo/preset.py", "folder = resolve(preset)", "folder = open(preset)", "T02_only_the_store"),
+    "T3": (
+        "zoo/formats/hugging_face.py",
+        "if not isinstance(shard, str) or not _SHARD.fullmatch(shard):",
+        "if False:",
+        "T03_shards_lie_beside",
+    ),
+    "T3, index": ("zoo/formats/hugging_face.py", "if promised != set(content):", "if False:", "T03_an_index_agrees"),
+    "T4": ("zoo/store/folder.py", "if not stat.S_ISREG(state.st_mode):", "if False:", "T04_links_pipes"),
+    "T4, hard links": ("zoo/store/folder.py", "if state.st_nlink > 1 and not links:", "if False:", "T04_links_pipes"),
+    "T6, keys": ("zoo/store/strict_json.py", "if len(found) < len(pairs):", "if False:", "T06_json_means_one_thing"),
+    "T6, sizes": (
+        "zoo/formats/fields.py",
+        "if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _LARGEST:",
+        "if False:",
+        "T06_config_fields",
+    ),
+    "T7": ("zoo/preset.py", "    checkpoint.check_sizes(shapes)\n", "", "T07_bombs"),
+    "T7, values": ("zoo/store/strict_json.py", "_MOST_VALUES = 1_000_000", "_MOST_VALUES = 1 << 40", "T07_bombs"),
+    "T8": (
+        "zoo/store/safetensors.py",
+        "            if begin != end:",
+        "            if False:",
+        "T08_safetensors_headers",
+    ),
+    "T8, fuzz": ("zoo/store/shapes.py", "_MOST_BYTES = 1 << 62", "_MOST_BYTES = 1 << 99", "T08_safetensors_headers"),
+    "T8, R1": (
+        "zoo/store/folder.py",
+        "if (got := hashlib.sha256(content).hexdigest()) != expected:",
+        "if (got := expected) != expected:",
+        "T08_what_a_reader_lets_pass or R01_every_flipped_bit",
+    ),
+    "T9": ("zoo/formats/checkpoint.py", "if missing or extra or misfits:", "if missing:", "T09_weights"),
+    "T10": ("zoo/preset.py", "if len(checkpoint.vocabulary) > size:", "if False:", "T10_vocabularies"),
+    "T11": (
+        "zoo/store/names.py",
+        "if not isinstance(name, str) or not _TENSOR.fullmatch(name):",
+        "if False:",
+        "T11_odd_names_are_not_written",
+    ),
+    "T12": (
+        "zoo/formats/tf_checkpoint.py",
+        "if mask(crc32c(self._data)) != self._checksum:",
+        "if False:",
+        "T12_flipped_and_cut",
+    ),
+    "T12, index": (
+        "zoo/formats/leveldb_table.py",
+        "if mask(crc32c(content[start : end + 1])) != checksum:",
+        "if False:",
+        "T12_flipped_and_cut",
+    ),
+    "T13": ("zoo/formats/zoo_preset.py", "    if names is None:\n", "    if True:\n", "T13_edited_labels"),
+    "T14": (
+        "zoo/store/folder.py",
+        "self.path = pathlib.Path(path)",
+        "self.path = pathlib.Path(os.path.expandvars(path))",
+        "T14_T15_strings",
+    ),
+    "T16": ("zoo/preset.py", "import inspect\n", "import inspect\nimport urllib.request\n", "T16_only_the_hub"),
+    "R2": (
+        "zoo/formats/zoo_preset.py",
+        "if not folder.verify():",
+        "if folder.verify() is None:",
+        "R02_our_own_presets",
+    ),
+    "R11": ("zoo/formats/zoo_preset.py", "if version > FORMAT:", "if False:", "R11_a_newer_format"),
+}
+FILES = ["test_hostile.py", "test_library_source.py", "test_store.py", "test_store_rows.py"]
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """The package and its tests elsewhere, where they pass as they are."""
+    place = tmp_path_factory.mktemp("copy")
+    for name in ("zoo", "layers", "presets", "tests", ".ci"):
+        shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "setup.cfg", place)
+    done = run(place, " or ".join(test for *_, test in GUARDS.values()))
+    assert done.returncode == 0, done.stdout[-3000:]
+    return place
+
+
+def run(place, chosen):
+    environment = os.environ | {"PYTHONPATH": str(place), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not slow", "-k", chosen]
+    command += [f"tests/{name}" for name in FILES]
+    return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("row", GUARDS)
+def test_without_its_guard_a_test_fails(row, copy):
+    name, guard, instead, test = GUARDS[row]
+    source = (copy / name).read_text(encoding="utf-8")
+    assert source.count(guard) == 1, "the guard is to be taken out, and nothing else"
+    try:
+        (copy / name).write_text(source.replace(guard, instead), encoding="utf-8")
+        done = run(copy, test)
+    finally:
+        (copy / name).write_text(source, encoding="utf-8")
+    assert done.returncode == 1 and "1 failed" in done.stdout, done.stdout[-3000:] + done.stderr[-1000:]
