@@ -16,7 +16,7 @@ set of kind pair; history/ has every epoch. Killed, the same command goes on aft
 import os
 
 import keras
-from absl import app, flags
+from absl import flags
 
 import zoo
 from zoo.big_batch import fit_big_batches
@@ -102,4 +102,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    zoo.command_line.run(main)

@@ -13,7 +13,7 @@ import os
 import time
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 import zoo
 from zoo.retrieval import top_k
@@ -81,4 +81,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    zoo.command_line.run(main)

@@ -10,7 +10,7 @@ Files are .tsv .csv .jsonl, plain, .gz or .xz, with a column of text; others are
 import os
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 import zoo
 from zoo.retrieval import top_k
@@ -63,4 +63,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    zoo.command_line.run(main)

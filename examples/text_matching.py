@@ -16,7 +16,7 @@ import time
 
 import keras
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 import zoo.plots
 from zoo.decision import fit_decision
@@ -117,4 +117,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    zoo.command_line.run(main)

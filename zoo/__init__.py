@@ -33,7 +33,7 @@ _NAMES = {  # public name -> module that defines it
     "initialization_report": "zoo.initialization",
     "presets": "zoo.known_presets",  # the function; the folder of the same name is data that nobody imports
 }
-_MODULES = ("callbacks", "data", "layers", "losses", "metrics", "optimizers", "plots", "retrieval")
+_MODULES = ("callbacks", "command_line", "data", "layers", "losses", "metrics", "optimizers", "plots", "retrieval")
 
 TASKS = (
     "MaskedLM",

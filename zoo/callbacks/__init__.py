@@ -1,9 +1,9 @@
 """Callbacks: training that survives being killed, stops before a NaN does harm, and keeps its best model."""
 
-from zoo.callbacks.arranging import arranged as arranged
+from zoo.callbacks.arranging import arranged
 from zoo.callbacks.best_preset import BestPreset
 from zoo.callbacks.residual_warmup import ResidualWarmup
 from zoo.callbacks.resume import Resume
 from zoo.callbacks.stop_on_nan import NonFiniteError, StopOnNaN
 
-__all__ = ["BestPreset", "NonFiniteError", "ResidualWarmup", "Resume", "StopOnNaN"]
+__all__ = ["BestPreset", "NonFiniteError", "ResidualWarmup", "Resume", "StopOnNaN", "arranged"]
