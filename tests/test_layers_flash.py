@@ -142,16 +142,15 @@ def test_refuses_what_chunks_cannot_do(x):
         unit(x)(x, attention_mask=ops.ones((N, N), "bool"))
 
 
-def test_one_graph_reads_every_length(assert_close):
-    """Compiled with free n: lengths below, at and above the chunk length."""
+def test_one_graph_reads_every_length(assert_close, x):
+    """Compiled with free n: below and above the chunk length. Causal, so that a shorter input gives the same start."""
     layer = MixedChunkAttention(E, S, C, causal=True, position="rotary")
     inputs = keras.Input((None, D))
     model = keras.Model(inputs, layer(inputs))
     model.compile(jit_compile=False)
-    rng = np.random.default_rng(0)
-    for length in (3, 4, 9):
-        x = rng.standard_normal((2, length, D)).astype("float32")
-        assert_close(model.predict(x, verbose=0), layer(x), atol=1e-5)
+    expected = numpy(layer(x))
+    for length in (3, 9):
+        assert_close(model.predict(x[:, :length], verbose=0), expected[:, :length], atol=1e-5)
 
 
 @pytest.mark.parametrize("causal, options, weights", [(False, {"use_bias": False}, 6), (True, {"dropout": 0.3}, 12)])

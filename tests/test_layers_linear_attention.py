@@ -93,9 +93,9 @@ def test_padding_changes_nothing(assert_close, x, mask, causal):
     assert_close(numpy(layer(padded, padding_mask=wide))[wide], out[mask], atol=1e-5)
 
 
-@pytest.mark.parametrize("feature_map", FEATURES)
-def test_a_row_of_padding_gets_the_output_bias(assert_close, x, feature_map):
-    layer = layer_of(x, feature_map=feature_map, causal=True)
+def test_a_row_of_padding_gets_the_output_bias(assert_close, x):
+    """With ReLU features, whose weights can all be 0 without padding too."""
+    layer = layer_of(x, feature_map="relu", causal=True)
     inputs = {"x": x, "padding_mask": np.array([[True] * N, [False] * N])}
     assert_close(numpy(call(layer, inputs))[1], np.broadcast_to(numpy(layer.output_dense.bias), (N, D)), atol=0)
     for gradient in gradients(layer, inputs, np.ones_like(x)):
@@ -127,15 +127,15 @@ def test_refuses_what_it_cannot_do(x):
         layer_of(x)(x, attention_mask=ops.ones((N, N), "bool"))
 
 
-def test_one_graph_reads_every_length(assert_close):
+def test_one_graph_reads_every_length(assert_close, x):
+    """Compiled with free n: below and above the chunk length. Causal, so that a shorter input gives the same start."""
     layer = LinearAttention(H, W, causal=True, chunk_length=4)
     inputs = keras.Input((None, D))
     model = keras.Model(inputs, layer(inputs))
     model.compile(jit_compile=False)
-    rng = np.random.default_rng(0)
-    for length in (3, 4, 9):
-        x = rng.standard_normal((2, length, D)).astype("float32")
-        assert_close(model.predict(x, verbose=0), layer(x), atol=1e-5)
+    expected = numpy(layer(x))
+    for length in (3, 9):
+        assert_close(model.predict(x[:, :length], verbose=0), expected[:, :length], atol=1e-5)
 
 
 @pytest.mark.parametrize(
