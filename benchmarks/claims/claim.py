@@ -77,33 +77,34 @@ class Summary(dict):
 
 
 def run(claim):
-    """The command of a row: the runs that are missing, then table and picture."""
+    """The command of a row."""
+    row = os.path.splitext(os.path.basename(sys.argv[0]))[0]
+    app.run(lambda _: print(f"\n{measured(claim, row)}"))
 
-    def main(_):
-        row = os.path.splitext(os.path.basename(sys.argv[0]))[0]
-        folder = os.path.join(F.output, row)
-        os.makedirs(folder, exist_ok=True)
-        settings = {"backend": keras.backend.backend(), **_settings()}
-        for seed in range(F.seeds):  # seed by seed, so that a row that was stopped can be compared already
-            for variant in F.only or claim.variants:
-                path = os.path.join(folder, f"{variant}-{seed}.json")
-                if os.path.exists(path):
-                    _check(path, settings)
-                    continue
-                keras.utils.set_random_seed(seed)
-                wall, cpu = time.time(), time.process_time()
-                numbers = {name: float(value) for name, value in claim.variants[variant](seed).items()}
-                cost = {"seconds": time.time() - wall, "cpu_seconds": time.process_time() - cpu}
-                _write(path, json.dumps({"numbers": numbers, **cost, "settings": settings}, indent=1))
-                shown = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
-                print(f"{variant}, seed {seed}: {shown} ({cost['cpu_seconds']:.0f} CPU s)", flush=True)
-        summary = _summary(claim, folder)
-        table = _table(claim, row, summary, settings)
-        _write(os.path.join(F.output, f"{row}.md"), table)
-        _picture(claim, summary).savefig(os.path.join(F.output, f"{row}.png"))
-        print(f"\n{table}")
 
-    app.run(main)
+def measured(claim, row):
+    """Makes the runs that are missing, then table and picture; returns the table."""
+    folder = os.path.join(F.output, row)
+    os.makedirs(folder, exist_ok=True)
+    settings = {"backend": keras.backend.backend(), **_settings()}
+    for seed in range(F.seeds):  # seed by seed, so that a row that was stopped can be compared already
+        for variant in F.only or claim.variants:
+            path = os.path.join(folder, f"{variant}-{seed}.json")
+            if os.path.exists(path):
+                _check(path, settings)
+                continue
+            keras.utils.set_random_seed(seed)
+            wall, cpu = time.time(), time.process_time()
+            numbers = {name: float(value) for name, value in claim.variants[variant](seed).items()}
+            cost = {"seconds": time.time() - wall, "cpu_seconds": time.process_time() - cpu}
+            _write(path, json.dumps({"numbers": numbers, **cost, "settings": settings}, indent=1, ensure_ascii=False))
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+            print(f"{variant}, seed {seed}: {shown} ({cost['cpu_seconds']:.0f} CPU s)", flush=True)
+    summary = _summary(claim, folder)
+    table = _table(claim, row, summary, settings)
+    _write(os.path.join(F.output, f"{row}.md"), table)
+    _picture(claim, summary).savefig(os.path.join(F.output, f"{row}.png"))
+    return table
 
 
 def _settings():
