@@ -84,7 +84,7 @@ def score_histogram(labels, scores, threshold=None, score_name="score", title=No
         axes.hist(chosen, bins, histtype="step", color=colour, linewidth=1.5, label=name)
     for axes in panels:
         if threshold is not None:
-            name = f"threshold {threshold:.3f}" if axes is panels[0] else None
+            name = f"threshold {threshold:.3f}".replace("-", "−") if axes is panels[0] else None  # as at the ticks
             axes.axvline(threshold, color="black", linestyle="--", linewidth=1.2, label=name)
         axes.set(xlim=_with_room(low, high))
         axes.tick_params(labelbottom=axes is panels[-1])
@@ -171,14 +171,14 @@ def reliability_diagram(labels, probabilities, bins=10, title=None):
     """
     figure, (axes, below) = _figure(5.2, 6.2, title, rows=2, heights=(3, 1))
     axes.plot([0, 1], [0, 1], linestyle="--", color=GREY, linewidth=1, label="perfect")
-    width = 1 / bins / len(probabilities)
+    width = 0.84 / bins / len(probabilities)  # of a bar; what is left of a bin parts it from the next
     for index, (colour, (name, p)) in enumerate(zip(COLOURS, probabilities.items())):
         curve = reliability_curve(labels, p, bins)
         error = expected_calibration_error(labels, p, bins)
         axes.plot(
             curve["probability"], curve["positives"], "o-", color=colour, markersize=5, label=f"{name}, ECE {error:.3f}"
         )
-        below.bar(curve["lower"] + (index + 0.5) * width, curve["count"], 0.9 * width, color=colour)
+        below.bar(curve["lower"] + 0.08 / bins + (index + 0.5) * width, curve["count"], width, color=colour)
     axes.set(ylabel="share of pairs that match", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     below.set(xlabel="predicted probability", ylabel="pairs", xlim=(-0.02, 1.02))
     axes.tick_params(labelbottom=False)
