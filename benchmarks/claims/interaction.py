@@ -39,5 +39,6 @@ if __name__ == "__main__":
             holds=lambda s: 0 < s.gain("interaction", "representation", "mean accuracy") <= 3,
             variants={kind: accuracy(kind) for kind in ("representation", "interaction")},
             unit="percent, dev",
+            pictured=["lcqmc accuracy", "afqmc accuracy", "mean accuracy"],
         )
     )
