@@ -8,6 +8,7 @@ from zoo.layers import plugins
 from zoo.layers.attention_options import AttentionOptions
 from zoo.layers.masks import AttentionMask, PaddingMask
 from zoo.preset import Preset
+from zoo.switches import check_distribution
 
 PLUGINS = ("position", "normalization")  # constructor arguments that are options of the attention
 
@@ -54,6 +55,7 @@ class Backbone(OptionalInputs, Preset, keras.Model):
     derived_arguments = ()  # arguments of the parent's constructor that a family does not take
 
     def __init__(self, dtype=None, name=None):
+        check_distribution()
         self._policy = keras.dtype_policies.get(dtype)
         inputs = {
             "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),

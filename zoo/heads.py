@@ -7,6 +7,7 @@ from zoo.backbone import OptionalInputs, _WithOptionalInputs
 from zoo.layers import activations
 from zoo.layers.norm import LayerNorm
 from zoo.preset import Preset
+from zoo.switches import check_training
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -52,6 +53,10 @@ class PretrainedHead(OptionalInputs, Preset, keras.Model):
 
     def layer(self, cls, *args, **kwargs):
         return cls(*args, dtype=self._policy, **kwargs)
+
+    def fit(self, *args, **kwargs):
+        check_training(self)
+        return super().fit(*args, **kwargs)
 
     def get_config(self):
         return {"backbone": keras.saving.serialize_keras_object(self.backbone), **self.task_config()}
