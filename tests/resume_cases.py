@@ -99,7 +99,7 @@ def train(case, folder=None, seed=3, pause=0.0):
     matcher.compile(optimizer(), metrics=[keras.metrics.BinaryAccuracy(threshold=0.0)])
     trace = Trace(folder and folder / "trace", pause)
     early = keras.callbacks.EarlyStopping("val_loss", mode="min", patience=2, restore_best_weights=True)
-    callbacks = [early, Scores(), trace]
+    callbacks = [Scores(), early, trace]
     if case == "averages_evaluated":
         callbacks.insert(0, zoo.optimizers.EvaluateAverages())
     if folder is not None:
@@ -119,13 +119,17 @@ class Scores(keras.callbacks.Callback):
         logs["val_loss"] = float(epoch)
 
 
-if __name__ == "__main__":
-    folder, *cases = sys.argv[1:]
+def run_cases(folder, cases):
+    """Train one case after the other, from where each is; those that have ended are left out."""
     for case in cases:
         place = pathlib.Path(folder) / case
         place.mkdir(exist_ok=True)
-        if (place / "end.npz").exists():
-            continue
-        _, end = train(case, place, seed=100 + os.getpid(), pause=0.02)
-        np.savez(place / "new.npz", **end)
-        os.replace(place / "new.npz", place / "end.npz")
+        if not (place / "end.npz").exists():
+            seed = 100 + os.getpid() if (place / "state").exists() else 3  # all that matters is in the state
+            _, end = train(case, place, seed, pause=0.05)
+            np.savez(place / "new.npz", **end)
+            os.replace(place / "new.npz", place / "end.npz")
+
+
+if __name__ == "__main__":
+    run_cases(sys.argv[1], sys.argv[2:])

@@ -18,7 +18,7 @@ import time
 import keras
 import numpy as np
 import pytest
-from resume_cases import CASES, CI, EPOCHS, train
+from resume_cases import CASES, CI, EPOCHS, run_cases, train
 from test_saving import kill_savers, number_of, version
 from tiny_models import PAIRS, matcher
 
@@ -101,41 +101,57 @@ def check_equal(end, expected):
         assert np.array_equal(end[name], array), name
 
 
-def kill_and_resume(folder, cases):
-    """Start the same command again and again, killed once in each case, until it is through; its kills."""
-    generator, kills = random.Random(20220301), 0
-    # 18 steps in 3 epochs; with a state every second step a kill loses at most two.
-    for case in [*cases, None]:
-        process = start(HERE / "resume_cases.py", folder, *cases)
-        if case is not None:
-            wait_for_lines(folder / case / "trace", generator.randint(3, 15), process)
-            time.sleep(generator.uniform(0, 0.03))
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        _, errors = process.communicate(timeout=600)
-        assert process.returncode == (0 if case is None else -signal.SIGKILL), errors[-3000:]
-    return kills
+def steps_of(folder, case):
+    """A number of steps after which to strike: in the middle, not at a save, not at the end of an epoch."""
+    return random.Random(f"{folder.name} {case}").randint(3, 9)
 
 
-def check_resumed(folder, case):
+def strike(folder, cases, case, steps, number):
+    """Start the cases and send a signal when one of them has done so many steps; (exit status, what it told)."""
+    process = start(HERE / "resume_cases.py", folder, *cases)
+    wait_for_lines(folder / case / "trace", steps, process)
+    time.sleep(random.Random(steps).uniform(0, 0.03))
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=600)
+    return process.returncode, errors
+
+
+def check_resumed(folder, case, lost=2):
+    """The trace of a training that was broken off is that of an unbroken one, a few steps done twice; and so is its end."""
     lines, expected = train(case)
     traced = (folder / case / "trace").read_text(encoding="ascii").splitlines()
     assert len(lines) == 6 * EPOCHS and set(traced) == set(lines)
-    assert len(traced) <= len(lines) + 2
+    assert len(traced) <= len(lines) + lost  # a state every second step
     with np.load(folder / case / "end.npz", allow_pickle=False) as end:
         check_equal(dict(end), expected)
 
 
-def test_R05_killed_trainings_go_on_to_the_same_bits(tmp_path):
-    kill_and_resume(tmp_path, CI)
-    for case in CI:
-        check_resumed(tmp_path, case)
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    """One command, started until it is through: killed in the first case, in the second, then Ctrl-C in the second."""
+    folder = tmp_path_factory.mktemp("broken")
+    first, second = CI
+    statuses = [strike(folder, CI, case, steps_of(folder, case), signal.SIGKILL)[0] for case in CI]
+    assert statuses == [-signal.SIGKILL] * 2
+    done = len((folder / second / "trace").read_text(encoding="ascii").splitlines())
+    interrupted = strike(folder, CI, second, done + 3, signal.SIGINT)
+    state = Folder(folder / second / "state").json("state.json")
+    last = (folder / second / "trace").read_text(encoding="ascii").splitlines()[-1]
+    run_cases(folder, CI)
+    return folder, interrupted, state, last
+
+
+@pytest.mark.parametrize("case", CI)
+def test_R05_killed_trainings_go_on_to_the_same_bits(broken, case):
+    check_resumed(broken[0], case)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", sorted(CASES))
 def test_R05_every_kind_of_training_goes_on_to_the_same_bits(tmp_path, case):
-    kill_and_resume(tmp_path, [case])
+    status, _ = strike(tmp_path, [case], case, steps_of(tmp_path, case), signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    run_cases(tmp_path, [case])
     check_resumed(tmp_path, case)
 
 
@@ -289,12 +305,6 @@ def test_R09_float16_recovers_from_an_overflow():
 
 # R10: Ctrl-C and closed pipes
 
-INTERRUPTED = """
-import pathlib, sys
-from resume_cases import train
-train("adam_dropout", pathlib.Path(sys.argv[1]), pause=0.02)
-"""
-
 ENDLESS = """
 from zoo.command_line import run
 def main(_):
@@ -315,20 +325,13 @@ run(main)
 """
 
 
-def test_R10_ctrl_c_leaves_a_state_to_go_on_from(tmp_path):
-    """The first Ctrl-C saves between two steps; a shell shows 130."""
-    process = start("-c", INTERRUPTED, tmp_path)
-    wait_for_lines(tmp_path / "trace", 3, process)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode in (130, -signal.SIGINT), errors[
-        -2000:
-    ]  # of a process that SIGINT ended a shell shows 130
-    assert f"the state of the training is in {tmp_path / 'state'}" in errors
-    state = Folder(tmp_path / "state").json("state.json")
-    last = (tmp_path / "trace").read_text(encoding="ascii").splitlines()[-1].split()
-    done = (state["epoch"], state["position"])
-    assert done in [(int(last[0]), int(last[1]) + 1), (int(last[0]) + 1, 0)]  # no step is lost
+def test_R10_ctrl_c_leaves_a_state_to_go_on_from(broken):
+    """The first Ctrl-C saves between two steps, and no step is lost; that it goes on from there shows R5."""
+    folder, (status, errors), state, last = broken
+    assert status in (130, -signal.SIGINT), errors[-2000:]  # of a process that SIGINT ended a shell shows 130
+    assert f"the state of the training is in {folder / CI[1] / 'state'}" in errors
+    epoch, step = map(int, last.split()[:2])
+    assert (state["epoch"], state["position"]) in [(epoch, step + 1), (epoch + 1, 0)]
 
 
 @pytest.mark.neutral

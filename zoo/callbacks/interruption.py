@@ -20,7 +20,9 @@ class Interruption:
         """From now on note Ctrl-C, while the `fit` of this model runs."""
         self.asked, self._model = False, model
         if threading.current_thread() is threading.main_thread():
-            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            now = signal.getsignal(signal.SIGINT)
+            left_behind = isinstance(getattr(now, "__self__", None), Interruption)  # by a `fit` that an error ended
+            if now is signal.default_int_handler or left_behind:
                 signal.signal(signal.SIGINT, self._heard)
                 self._listening = True
 
