@@ -87,11 +87,11 @@ def test_shrink_leaves_query_and_key(x):
 class Stack(keras.layers.Layer):
     """N feed-forwards after one another, x ← Norm(residual(x, F(x)))."""
 
-    def __init__(self, depth, residual, gain):
+    def __init__(self, depth, width, residual, gain):
         super().__init__()
         self.residual = residual
         initializer = ScaledInitializer("he_normal", gain)
-        self.branches = [FeedForward(16, use_bias=False, kernel_initializer=initializer) for _ in range(depth)]
+        self.branches = [FeedForward(width, use_bias=False, kernel_initializer=initializer) for _ in range(depth)]
         self.norm = RMSNorm()
 
     def build(self, x_shape):
@@ -106,16 +106,19 @@ class Stack(keras.layers.Layer):
 
 def squared_gradient(depth, option, x):
     """Sum of squares of the gradient by the weights: how far the output moves in a step of SGD, at rate 1."""
-    stack = Stack(depth, option, option.gain)
+    stack = Stack(depth, x.shape[-1], option, option.gain)
     stack.build(x.shape)
     target = np.random.default_rng(1).standard_normal(x.shape).astype("float32")
     return sum((numpy(g) ** 2).sum() for g in gradients(stack, {"x": x}, target))
 
 
-@pytest.mark.parametrize("shallow, deep", [(4, 16), pytest.param(8, 256, marks=pytest.mark.slow)])
-def test_a_first_step_does_not_grow_with_depth(shallow, deep):
-    """kexue.fm/archives/8978: plain post-norm moves the output by O(N), DeepNorm by O(1)."""
-    x = np.random.default_rng(0).standard_normal((8, 4, 16)).astype("float32")
+@pytest.mark.parametrize("shallow, deep, width", [(4, 16, 16), pytest.param(8, 256, 64, marks=pytest.mark.slow)])
+def test_a_first_step_does_not_grow_with_depth(shallow, deep, width):
+    """kexue.fm/archives/8978: plain post-norm moves the output by O(N), DeepNorm by O(1).
+
+    The deep stack is wide: in a narrow one gradients of plain post-norm die out before they reach the first layers.
+    """
+    x = np.random.default_rng(0).standard_normal((8, 4, width)).astype("float32")
     draws = 4 if deep < 100 else 2
     mean = lambda depth, option: np.mean([squared_gradient(depth, option(depth), x) for _ in range(draws)])
     plain, deepnorm = (
@@ -124,7 +127,7 @@ def test_a_first_step_does_not_grow_with_depth(shallow, deep):
         for option in (lambda n: DeepNorm(1.0), lambda n: DeepNorm.for_optimizer("sgd", n / 2))
     )
     assert plain > 0.5 * deep / shallow
-    assert deepnorm < 1.6
+    assert 0.7 < deepnorm < 1.5
 
 
 def alpha_model(x, policy="float32"):
