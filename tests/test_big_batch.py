@@ -35,7 +35,7 @@ def big_batch(model):
     return parts, encoded.batch(rows[batch.indices], batch.length), labels[batch.indices], batch.weights
 
 
-def test_gradient_of_info_nce_is_that_of_the_whole_batch(model, big_batch, assert_close):
+def test_D12_gradient_of_info_nce_is_that_of_the_whole_batch(model, big_batch, assert_close):
     """Against Keras' own step on the one big batch: SGD with rate 1 moves the weights by the gradient."""
     parts, inputs, labels, weights = big_batch
     model.compile(keras.optimizers.SGD(1.0), InfoNCE())

@@ -24,7 +24,7 @@ def test_there_is_a_bundled_preset():
 
 
 @pytest.mark.filterwarnings("ignore:.*lose their ends")  # one text is long on purpose
-def test_ids_and_embeddings_equal_the_golden(preset):
+def test_D13_ids_and_embeddings_equal_the_golden(preset):
     matcher, golden = preset
     ids = [matcher.tokenizer.encode(text, max_length=matcher.max_length)[0] for text in golden["texts"]]
     assert ids == golden["token_ids"]

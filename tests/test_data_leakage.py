@@ -25,7 +25,7 @@ TEST = [
 ]
 
 
-def test_planted_leaks_are_counted_by_kind():
+def test_D11_planted_leaks_are_counted_by_kind():
     report = leakage_report(TRAIN, test=TEST)
     (overlap,) = report.overlaps
     assert (overlap.first, overlap.second, overlap.rows) == ("train", "test", 8)

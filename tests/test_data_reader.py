@@ -48,7 +48,7 @@ SAME = {
 
 
 @pytest.mark.parametrize("content", SAME.values(), ids=SAME)
-def test_the_same_records_whatever_ends_the_lines(tmp_path, content):
+def test_D02_the_same_records_whatever_ends_the_lines(tmp_path, content):
     pairs = read_pairs(write(tmp_path, content))
     assert list(pairs) == ROWS
     assert pairs.line_numbers.tolist() == [2, 3, 4]
@@ -66,7 +66,7 @@ def test_compressed_files_give_the_same_records_and_hash(tmp_path, name, compres
     "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e\ufeff\u200b",
     ids=lambda character: f"U+{ord(character):04X}",
 )
-def test_only_newlines_split_lines(tmp_path, character):
+def test_D02_only_newlines_split_lines(tmp_path, character):
     rows = [(f"a{character}b", f"c{character}", 1), ("d", "e", 0)]
     for name, separator in (("x.tsv", "\t"), ("x.csv", ",")):
         lines = [separator.join(("text_a", "text_b", "label"))] + [separator.join(map(str, row)) for row in rows]
@@ -100,7 +100,7 @@ SPOILT = {  # content, byte named, what the message says
 
 
 @pytest.mark.parametrize("content, byte, says", SPOILT.values(), ids=SPOILT)
-def test_other_bytes_are_an_error_with_their_offset(tmp_path, content, byte, says):
+def test_D02_other_bytes_are_an_error_with_their_offset(tmp_path, content, byte, says):
     error = failure(write(tmp_path, content))
     assert re.search(rf"\bbyte {byte}\b", str(error)), str(error)
     assert says in str(error)
@@ -125,7 +125,7 @@ def test_a_file_without_rows_is_an_error(tmp_path, content):
     failure(write(tmp_path, content), skip_at_most=5)
 
 
-def test_a_missing_file_is_an_error(tmp_path):
+def test_D01_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing.tsv: no such data file"):
         read_pairs(tmp_path / "nothing.tsv")
     with pytest.raises(IsADirectoryError, match="is a folder"):
@@ -159,7 +159,7 @@ BROKEN = {  # line 3, (column, message)
 
 
 @pytest.mark.parametrize("line, column, says", BROKEN.values(), ids=BROKEN)
-def test_a_broken_row_stops_at_its_place(tmp_path, line, column, says):
+def test_D01_a_broken_row_stops_at_its_place(tmp_path, line, column, says):
     path = write(tmp_path, f"{HEADER}\na\tb\t1\n{line}\nc\td\t0\n")
     error = failure(path)
     assert (error.line, error.column) == (3, column), str(error)
@@ -172,14 +172,14 @@ def test_a_broken_row_stops_at_its_place(tmp_path, line, column, says):
     assert len(pairs.skipped) == 1
 
 
-def test_an_error_shows_40_characters_of_the_text(tmp_path):
+def test_D01_an_error_shows_40_characters_of_the_text(tmp_path):
     text = "".join(chr(0x4E00 + index) for index in range(60))
     message = str(failure(write(tmp_path, f"{HEADER}\n{text}\tb\t2\n")))
     assert text[:40] in message
     assert text[:41] not in message
 
 
-def test_skipping_stops_above_its_limit(tmp_path):
+def test_D01_skipping_stops_above_its_limit(tmp_path):
     path = write(tmp_path, f"{HEADER}\n" + "a\tb\t1\nbad\n" * 4)
     with pytest.warns(UserWarning, match="skipped 4 of 9 lines"):
         assert len(read_pairs(path, skip_at_most=4)) == 4
@@ -228,7 +228,7 @@ def test_all_rows_skipped_is_an_error(tmp_path):
     ],
     ids=["binary", "int", "score", "classes", "mapping"],
 )
-def test_the_declared_label_type_decides(tmp_path, label, good, bad):
+def test_D03_the_declared_label_type_decides(tmp_path, label, good, bad):
     path = write(tmp_path, f"{HEADER}\n" + "".join(f"a\tb\t{value}\n" for value in good))
     pairs = read_pairs(path, label=label)
     assert [row[2] for row in pairs] == list(good.values())
@@ -255,7 +255,7 @@ def test_the_declared_label_type_decides(tmp_path, label, good, bad):
         ),
     ],
 )
-def test_label_types_of_json(tmp_path, label, good, bad):
+def test_D03_label_types_of_json(tmp_path, label, good, bad):
     row = '{"text_a": "a", "text_b": "b", "label": %s}\n'
     path = write(tmp_path, "".join(row % value for value in good), "x.jsonl")
     assert [row[2] for row in read_pairs(path, label=label)] == list(good.values())

@@ -28,7 +28,7 @@ def f1_by_hand(labels, decided):
     return 2 * hits / (sum(labels) + sum(decided))
 
 
-def test_what_is_reported_is_what_classify_gives():
+def test_D09_what_is_reported_is_what_classify_gives():
     """Small sets of few distinct scores: ties, constants and one class come up all the time."""
     rng = np.random.default_rng(3)
     for _ in range(400):

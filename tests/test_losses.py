@@ -91,7 +91,7 @@ def test_computes_in_float32(loss, dtype):
 
 @pytest.mark.parametrize("loss", ALL, ids=described)
 @pytest.mark.parametrize("label", [0, 1])
-def test_one_row_and_one_class_are_finite(loss, label):
+def test_D12_one_row_and_one_class_are_finite(loss, label):
     for size in (1, 8):
         _, y_pred = example(loss, size)
         for x in (y_pred, np.zeros_like(y_pred), np.ones_like(y_pred)):

@@ -82,7 +82,7 @@ def test_known_values():
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("labels, scores", [([1], [0.3]), ([2, 2, 2], [0.1, 0.5, 0.9])])
-def test_nothing_to_order_gives_zero_and_no_gradient(labels, scores, dtype):
+def test_D12_nothing_to_order_gives_zero_and_no_gradient(labels, scores, dtype):
     value, gradient = value_and_gradient(lambda s: CoSENT()(labels, ops.cast(s, dtype)), np.asarray(scores, "float32"))
     assert value == 0.0 and not gradient.any()
 

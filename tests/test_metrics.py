@@ -39,7 +39,7 @@ def brute_force(y, scores, metric):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("metric", ["accuracy", "f1"])
-def test_best_threshold_is_the_best_and_gives_what_it_promises(metric, seed):
+def test_D09_best_threshold_is_the_best_and_gives_what_it_promises(metric, seed):
     """10^4 small cases: nothing is better; applying the threshold gives the value, in float64 and float32."""
     rng = np.random.default_rng(seed)
     compute = {"accuracy": metrics.accuracy, "f1": metrics.f1}[metric]
@@ -66,7 +66,7 @@ def test_best_threshold_ignores_the_order_of_rows():
         assert metrics.best_threshold(y, scores) == metrics.best_threshold(y[order], scores[order])
 
 
-def test_best_threshold_on_the_cases_a_leading_library_gets_wrong():
+def test_D09_best_threshold_on_the_cases_a_leading_library_gets_wrong():
     threshold, value = metrics.best_threshold([1, 1, 0, 0], [0.9, 0.5, 0.5, 0.1])
     assert value == 0.75 == metrics.accuracy([1, 1, 0, 0], np.array([0.9, 0.5, 0.5, 0.1]) >= threshold)
     assert metrics.best_threshold([1, 1, 1], [0.2, 0.4, 0.9]) == (0.2, 1.0)
@@ -125,7 +125,7 @@ def test_best_threshold_refuses(y, scores, metric, message):
 
 
 @pytest.mark.parametrize("ties", [False, True])
-def test_correlations_equal_scipys(ties):
+def test_D10_correlations_equal_scipys(ties):
     rng = np.random.default_rng(11)
     for _ in range(200):
         n = rng.integers(3, 200)

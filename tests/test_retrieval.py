@@ -46,7 +46,7 @@ def test_blocks_change_nothing(small_blocks):
         assert_same(top_k(queries, corpus, k), oracle(queries, corpus, k))
 
 
-def test_equal_vectors_tie_and_the_first_comes_first(small_blocks):
+def test_D15_equal_vectors_tie_and_the_first_comes_first(small_blocks):
     """The same vector at places that BLAS sums differently, among neighbours one rounding away."""
     rng = np.random.default_rng(2)
     vector = rng.normal(size=33).astype("float32")
@@ -93,7 +93,7 @@ def test_other_types_are_taken_as_float32(dtype):
     assert_same(top_k(queries, corpus, 4), oracle(queries, corpus, 4))
 
 
-def test_empty_sides():
+def test_D15_empty_sides():
     assert top_k(np.zeros((3, 4)), np.zeros((0, 4)), 5)[0].shape == (3, 0)
     assert top_k(np.zeros((0, 4)), np.zeros((7, 4)), 5)[0].shape == (0, 5)
     ids, scores = top_k(np.zeros((0, 4)), np.zeros((0, 4)))
@@ -106,7 +106,7 @@ def test_vectors_without_numbers_all_score_zero():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
-def test_refuses_what_is_not_finite(bad):
+def test_D15_refuses_what_is_not_finite(bad):
     vectors = np.zeros((5, 3))
     broken = vectors.copy()
     broken[2, 1] = bad

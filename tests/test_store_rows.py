@@ -8,6 +8,7 @@ import sys
 import pytest
 from hostile_presets import files, load, put, with_config
 
+import zoo
 from zoo.formats import hub, zoo_preset
 from zoo.store import Folder, PresetError, seal, write_folder
 
@@ -35,12 +36,14 @@ def test_R02_our_own_presets_need_their_manifest(tmp_path):
 
 def test_R02_an_edit_on_purpose_is_sealed(tmp_path):
     write_folder(tmp_path, files("matcher"))
-    (tmp_path / "config.json").write_bytes(with_config("matcher", lambda config: None)["config.json"])
+    text = (tmp_path / "config.json").read_text(encoding="utf-8")
+    (tmp_path / "config.json").write_text(text.replace("0.125", "0.625"), encoding="utf-8")
     with pytest.raises(PresetError, match=r"config\.json: .*if you edited it yourself, call zoo\.store\.seal"):
         load(tmp_path)
     (tmp_path / "notes.txt").write_text("added")
     seal(str(tmp_path))
     assert load(tmp_path).verified and Folder(tmp_path).text("notes.txt") == "added"
+    assert zoo.RepresentationMatcher.from_preset(tmp_path).decision["threshold"] == 0.625
     (tmp_path / "vocab.txt").unlink()
     (tmp_path / "vocab.txt").symlink_to("/etc/hostname")
     with pytest.raises(PresetError, match=r"vocab\.txt is a symbolic link"):
@@ -60,7 +63,7 @@ def test_R02_a_hub_gives_every_file_of_a_sealed_folder():
 
 
 @pytest.mark.parametrize(
-    ("format", "zoo", "words"),
+    ("format", "needed", "words"),
     [
         (2, "0.7", r"format 2.*it needs zoo 0\.7, pip install 'keras-zoo>=0\.7'"),
         (3, None, "format 3.*upgrade zoo"),
@@ -68,12 +71,12 @@ def test_R02_a_hub_gives_every_file_of_a_sealed_folder():
         (2, ["1"], "format 2.*upgrade zoo"),
     ],
 )
-def test_R11_a_newer_format_says_which_version_it_needs(format, zoo, words, tmp_path):
+def test_R11_a_newer_format_says_which_version_it_needs(format, needed, words, tmp_path):
     """Whatever else is new in it."""
 
     def change(config):
         config.update(format=format, news=1)
-        config.update({"zoo": zoo} if zoo else {})
+        config.update(zoo=needed)
 
     write_folder(tmp_path, with_config("matcher", change))
     with pytest.raises(PresetError, match=rf"config\.json has {words}"):

@@ -38,7 +38,7 @@ def trainee(compiled):
 # Encoding
 
 
-def test_order_is_restored(model, assert_close):
+def test_D08_order_is_restored(model, assert_close):
     order = np.random.default_rng(0).permutation(len(TEXTS))
     vectors = model.encode(TEXTS, batch_size=4)
     assert_close(model.encode([TEXTS[i] for i in order], batch_size=4), vectors[order], atol=1e-6)
@@ -77,7 +77,7 @@ def test_batches_change_nothing_in_bfloat16(assert_close):
     assert_close(few, vectors[[9, 0, 5]], atol=2e-3)
 
 
-def test_odd_texts_have_finite_unit_vectors(model):
+def test_D04_odd_texts_have_finite_unit_vectors(model):
     odd = [
         "",
         " \t\n\u3000",
@@ -99,7 +99,7 @@ def test_odd_texts_have_finite_unit_vectors(model):
     assert np.isfinite(scores).all() and scores[0] == pytest.approx(1.0)
 
 
-def test_cut_texts_are_reported_once_a_call(trainee):
+def test_D05_cut_texts_are_reported_once_a_call(trainee):
     """16 tokens are 14 characters with [CLS] and [SEP]; what is just full is not cut."""
     full, longer, longest = "天" * 14, "天" * 15, "天气" * 500
     trainee.encode([full, *TEXTS])  # a warning would be an error
@@ -151,7 +151,7 @@ def test_shapes_that_cost_nothing_are_not_rounded(trainee, monkeypatch):
         assert graph.predict_function.experimental_get_tracing_count() <= 3
 
 
-def test_none_is_an_error_with_its_index(model):
+def test_D04_none_is_an_error_with_its_index(model):
     with pytest.raises(TypeError, match=r"texts\[1\] is None"):
         model.encode(["a", None])
     with pytest.raises(TypeError, match=r"pairs\[2\]\[1\] is None"):
@@ -176,7 +176,7 @@ def test_no_tokenizer(model):
 # Training
 
 
-def test_the_same_seed_gives_the_same_training(trainee):
+def test_D17_the_same_seed_gives_the_same_training(trainee):
     histories, start = [], trainee.get_weights()
     for seed in (3, 3, 4):
         trainee.set_weights(start)

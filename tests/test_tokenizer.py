@@ -92,7 +92,7 @@ def test_a_batch_is_its_rows(tokenizer):
 
 
 @pytest.mark.parametrize("lowercase", [True, False])
-def test_equals_the_published_algorithm_on_odd_texts(rich, lowercase):
+def test_D06_equals_the_published_algorithm_on_odd_texts(rich, lowercase):
     rng, known = random.Random(7), set(RICH_VOCABULARY)
     for _ in range(10_000):
         text = random_text(rng)
@@ -122,7 +122,7 @@ def test_equals_rust_bert_on_everyday_text(rich):
         assert rich[True].encode(text)[0][1:-1] == rust.encode(text).ids, ascii(text)
 
 
-def test_a_text_is_read_once(rich, monkeypatch):
+def test_D05_a_text_is_read_once(rich, monkeypatch):
     """Linear time in the text: the pieces asked for are no longer together than the text itself."""
     seen = []
     missing = type(rich[True]._pieces).__missing__
@@ -136,7 +136,7 @@ def test_a_text_is_read_once(rich, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("unit", ["今天 a1b2 é", "a", "\u0301\u0323", "\u302e\U0001d165", "ab, "])
-def test_time_grows_linearly(unit):
+def test_D05_time_grows_linearly(unit):
     tokenizer = Tokenizer(RICH_VOCABULARY)
 
     def seconds(length):
@@ -155,7 +155,7 @@ def test_time_grows_linearly(unit):
 
 
 @pytest.mark.parametrize("lowercase", [True, False])
-def test_offsets_point_at_the_source(rich, lowercase):
+def test_D06_offsets_point_at_the_source(rich, lowercase):
     rng = random.Random(10)
     tokenizer = rich[lowercase]
 
