@@ -115,33 +115,6 @@ def test_failure_inside_leaves_the_earlier_version(tmp_path):
     assert names(tmp_path) == PLAIN and number_of(tmp_path) == 0
 
 
-class SmallDisk:
-    """Takes the place of a file's write; fails after so many bytes have been written in all."""
-
-    def __init__(self, room):
-        self.room = room
-
-    def write(self, hashed, content):
-        self.room -= len(content)
-        if self.room < 0:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        hashed._file.write(content)
-        hashed.sha256.update(content)
-        hashed.size += len(content)
-
-
-def test_full_disk_leaves_the_earlier_version(tmp_path, monkeypatch):
-    write_folder(tmp_path, version(0))
-    total = sum(entry.stat().st_size for entry in tmp_path.iterdir())
-    for room in range(0, total - 8, total // 40):
-        disk = SmallDisk(room)
-        monkeypatch.setattr(saving._Hashed, "write", lambda hashed, content, disk=disk: disk.write(hashed, content))
-        with pytest.raises(OSError, match=r"not saved \(more than \d+ bytes\): No space left") as caught:
-            write_folder(tmp_path, version(2))
-        assert caught.value.errno == errno.ENOSPC and str(tmp_path) in str(caught.value)
-        assert names(tmp_path) == PLAIN and number_of(tmp_path) == 0
-
-
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_read_only_folder_is_named(tmp_path, monkeypatch):
     def refuse(path, mode=0o777):
@@ -233,15 +206,6 @@ def kill_savers(path, rounds):
         last = found
     write_folder(path, version(0))
     assert number_of(path) == 0 and set(names(path)) <= {*PLAIN, "head.json"}
-
-
-def test_killed_saves(tmp_path):
-    kill_savers(tmp_path, rounds=3)
-
-
-@pytest.mark.slow
-def test_killed_saves_many(tmp_path):
-    kill_savers(tmp_path, rounds=60)
 
 
 # Many processes, one folder
