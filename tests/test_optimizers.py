@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from known_gradients import SHAPES, Weights, gradients, made, mean_output, split, start, train
 from layer_checks import BACKEND
+from tiny_models import PAIRS, matcher, scatter_weights, to_numpy
 
 import zoo
 from zoo.callbacks import Resume
@@ -213,6 +214,20 @@ def test_between_epochs_the_model_has_the_averages(tmp_path, assert_close):
     resume = Resume(tmp_path / "run")
     assert resume.restore(resumed) == 2
     assert_close(resumed.get_weights()[0], history[-1][0], atol=3e-6)
+
+
+@pytest.mark.parametrize("micro_batch_size", [None, 2])
+def test_a_task_validates_its_averages(micro_batch_size):
+    """Validation sees what the model has when `fit` is over: the averages."""
+    model = scatter_weights(matcher())
+    model.compile(ExponentialMovingAverage(keras.optimizers.SGD(0.1), 0.9))
+    options = {"validation_data": PAIRS, "callbacks": [EvaluateAverages()], "micro_batch_size": micro_batch_size}
+    history = model.fit(PAIRS, batch_size=4, epochs=1, verbose=0, **options).history
+    for variable, average in model.optimizer.averages:
+        assert (to_numpy(variable) == to_numpy(average)).all()
+    metrics = model.evaluate(PAIRS, verbose=0)
+    assert history["val_spearman"][0] == pytest.approx(metrics["spearman"], abs=1e-9)
+    assert history["val_auc"][0] == pytest.approx(metrics["auc"], abs=1e-9)
 
 
 def test_whole_state_survives_a_keras_file(tmp_path, assert_close):

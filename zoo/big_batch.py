@@ -71,6 +71,8 @@ def fit_big_batches(model, plan, collate, micro_batch_size, epochs, initial_epoc
         callbacks.on_epoch_end(epoch, model.get_metrics_result())
         if model.stop_training:
             break
+    if model.optimizer.built:
+        model.optimizer.finalize_variable_values(model.trainable_variables)  # averages become the weights, as in fit
     callbacks.on_train_end()
     return model.history
 

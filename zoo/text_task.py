@@ -14,6 +14,7 @@ from zoo.data import BUCKETS, Batches, BatchPlan, PredictionPlan, length_buckets
 from zoo.encoded import Encoded
 from zoo.keras_hub_text import KerasHubTokenizer
 from zoo.layers.pooling import Pooling
+from zoo.optimizers import EvaluateAverages
 from zoo.preset import Preset
 from zoo.switches import check_distribution, check_training
 
@@ -226,7 +227,10 @@ class TextTask(Preset, keras.Model):
 
         self.before_fit()
         if validation is not None:
-            callbacks.insert(0, _Validation(self, validation))  # first, so that others can monitor val_*
+            # Before others, which can monitor val_*, but after what puts averages of the weights into the model.
+            averages = [callback for callback in callbacks if isinstance(callback, EvaluateAverages)]
+            others = [callback for callback in callbacks if callback not in averages]
+            callbacks = [*averages, _Validation(self, validation), *others]
         data = Batches(plan, collate, epoch=initial_epoch)
         callbacks = arranged([data.follow(), *callbacks], data)
         if micro_batch_size is None:

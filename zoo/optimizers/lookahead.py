@@ -34,7 +34,7 @@ class Lookahead(OptimizerWrapper):
             self._slow = self.add_copies(variables, "slow")
 
     def step(self, gradients, variables):
-        updated, updates = self.step_and_count(gradients, self._slow)
+        updated, updates = self.step_and_count(gradients, variables, self._slow)
         meet = ops.logical_and(updated, updates % self.steps == 0)
         for variable, slow in zip(self._trainable_variables, self._slow):
             fast, behind = ops.convert_to_tensor(variable), ops.convert_to_tensor(slow)

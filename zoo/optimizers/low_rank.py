@@ -61,6 +61,7 @@ class LowRank(OptimizerWrapper):
     """
 
     follows_averages = True
+    keeps_lost_precision = True
 
     def __init__(self, optimizer, rank=8, pattern="kernel$", full_rank=None, form=None, seed=0, name="low_rank"):
         super().__init__(optimizer, name=name)

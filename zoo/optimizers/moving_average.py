@@ -41,7 +41,7 @@ class ExponentialMovingAverage(OptimizerWrapper):
             self._averages = self.add_copies(variables, "average")
 
     def step(self, gradients, variables):
-        updated, updates = self.step_and_count(gradients, self._averages)
+        updated, updates = self.step_and_count(gradients, variables, self._averages)
         weight = 1.0 - self.momentum
         if self.bias_correction and self.momentum > 0:
             count = ops.cast(ops.maximum(updates, 1), "float32")

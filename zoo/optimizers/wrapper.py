@@ -24,6 +24,7 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
     """
 
     follows_averages = False  # whether the averages of an inner optimizer stay right
+    keeps_lost_precision = False  # whether weights in half precision lose nothing of their steps
 
     def __init__(self, optimizer, name=None):
         super().__init__(learning_rate=0.0, name=name)
@@ -88,8 +89,8 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
             for variable in variables
         ]
 
-    def step_and_count(self, gradients, copies):
-        """The inner optimizer's step for all variables, for subclasses that follow the weights.
+    def step_and_count(self, gradients, variables, copies):
+        """The inner optimizer's step, for subclasses that follow the weights.
 
         Before the first step the copies are set to the weights as they are then: weights may have been loaded since
         the build.
@@ -101,7 +102,7 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         before = ops.copy(ops.convert_to_tensor(self.inner.iterations))
         for variable, copy in zip(self._trainable_variables, copies):
             copy.assign(ops.where(before == 0, ops.cast(variable, copy.dtype), ops.convert_to_tensor(copy)))
-        self.inner.apply(gradients, self._trainable_variables)
+        self.inner.apply(gradients, variables)
         updates = ops.convert_to_tensor(self.inner.iterations)
         return ops.not_equal(updates, before), updates
 
