@@ -47,7 +47,7 @@ class CoSENTInfoNCE(MatchingLoss):
         self.ranking, self.contrast = CoSENT(scale), InfoNCE(scale, symmetric=True)
 
     def batch_loss(self, y_true, y_pred, weights):
-        matches = weights * keras.ops.cast(y_true >= self.positive, "float32")
+        matches = weights * keras.ops.cast(keras.ops.cast(y_true, "float32") >= self.positive, "float32")
         ranking = self.ranking.batch_loss(y_true, cosine_similarity(y_pred[:, 0], y_pred[:, 1]), weights)
         return ranking + self.weight * self.contrast.batch_loss(y_true, y_pred, matches)
 
