@@ -74,8 +74,11 @@ def model():
     model = tiny("GAUAlpha", num_layers=4, attention_mask="causal", layer_attention=hwfa(4, 16, window=4))
     rng = np.random.default_rng(0)
     for variable in model.weights:
-        if variable.name == "kernel":
+        if variable.name == "gamma":  # weights near 1/w: the farthest token counts as much as the others
+            variable.assign(np.full(variable.shape, 0.1))
+        else:
             variable.assign(rng.normal(0, 2 * variable.shape[0] ** -0.5, variable.shape))
+    model.token_embedding.embeddings.assign(rng.normal(0, 1, model.token_embedding.embeddings.shape))
     return model
 
 
@@ -86,11 +89,10 @@ def test_windows_reach_no_further_than_their_sum(model):
     changed[0, 2] += 1
     before, after = (model.hidden_states(a) for a in (ids, changed))
     for depth in range(5):
-        moved = np.abs(numpy(after[depth]) - numpy(before[depth])).max((0, 2)) > 1e-7
+        moved = np.abs(numpy(after[depth]) - numpy(before[depth])).max((0, 2))
         reach = 2 + 3 * depth if depth < 4 else 15
-        assert moved[2 : reach + 1].all()
-        assert not moved[:2].any()
-        assert not moved[reach + 1 :].any()
+        assert moved[2 : reach + 1].min() > 1e-4
+        assert max([*moved[:2], *moved[reach + 1 :]]) < 1e-6
 
 
 def test_window_layers_do_not_know_where_they_are(assert_close, model):
