@@ -26,7 +26,7 @@ def first_non_finite(model, batch):
     for variable in model.variables:
         if not _finite(variable.value):
             return f"First: the variable {variable.path}, before the step"
-    x, y, weights = keras.tree.map_structure(ops.convert_to_tensor, (x, y, weights))
+    x, y, weights = (s if s is None else keras.tree.map_structure(ops.convert_to_tensor, s) for s in (x, y, weights))
     found = []
     with _watched(model, found):
         outputs = model(x, training=True)
