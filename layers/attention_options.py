@@ -9,6 +9,17 @@ from zoo.layers.distances import counted
 from zoo.layers.masks import align, visible_keys
 from zoo.layers.score_normalizers import Softmax, SoftmaxPlus, SquaredReLU, visible_count
 
+_DEFAULTS = {
+    "query_key_bias": False,
+    "product": None,
+    "log_n": None,
+    "position": None,
+    "score_scale": None,
+    "score_bias": None,
+    "visibility": (),
+    "normalization": Softmax(),
+}
+
 
 def attention_scores(query, key, position, scale, query_positions=None, key_positions=None):
     """Scaled scores in float32 under every policy.
@@ -48,17 +59,6 @@ class AttentionOptions(plugins.Plugin):
         ValueError: an option of the wrong kind.
     """
 
-    defaults = {  # noqa: RUF012 - never written
-        "query_key_bias": False,
-        "product": None,
-        "log_n": None,
-        "position": None,
-        "score_scale": None,
-        "score_bias": None,
-        "visibility": (),
-        "normalization": Softmax(),
-    }
-
     def __init__(
         self,
         query_key_bias=...,
@@ -81,7 +81,7 @@ class AttentionOptions(plugins.Plugin):
             "normalization": normalization,
         }
         self.given = {name: _read(name, value) for name, value in given.items() if value is not ...}
-        for name, default in self.defaults.items():
+        for name, default in _DEFAULTS.items():
             setattr(self, name, self.given.get(name, default))
 
     @classmethod
@@ -91,10 +91,10 @@ class AttentionOptions(plugins.Plugin):
             return cls()
         if isinstance(options, cls):
             return options
-        if not isinstance(options, dict) or set(options) - set(cls.defaults):
+        if not isinstance(options, dict) or set(options) - set(_DEFAULTS):
             raise ValueError(
                 f"attention options {options!r}; expected None, AttentionOptions(...) or a dict with some of "
-                f"{', '.join(cls.defaults)}"
+                f"{', '.join(_DEFAULTS)}"
             )
         return cls(**options)
 
@@ -226,9 +226,12 @@ def _read(name, value):
     if name == "query_key_bias":
         return bool(value)
     if name == "score_scale":
+        if value is not None and not isinstance(value, int | float):
+            raise ValueError(f"score_scale={value!r}; expected None or a number")
         return value
     if name == "visibility":
-        return tuple(plugins.get(rule, name) for rule in (value if isinstance(value, list | tuple) else [value]))
+        rules = value if isinstance(value, list | tuple) else [value]
+        return tuple(plugins.get(rule, name) for rule in rules if rule is not None)
     if name == "normalization" and value is None:
         raise ValueError("normalization=None; expected 'softmax', 'softmax_plus', 'squared_relu' or such an object")
     return plugins.get(value, name)

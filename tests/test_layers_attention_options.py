@@ -307,6 +307,7 @@ def test_json_form_comes_back():
         config = json.loads(json.dumps(options.get_config()))
         assert AttentionOptions.get(config).get_config() == options.get_config()
     assert AttentionOptions.get(None).get_config() == {}
+    assert AttentionOptions(visibility=None).visibility == ()
 
 
 @pytest.mark.parametrize(
@@ -316,6 +317,7 @@ def test_json_form_comes_back():
         ([], "attention options"),
         ({"position": "softmax"}, "unknown attention option 'softmax' for position"),
         ({"visibility": [None, KeyNorm()]}, "for visibility"),
+        ({"score_scale": "sqrt"}, "score_scale='sqrt'; expected None or a number"),
         ({"normalization": None}, "normalization=None; expected 'softmax'"),
         ({"score_bias": {"class": "Window", "config": {"width": 3}}}, "for score_bias"),
         ({"query_key_bias": True}, "query and key have a bias already"),
