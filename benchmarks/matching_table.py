@@ -144,9 +144,8 @@ def markdown(runs):
         names = list(dict.fromkeys(key.split("/")[0] for key in cells))
         seeds = {key.split("/")[2] for key in cells}
         lines += ["", f"## {made['preset']}", "", f"    {run['command']}", ""]
-        lines += [
-            f"{run['date']}, {run['machine']}; {len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}, mean ± deviation where several."
-        ]
+        several = f"; mean ± deviation of {len(seeds)} seeds" if len(seeds) > 1 else ""
+        lines += [f"{run['date']}, {run['machine']}{several}."]
         for title, metric in (("Spearman's ρ × 100", lambda kind: "spearman"), ("Accuracy, %", accuracy)):
             lines += ["", f"| {title} | trained on | reported on | " + " | ".join(NAMES[kind] for kind in kinds) + " |"]
             lines += ["| --- | --- | --- |" + " ---: |" * len(kinds)]
