@@ -121,7 +121,7 @@ def picture(rows):
         axes.set(xlabel="tokens", ylabel=name)
         sizes = sorted({row["tokens"] for row in rows})
         axes.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=30)
-        axes.minorticks_off()
+        axes.tick_params(axis="x", which="minor", length=0, labelbottom=False)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#E5E5E5", linewidth=0.7)
     figure.legend(loc="outside lower center", ncols=6, frameon=False, fontsize=9)
