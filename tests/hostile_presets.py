@@ -177,15 +177,15 @@ def make_bombs(bombs):
     many = {f"f{number}": {"size": 0, "sha256": "0" * 64} for number in range(5_000)}
     put(bombs / "manifest", files("BERT") | {"manifest.json": json.dumps({"zoo_manifest": 1, "files": many}).encode()})
     put(bombs / "deep", {"config.json": deep})
-    put(bombs / "lines", files("hugging_face") | {"vocab.txt": b"ab\n" * 5_000_000})
-    put(bombs / "tokenizer", files("hugging_face") | {"tokenizer.json": b'{"a":[' + b"{}," * 5_000_000 + b"{}]}"})
+    put(bombs / "lines", files("hugging_face") | {"vocab.txt": b"ab\n" * 1_100_000})
+    put(bombs / "tokenizer", files("hugging_face") | {"tokenizer.json": b'{"a":[' + b"{}," * 4_000_000 + b"{}]}"})
     for name in ("config.json", "vocab.txt", "model.safetensors"):
         sparse(put(bombs / f"sparse {name}", files("hugging_face")), name, 1 << 40)
     sparse(put(bombs / "sparse index", files("tensorflow")), "bert_model.ckpt.index", 1 << 40)
     field = {1: b"\x08\x01", 2: b"\x12\x08\x12\x06\x08\x80\x80\x80\x80\x10"}  # float32, [2^32]
     claimed = {b"": b"\x08\x01\x1a\x02\x08\x01", b"bert/embeddings/word_embeddings": field[1] + field[2]}
     put(bombs / "tensor", files("tensorflow") | {"bert_model.ckpt.index": write_table(claimed)})
-    crowd = {b"": claimed[b""]} | {b"%06x" % number: field[1] + b"\x12\x02\x12\x00" for number in range(300_000)}
+    crowd = {b"": claimed[b""]} | {b"%06x" % number: field[1] + b"\x12\x02\x12\x00" for number in range(110_000)}
     put(bombs / "tensors", files("tensorflow") | {"bert_model.ckpt.index": write_table(crowd)})
 
 
