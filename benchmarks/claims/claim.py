@@ -161,7 +161,9 @@ def _table(claim, row, summary, settings):
         verdict = "yes" if claim.holds(summary) else "no"
     shown = {name: ",".join(value) if isinstance(value, list) else value for name, value in settings.items()}
     flags_text = " ".join(f"--{name}={value}" for name, value in shown.items() if name != "backend")
-    command = f"KERAS_BACKEND={settings['backend']} python benchmarks/claims/{row}.py --seeds={F.seeds} {flags_text}"
+    command = (
+        f"KERAS_BACKEND={settings['backend']} python benchmarks/claims/{row}.py --seeds={F.seeds} {flags_text} ..."
+    )
     return "\n".join([*lines, "", f"**Holds here: {verdict}.**", "", f"    {command}", ""])
 
 

@@ -9,7 +9,6 @@ of training steps on --batch_tokens tokens in rows of 64 to 512, each in a proce
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -50,7 +49,7 @@ def masked_loss(preset):
 
 
 def probe(preset, length):
-    """Milliseconds a training step, and the process's largest memory over that of the loaded model, in MB."""
+    """Milliseconds of a training step, and by how many MB it is above the memory between steps (Linux)."""
     matcher = zoo.RepresentationMatcher.from_preset(preset, dtype=F.dtype, max_sequence_length=length)
     matcher.compile(keras.optimizers.AdamW(1e-5), zoo.losses.CoSENT())
     rows = max(2, F.batch_tokens // length // 2)
@@ -58,14 +57,22 @@ def probe(preset, length):
     ids = rng.integers(5, matcher.backbone.vocabulary_size, (rows, 2, length)).astype("int32")
     inputs = {"token_ids": ids, "segment_ids": np.zeros_like(ids), "padding_mask": np.ones(ids.shape, bool)}
     labels = rng.integers(0, 2, rows).astype("float32")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    float(matcher.train_on_batch(inputs, labels))  # the optimizer's slots, and what is compiled
+    with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")  # the peak begins anew: of a child process it would be at least its parent's size
+    before = memory("VmRSS")
     seconds = []
-    for _ in range(F.timed_steps + 2):  # two to compile and to warm up
+    for _ in range(F.timed_steps + 1):  # one more to warm up
         start = time.perf_counter()
         float(matcher.train_on_batch(inputs, labels))
         seconds.append(time.perf_counter() - start)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"ms": 1000 * float(np.median(seconds[2:])), "MB": (after - before) / 1024}
+    return {"ms": 1000 * float(np.median(seconds[1:])), "MB": memory("VmHWM") - before}
+
+
+def memory(field):
+    """MB of this process by Linux's account: VmRSS is what it holds, VmHWM the most it held."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) / 1024 for line in file if line.startswith(f"{field}:"))
 
 
 def numbers_of(flag):
