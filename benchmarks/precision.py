@@ -96,7 +96,10 @@ def written(results):
 
 def tables(cells):
     """Markdown of what there is so far."""
-    lines = ["Spearman x 100 on the test pairs of the bundled FAQ.", "", "**Evaluation** of one trained matcher", ""]
+    lines = [
+        "Spearman x 100 on the test pairs of the bundled FAQ. Compiled: `jit_compile=True`; eager: `False`, on TensorFlow a"
+    ]
+    lines += ["graph without XLA.", "", "**Evaluation** of one trained matcher", ""]
     lines += ["| backend, mode | " + " | ".join(DTYPES) + " |", "| --- |" + " --- |" * len(DTYPES)]
     evaluated = {name: cell for name, cell in cells.items() if "/evaluation/" in name}
     modes = sorted({(name.split("/")[0], name.split("/")[3]) for name in cells if "/reference/" not in name})

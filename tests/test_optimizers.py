@@ -153,6 +153,7 @@ def test_described_and_rebuilt_it_is_the_same(case, assert_close):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch.compile warns of Keras' code
 @pytest.mark.parametrize("case", CASES)
 def test_compiled(case, assert_close):
     """XLA on TensorFlow, torch.compile on torch."""

@@ -59,10 +59,15 @@ class ExponentialMovingAverage(OptimizerWrapper):
     def finalize_variable_values(self, var_list):
         super().finalize_variable_values(var_list)
         for variable, average in self.averages:
-            variable.assign(ops.cast(average, variable.dtype))
+            variable.assign(copied(average, variable.dtype))
 
     def get_config(self):
         return {**super().get_config(), "momentum": self.momentum, "bias_correction": self.bias_correction}
+
+
+def copied(average, dtype):
+    """Its value in memory of its own: JAX gives the memory of one variable away in a step, and the other's with it."""
+    return ops.copy(ops.cast(average, dtype))
 
 
 @contextlib.contextmanager
@@ -126,7 +131,7 @@ class _Swap:
             )
         self.own = [(variable, ops.convert_to_numpy(variable).copy()) for variable, _ in averaging[0].averages]
         for variable, average in averaging[0].averages:
-            variable.assign(ops.cast(average, variable.dtype))
+            variable.assign(copied(average, variable.dtype))
 
     def back(self):
         for variable, value in self.own:
