@@ -105,7 +105,7 @@ def main(_):
     callbacks = [data.follow(), log] + ([tensorboard(inside("tensorboard"))] if F.tensorboard else [])
     model.fit(
         data, epochs=F.steps // F.steps_per_epoch, initial_epoch=epoch, validation_data=rows(heldout, 20, 1),
-        callbacks=[Resume(inside("state"), callbacks=callbacks)], shuffle=False, verbose=2,
+        callbacks=[Resume(inside("state"), callbacks=callbacks, data=data)], shuffle=False, verbose=2,
     )  # fmt: skip
     final = model.evaluate(rows(heldout, 200, 2), return_dict=True, verbose=0)
     print(json.dumps(final))
