@@ -219,7 +219,7 @@ class GaLore(Form):
     """The inner optimizer runs on G projected to its r leading singular directions, on the shorter side of W.
 
     The directions are made anew from the gradient every so often, while moments stay, so that the change has full rank
-    in the end.
+    in the end. Unlike in the original, new directions get the signs of the old ones.
 
     Args:
         scale: float, s, factor of the steps.
@@ -253,7 +253,9 @@ class GaLore(Form):
             wide = gradient if _is_wide(gradient) else ops.transpose(gradient)
             # Eigenvectors of G Gᵀ, ascending: on the short side alone, which an SVD of G is not.
             _, vectors = ops.linalg.eigh(ops.matmul(wide, ops.transpose(wide)))
-            return [ops.flip(vectors[:, -rank:], axis=1)]
+            vectors = ops.flip(vectors[:, -rank:], axis=1)
+            # Signs are arbitrary: those of the directions before, which moments were measured along.
+            return [ops.where(ops.sum(vectors * kept[0], axis=0) < 0, -vectors, vectors)]
 
         return ops.cond(due, directions, lambda: list(kept))
 
