@@ -93,6 +93,25 @@ def add_product(variable, left, right):
         variable.assign_add(product)
 
 
+def layer_norm(x, gamma, beta, epsilon):
+    """(x − mean) / sqrt(var + ε) · γ + β over the last axis, in float32, in the dtype of x.
+
+    torch has one kernel for it. Elsewhere Keras' formula, x / std − mean / std, loses digits where the mean is large,
+    and the compilers fuse the plain one.
+
+    Args:
+        x: float `[..., d]`. gamma, beta: float `[d]`, or None for 1 and 0.
+    """
+    if keras.backend.backend() == "torch":
+        return ops.layer_normalization(x, gamma, beta, epsilon=epsilon)
+    wide = ops.cast(x, "float32")
+    wide = wide - ops.mean(wide, axis=-1, keepdims=True)
+    normal = wide * ops.rsqrt(ops.mean(ops.square(wide), axis=-1, keepdims=True) + epsilon)
+    if gamma is not None:
+        normal = normal * ops.cast(gamma, "float32") + ops.cast(beta, "float32")
+    return ops.cast(normal, x.dtype)
+
+
 def compiles_each_shape(model):
     """Whether a new shape of inputs costs a model seconds: compiled it does, in TensorFlow's graphs and eager torch not."""
     return not model.run_eagerly and (keras.backend.backend() == "jax" or bool(model.jit_compile))
