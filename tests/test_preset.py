@@ -83,6 +83,7 @@ def run(*command, backend):
     return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.filterwarnings("ignore:.*max_length=8 tokens")
 def test_every_class_comes_back_in_a_fresh_process(models, tmp_path, assert_close):
     import keras
 

@@ -117,9 +117,10 @@ def compiles_each_shape(model):
     return not model.run_eagerly and (keras.backend.backend() == "jax" or bool(model.jit_compile))
 
 
-def ignores_distribution():
-    """Whether a `keras.distribution` would be accepted and then do nothing."""
-    return keras.backend.backend() != "jax"
+def ignoring_distribution():
+    """Name of the backend where it would accept a `keras.distribution` and then do nothing, else None."""
+    name = keras.backend.backend()
+    return None if name == "jax" else name
 
 
 def compiled(function):

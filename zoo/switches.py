@@ -16,7 +16,7 @@ import warnings
 
 import keras
 
-from zoo.backend import ignores_distribution
+from zoo.backend import ignoring_distribution
 from zoo.optimizers.wrapper import HALF, chain
 
 
@@ -26,10 +26,10 @@ def check_distribution():
     Raises:
         ValueError: a distribution is set, and the backend is not JAX.
     """
-    distribution = keras.distribution.distribution()
-    if distribution is not None and ignores_distribution():
+    distribution, backend = keras.distribution.distribution(), ignoring_distribution()
+    if distribution is not None and backend:
         raise ValueError(
-            f"keras.distribution is set to {type(distribution).__name__}, which the {keras.backend.backend()} backend "
+            f"keras.distribution is set to {type(distribution).__name__}, which the {backend} backend "
             "ignores: the model would run on one device. Use KERAS_BACKEND=jax, or take the distribution back: "
             "keras.distribution.set_distribution(None)"
         )
