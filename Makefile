@@ -23,10 +23,10 @@ one_core  := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NPROC=1 
 pytest    := $(one_core) $(python) -m pytest -q -n $(WORKERS) --dist loadfile --durations 5 $(PYTEST)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format bench clean
+.PHONY: help demo test test-all check format bench bench-peers clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(python):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "zoo needs Python 3.11 or newer, this is " + sys.version)'
@@ -76,9 +76,21 @@ format: $(VENV)/test  ## sort imports, format, mend what ruff can mend
 	$(python) -m ruff check --fix .
 	$(python) -m ruff format .
 
-bench: $(VENV)/test  ## side by side with peers; an idle machine, please
-	for script in benchmarks/*.py; do $(python) $$script || exit 1; done
+bench: $(VENV)/test  ## the benchmarks that need no data; an idle machine, please
+	for script in benchmarks/*.py benchmarks/length/*.py; do $(python) $$script || exit 1; done
+
+# The peers pin what zoo does not want, so that they live apart. English sentences for one of the rows, for example:
+# make bench-peers PEERS=--sentences=stsb-en/test.tsv.gz
+PEERS ?=
+.venv-peers/done: benchmarks/peers/requirements.txt benchmarks/peers/requirements-bare.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install -qq --disable-pip-version-check "$(TORCH)" -r benchmarks/peers/requirements.txt --editable .
+	.venv-peers/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r benchmarks/peers/requirements-bare.txt
+	@touch $@
+
+bench-peers: .venv-peers/done  ## zoo beside sentence-transformers, bert4keras, keras-hub, transformers, peft
+	.venv-peers/bin/python benchmarks/peers/run.py $(PEERS)
 
 clean:  ## remove the environment and everything built
-	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) .venv-peers build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
