@@ -1,6 +1,7 @@
 """From queries and keys to attention weights: one pipeline, and the record of the options that take part in it."""
 
 import math
+from typing import Any
 
 from keras import ops
 
@@ -58,6 +59,15 @@ class AttentionOptions(plugins.Plugin):
     Raises:
         ValueError: an option of the wrong kind.
     """
+
+    query_key_bias: bool
+    product: Any
+    log_n: Any
+    position: Any
+    score_scale: float | None
+    score_bias: Any
+    visibility: tuple
+    normalization: Any
 
     def __init__(
         self,

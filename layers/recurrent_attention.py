@@ -9,6 +9,7 @@ overflows (online softmax: Milakov and Gimelshein, arXiv 1805.02867).
 """
 
 import math
+from typing import Any
 
 from keras import ops
 
@@ -97,7 +98,7 @@ def recurrent_attention(
         rows = range(first, min(first + query_block, length))
         q = ops.cast(query[..., rows.start : rows.stop, :], "float32") * scale
         last_key = rows.stop + keys - length if causal else keys  # later ones are hidden from all rows
-        state = None
+        state: Any = None
         for start in range(0, last_key, key_block):
             columns = range(start, min(start + key_block, last_key))
             k = ops.cast(key[..., columns.start : columns.stop, :], "float32")

@@ -1,5 +1,7 @@
 """Resume: a training that was killed goes on as if nothing had happened."""
 
+from typing import Any
+
 from zoo.backend import pass_over, random_state, set_random_state
 from zoo.callbacks.interruption import Interruption
 from zoo.callbacks.memories import from_json, over, remember, remind
@@ -49,7 +51,8 @@ class Resume(Surrounding):
             raise ValueError(f"every_steps={every_steps}; expected None or at least 1")
         self.folder, self.every_steps, self.data = folder, every_steps, data
         self._interruption = Interruption()
-        self._state, self.done = None, 0
+        self._state: Any = None
+        self.done = 0
 
     def restore(self, model):
         """Put a compiled model into the saved state, if there is one; `fit` does so by itself.
