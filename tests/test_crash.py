@@ -33,14 +33,13 @@ FLOAT16 = keras.backend.backend() != "jax"  # XLA on the CPU lacks some float16 
 def start(*arguments, **options):
     """A child Python process that finds zoo and the tests."""
     paths = os.pathsep.join([str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH", "")])
-    return subprocess.Popen(
-        [sys.executable, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": paths},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
+    command, environment = [sys.executable, *map(str, arguments)], {**os.environ, "PYTHONPATH": paths}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
+    try:
+        return subprocess.Popen(command, env=environment, **pipes, **options)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def wait_for_lines(path, count, process, seconds=300):
