@@ -63,10 +63,10 @@ def train(kind, classes, pairs, dev):
     """A matcher at its best epoch, the threshold fitted on dev, and the history."""
     keras.utils.set_random_seed(F.seed)
     options = {"dtype": F.dtype, "pooling": F.pooling, "max_length": F.max_length * (2 if kind == "interaction" else 1)}
-    loss, monitor, part = None, "val_spearman", F.micro_batch_size
+    loss, monitor, part = None, "val_spearman", None if kind == "sbert" else F.micro_batch_size
     if kind == "sbert":
-        model = zoo.RepresentationMatcher.from_preset(F.preset, num_classes=len(classes or "01"), **options)
-        part = None  # its head is part of the loss
+        grades = len(classes) if classes else int(pairs.labels.max()) + 1
+        model = zoo.RepresentationMatcher.from_preset(F.preset, num_classes=grades, **options)
     elif kind == "representation":
         model = zoo.RepresentationMatcher.from_preset(F.preset, **options)
         loss = F.loss and getattr(zoo.losses, F.loss)()

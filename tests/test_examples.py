@@ -144,6 +144,16 @@ def test_text_matching_with_scores_and_micro_batches(matching):
 
 
 @once
+def test_text_matching_with_whole_grades(matching):
+    """A Sentence-BERT head of as many classes as there are grades."""
+    _, folder, metrics = matching(
+        [0, 3, 1, 2], "--label=score", "--matcher=sbert", "--micro_batch_size=4", "--epochs=1"
+    )
+    assert zoo.RepresentationMatcher.from_preset(folder / "sbert").num_classes == 4
+    assert "head_accuracy" in metrics["test"]["sbert"]
+
+
+@once
 @pytest.mark.parametrize("loss", ["AnglE", "Circle", "Contrastive", "CosineRegression", "InfoNCE"])
 def test_text_matching_with_each_loss(matching, loss):
     _, _, metrics = matching([1, 0], "--matcher=representation", f"--loss={loss}", "--epochs=1")
