@@ -11,13 +11,14 @@ OUTPUT.md holds the tables of all runs in OUTPUT.json.
 import datetime
 import json
 import os
-import platform
 import sys
 import time
 
 import keras
 import numpy as np
 from absl import app, flags
+from recipe import optimizer
+from records import processor, write
 
 import zoo
 from zoo.known_presets import bundled_folder
@@ -79,10 +80,7 @@ def cell(name, kind, seed):
         if name not in SCORES and name not in CLASSES:
             model.fit_threshold(dev)
         return {**model.evaluate(test, verbose=0), "seconds": time.perf_counter() - start}
-    steps = F.epochs * -(-len(train) // F.batch_size)
-    warm_up = {"warmup_target": F.learning_rate, "warmup_steps": steps // 10}
-    rate = keras.optimizers.schedules.CosineDecay(0.0, steps - steps // 10, alpha=0.02, **warm_up)
-    model.compile(keras.optimizers.AdamW(rate, weight_decay=0.01, global_clipnorm=1.0), loss)
+    model.compile(optimizer(F.epochs * -(-len(train) // F.batch_size), F.learning_rate), loss)
     best = keras.callbacks.EarlyStopping(monitor, mode="max", patience=F.epochs, restore_best_weights=True)
     model.fit(
         train, epochs=F.epochs, batch_size=F.batch_size, validation_data=dev, seed=seed, callbacks=[best], verbose=0
@@ -97,11 +95,7 @@ def cell(name, kind, seed):
 
 def machine():
     """What ran: processor, backend, versions."""
-    processor = platform.processor() or platform.machine()
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            processor = next((x.split(":")[1].strip() for x in file if x.startswith("model name")), processor)
-    return f"{os.cpu_count()} × {processor}, {keras.backend.backend()}, Keras {keras.__version__}"
+    return f"{os.cpu_count()} × {processor()}, {keras.backend.backend()}, Keras {keras.__version__}"
 
 
 def settings():
@@ -155,12 +149,6 @@ def markdown(runs):
                     first, last = run["pairs"][name]
                     lines += [f"| {name} | {first} | {last} | " + " | ".join(row) + " |"]
     return "\n".join(lines) + "\n"
-
-
-def write(path, text):
-    with open(path + ".new", "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(path + ".new", path)  # a run that is stopped here loses nothing
 
 
 def main(_):

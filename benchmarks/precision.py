@@ -21,6 +21,7 @@ import time
 
 import numpy as np
 from absl import app, flags
+from records import processor, write
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FAQ = os.path.join(os.path.dirname(HERE), "examples", "data", "faq_zh")
@@ -40,13 +41,9 @@ flags.DEFINE_list("cells", None, "Run these cells in this process: kind/dtype/mo
 
 def compiled(matcher, mode, steps):
     """The matcher with the optimizer of examples/text_matching.py."""
-    import keras
+    from recipe import optimizer
 
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0, steps - steps // 10, alpha=0.02, warmup_target=5e-4, warmup_steps=steps // 10
-    )
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=0.01, global_clipnorm=1.0)
-    matcher.compile(optimizer, jit_compile=mode == "compiled")
+    matcher.compile(optimizer(steps, 5e-4), jit_compile=mode == "compiled")
     return matcher
 
 
@@ -85,13 +82,6 @@ def measured(backend, cells):
                 yield json.loads(line[len(MARK) :])
     if process.returncode:
         raise SystemExit(f"{backend}: exit status {process.returncode}; what was finished is in {F.output}")
-
-
-def written(results):
-    text = json.dumps(results, indent=0, ensure_ascii=False)
-    with open(F.output + ".new", "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(F.output + ".new", F.output)
 
 
 def tables(cells):
@@ -146,7 +136,7 @@ def main(_):
     import importlib.metadata as metadata
 
     packages = ("keras", "torch", "jax", "tensorflow")
-    results["machine"] = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+    results["machine"] = {"cpu": processor(), "cores": os.cpu_count()}
     results["versions"] = {name: metadata.version(name) for name in packages} | {"python": platform.python_version()}
     results["epochs"] = F.epochs
     cells, modes = results["cells"], ("eager", "compiled")
@@ -162,10 +152,9 @@ def main(_):
         for cell, result in measured(backend, missing) if missing else ():
             cells[f"{backend}/{cell}"] = result
             print(backend, cell, {key: value for key, value in result.items() if key != "scores"}, flush=True)
-            written(results)
+            write(F.output, json.dumps(results, indent=0, ensure_ascii=False))
     table = tables(cells)
-    with open(os.path.splitext(F.output)[0] + ".md", "w", encoding="utf-8") as file:
-        file.write(table)
+    write(os.path.splitext(F.output)[0] + ".md", table)
     print(table)
 
 

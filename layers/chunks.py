@@ -3,6 +3,12 @@
 from keras import ops
 
 
+def check_chunk_length(chunk_length):
+    """Raise ValueError where it is no number of tokens."""
+    if isinstance(chunk_length, bool) or not isinstance(chunk_length, int) or chunk_length < 1:
+        raise ValueError(f"chunk_length={chunk_length!r}; expected a whole number of at least 1")
+
+
 def chunk_size(length, limit):
     """c: the limit, or the whole sequence where it is shorter, so that short batches are not padded up."""
     return min(length, limit) if isinstance(length, int) else ops.minimum(length, limit)

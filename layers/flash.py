@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from zoo.layers import activations, plugins
-from zoo.layers.chunks import chunk_size, merge_chunks, split_chunks, sum_of_earlier
+from zoo.layers.chunks import check_chunk_length, chunk_size, merge_chunks, split_chunks, sum_of_earlier
 from zoo.layers.configured import ConfiguredLayer
 from zoo.layers.masks import causal_mask
 from zoo.layers.scale_offset import ScaleOffset
@@ -57,8 +57,7 @@ class MixedChunkAttention(ConfiguredLayer):
         **kwargs,
     ):
         super().__init__(autocast=False, **kwargs)  # float positions must stay float32
-        if isinstance(chunk_length, bool) or not isinstance(chunk_length, int) or chunk_length < 1:
-            raise ValueError(f"chunk_length={chunk_length!r}; expected a whole number of at least 1")
+        check_chunk_length(chunk_length)
         self.expanded_dim, self.key_dim = expanded_dim, key_dim
         self.chunk_length, self.causal = chunk_length, causal
         self.activation = activations.get(activation)

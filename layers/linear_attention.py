@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from zoo.layers import plugins
-from zoo.layers.chunks import chunk_size, merge_chunks, split_chunks, sum_of_earlier
+from zoo.layers.chunks import check_chunk_length, chunk_size, merge_chunks, split_chunks, sum_of_earlier
 from zoo.layers.configured import ConfiguredLayer
 from zoo.layers.masks import causal_mask
 
@@ -54,8 +54,7 @@ class LinearAttention(ConfiguredLayer):
         super().__init__(autocast=False, **kwargs)  # float positions must stay float32
         if feature_map not in FEATURE_MAPS:
             raise ValueError(f"feature_map={feature_map!r}; expected one of {sorted(FEATURE_MAPS)}")
-        if isinstance(chunk_length, bool) or not isinstance(chunk_length, int) or chunk_length < 1:
-            raise ValueError(f"chunk_length={chunk_length!r}; expected a whole number of at least 1")
+        check_chunk_length(chunk_length)
         self.num_heads, self.head_dim, self.output_dim = num_heads, head_dim, output_dim
         self.key_dim = head_dim if key_dim is None else key_dim
         self.feature_map, self.causal, self.chunk_length = feature_map, causal, chunk_length

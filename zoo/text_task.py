@@ -279,10 +279,9 @@ class TextTask(Preset, keras.Model):
             float32 array `[N, ...]`.
         """
         # Few rows are filled up to a power of two, so that calls of any size share few compiled shapes.
-        batch_size = (
-            min(batch_size, 1 << max(len(rows) - 1, 0).bit_length()) if compiles_each_shape(self) else batch_size
-        )
         last = "pad" if compiles_each_shape(self) else "keep"
+        if last == "pad":
+            batch_size = min(batch_size, 1 << max(len(rows) - 1, 0).bit_length())
         plan = PredictionPlan(encoded.lengths[rows], batch_size, self.buckets, last=last)
         bar = None
         if verbose == 1 or (verbose == "auto" and len(rows) > QUIET):

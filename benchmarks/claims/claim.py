@@ -19,8 +19,12 @@ from matplotlib.figure import Figure
 
 from zoo.plots import COLOURS
 
-F = flags.FLAGS
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.append(os.path.dirname(HERE))
+
+from records import write  # noqa: E402
+
+F = flags.FLAGS
 SEEDS = 3  # fewer say nothing of the spread
 flags.DEFINE_integer("seeds", SEEDS, "Runs of each variant, with the seeds 0, 1, ...")
 flags.DEFINE_list("only", [], "Variants to run; default: all.")
@@ -97,12 +101,12 @@ def measured(claim, row):
             wall, cpu = time.time(), time.process_time()
             numbers = {name: float(value) for name, value in claim.variants[variant](seed).items()}
             cost = {"seconds": time.time() - wall, "cpu_seconds": time.process_time() - cpu}
-            _write(path, json.dumps({"numbers": numbers, **cost, "settings": settings}, indent=1, ensure_ascii=False))
+            write(path, json.dumps({"numbers": numbers, **cost, "settings": settings}, indent=1, ensure_ascii=False))
             shown = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
             print(f"{variant}, seed {seed}: {shown} ({cost['cpu_seconds']:.0f} CPU s)", flush=True)
     summary = _summary(claim, folder)
     table = _table(claim, row, summary, settings)
-    _write(os.path.join(F.output, f"{row}.md"), table)
+    write(os.path.join(F.output, f"{row}.md"), table)
     _picture(claim, summary).savefig(os.path.join(F.output, f"{row}.png"))
     return table
 
@@ -124,12 +128,6 @@ def _check(path, settings):
     differing = {name: (made.get(name), value) for name, value in settings.items() if made.get(name) != value}
     if differing:
         raise app.UsageError(f"{path} was made with other settings, {differing}; take another --output or remove it")
-
-
-def _write(path, text):
-    with open(f"{path}.part", "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(f"{path}.part", path)
 
 
 def _summary(claim, folder):

@@ -1,12 +1,17 @@
 """What the rows on matching share: the same pairs, batches and schedule for every variant, the last epoch reported."""
 
 import os
+import sys
 
 import keras
 from absl import flags
 
 import zoo
 from zoo.data.shuffling import SPLITS, permutation
+
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import recipe  # noqa: E402
 
 F = flags.FLAGS
 flags.DEFINE_string("data", None, "Folder of the sets: NAME/train.tsv.gz to train on, NAME/dev.tsv.gz to report.")
@@ -32,10 +37,8 @@ def pairs(name, split):
 
 
 def optimizer(steps, learning_rate=None):
-    """AdamW, linear warm-up over a tenth of the steps, cosine to nearly nothing."""
-    warm_up = {"warmup_target": learning_rate or F.learning_rate, "warmup_steps": steps // 10}
-    rate = keras.optimizers.schedules.CosineDecay(0.0, steps - steps // 10, alpha=0.02, **warm_up)
-    return keras.optimizers.AdamW(rate, weight_decay=0.01, global_clipnorm=1.0)
+    """That of all benchmarks, at the rate of the flag."""
+    return recipe.optimizer(steps, learning_rate or F.learning_rate)
 
 
 def trained(matcher, train, seed, loss=None, optimizer_of=optimizer):

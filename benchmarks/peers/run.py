@@ -22,6 +22,11 @@ from absl import app, flags
 from report import markdown, picture
 from rows import ROWS, Contender
 
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.append(os.path.dirname(HERE))
+
+from records import processor, write  # noqa: E402
+
 F = flags.FLAGS
 flags.DEFINE_list("rows", None, f"Which rows; default all of {', '.join(ROWS)}.")
 flags.DEFINE_integer("repeats", 5, "Rounds.", lower_bound=1)
@@ -29,7 +34,6 @@ flags.DEFINE_string("sentences", None, "TSV file whose first two columns are Eng
 flags.DEFINE_string(
     "output", os.path.join(os.path.dirname(os.path.abspath(__file__)), "results"), "Folder of the results."
 )
-HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def environment(backend):
@@ -138,12 +142,8 @@ def matmul_rates(workdir):
 
 
 def machine():
-    model = "?"
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo") as file:
-            model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), "?")
     return {
-        "cpu": model,
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "date": str(datetime.date.today()),
@@ -171,11 +171,9 @@ def main(_):
                 continue
             print(name, flush=True)
             results["rows"][name] = measure(name, ROWS[name], workdir)
-            with open(path, "w") as file:
-                json.dump(results, file, indent=1)
+            write(path, json.dumps(results, indent=1))
             print(markdown({**results, "rows": {name: results["rows"][name]}}), flush=True)
-    with open(os.path.join(F.output, "README.md"), "w") as file:
-        file.write(markdown(results, head=True))
+    write(os.path.join(F.output, "README.md"), markdown(results, head=True))
     picture(results, os.path.join(F.output, "peers.png"))
 
 
