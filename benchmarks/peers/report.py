@@ -65,7 +65,12 @@ def picture(results, path):
     import matplotlib.pyplot as plt
 
     shown = {n: r for n, r in results["rows"].items() if any(c.peer for c in ROWS[n].contenders)}
-    figure, axes = plt.subplots(len(shown) + 1, 1, figsize=(8, 2.2 * (len(shown) + 1)), constrained_layout=True)
+    lengths = {int(n.split("_")[1]): r for n, r in results["rows"].items() if n.startswith("length_")}
+    panels = len(shown) + bool(lengths)
+    if not panels:
+        return
+    figure = plt.figure(figsize=(8, 2.2 * panels), layout="constrained")
+    axes = list(figure.subplots(panels, 1, squeeze=False)[:, 0])
     for axis, (name, measured) in zip(axes, shown.items()):
         row = ROWS[name]
         bars = [(c.name, ratio(row, measured, i)) for i, c in enumerate(row.contenders) if not c.peer]
@@ -76,15 +81,17 @@ def picture(results, path):
         axis.set_xlabel("times as fast as the peer", fontsize=8)
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
-    lengths = {int(n.split("_")[1]): r for n, r in results["rows"].items() if n.startswith("length_")}
-    axis = axes[-1]
-    for index, contender in enumerate(ROWS["length_64"].contenders):
-        points = sorted((n, r[index]["work"] / r[index]["median"]) for n, r in lengths.items())
-        axis.plot(*zip(*points) if points else ([], []), marker="o", ms=3, label=contender.name)
-    axis.set(xscale="log", yscale="log", xlabel="tokens in a row", ylabel="tokens/s")
-    axis.set_xticks(sorted(lengths), [str(n) for n in sorted(lengths)])
-    axis.minorticks_off()
-    axis.set_title("Rate against length, 4 blocks of RoFormerV2 or 8 of GAU-alpha, 256 wide", fontsize=9, loc="left")
-    axis.legend(fontsize=7, frameon=False)
+    if lengths:
+        axis = axes[-1]
+        for index, contender in enumerate(ROWS["length_64"].contenders):
+            points = sorted((n, r[index]["work"] / r[index]["median"]) for n, r in lengths.items())
+            axis.plot(*zip(*points), marker="o", ms=3, label=contender.name)
+        axis.set(xscale="log", yscale="log", xlabel="tokens in a row", ylabel="tokens/s")
+        axis.set_xticks(sorted(lengths), [str(n) for n in sorted(lengths)])
+        axis.minorticks_off()
+        axis.set_title(
+            "Rate against length, 4 blocks of RoFormerV2 or 8 of GAU-alpha, 256 wide", fontsize=9, loc="left"
+        )
+        axis.legend(fontsize=7, frameon=False)
     figure.savefig(path, dpi=110)
     plt.close(figure)
