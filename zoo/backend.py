@@ -140,6 +140,36 @@ def compiled(function):
     return function
 
 
+def compiled_step(function, variables):
+    """`function(state, *inputs)` -> (outputs, state), compiled once a shape, for loops that carry a state; no gradients.
+
+    Args:
+        function: of tensors, arrays, ints (compiled as tensors) and None; reads the variables itself.
+        variables: every variable that it reads; each call sees the values of its time. On JAX the memory of the state is
+            handed on to the next one, so that a cache is written in place: the caller's state is gone.
+    """
+    name = keras.backend.backend()
+    if name == "jax":
+        import jax
+
+        def pure(state, values, *inputs):
+            with keras.StatelessScope(state_mapping=list(zip(variables, values))):
+                return function(state, *inputs)
+
+        step = jax.jit(pure, donate_argnums=0)
+        return lambda state, *inputs: step(state, _values(variables), *inputs)
+    if name == "tensorflow":
+        import tensorflow as tf
+
+        step = tf.function(function, autograph=False)
+        # a Python int would be traced anew for each of its values
+        tensor = lambda x: tf.constant(x, "int32") if isinstance(x, int) else x
+        return lambda state, *inputs: step(state, *map(tensor, inputs))
+    import torch
+
+    return torch.no_grad()(function)
+
+
 def random_state():
     """States of generators that are no Keras variables, by name: uint8 arrays.
 
