@@ -86,7 +86,8 @@ def test_unilm_learns_answers():
     model = zoo.CausalLM(backbone("RoFormerV2", attention_mask="unilm", hidden_dim=32))
     model.compile(keras.optimizers.Adam(0.02))
     model.fit(SOURCES[2:5], batch_size=4, epochs=60, verbose=0)
-    assert model.generate([source for source, _ in SOURCES[2:5]], 9) == [target for _, target in SOURCES[2:5]]
+    known = lambda text: model.tokenizer.decode(model.tokenizer.encode(text)[0])  # one character is no token
+    assert model.generate([a for a, _ in SOURCES[2:5]], 9) == [known(b) for _, b in SOURCES[2:5]]
 
 
 def test_fit_on_packed_rows_and_streams():
@@ -96,7 +97,7 @@ def test_fit_on_packed_rows_and_streams():
     for data in (NextTokenRows(rows, 4, 3), np.stack([rows.batch(i, 4)[0] for i in range(3)]).reshape(-1, 16)):
         model = causal()
         model.compile(keras.optimizers.SGD(0.0))
-        losses.append(model.fit(data, batch_size=4, shuffle=False, verbose=0).history["loss"][0])
+        losses.append(model.fit(data, batch_size=4, verbose=0).history["loss"][0])
         losses.append(model.evaluate(np.concatenate([rows.batch(i, 4)[0] for i in range(3)]))["cross_entropy"])
     assert np.ptp(losses) < 1e-4
 

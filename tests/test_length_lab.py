@@ -1,5 +1,6 @@
 """The length lab on a tiny model: what is trained, reread, tested, kept, and when a ranking agrees with its post."""
 
+import dataclasses
 import json
 import pathlib
 import sys
@@ -194,8 +195,11 @@ def numbers(**readings):
 def test_agreement(lab):
     ranking = lab.lab_criteria.Ranking("a claim", "archives/1", ("PI", "baseline"))
     verdict = lambda **readings: ranking.verdict(numbers(**readings), 128)
-    assert verdict(PI=[20.0], baseline=[10.0]) == verdict(PI=[20.0], baseline=[20.0]) == "yes"
-    assert verdict(PI=[9.0], baseline=[10.0]) == "no in 1 of 3 seeds"
+    assert verdict(PI=[20.0], baseline=[10.0]) == "yes"
+    assert verdict(PI=[9.0], baseline=[10.0]) == verdict(PI=[9.0], baseline=[9.0]) == "no (1 of 3 seeds run)"
+    with_ties = dataclasses.replace(ranking, ties=True)
+    assert with_ties.verdict(numbers(PI=[9.0], baseline=[9.0]), 128) == "yes"
+    assert with_ties.verdict(numbers(PI=[8.9], baseline=[9.0]), 128) == "no (1 of 3 seeds run)"
     assert verdict(PI=[9.0, 9.0, 11.0], baseline=[10.0, 10.0, 10.0]) == "no (1 of 3 seeds agree)"
     assert verdict(PI=[9.0, 9.0, 13.0], baseline=[10.0, 10.0, 10.0]) == "yes", "the mean decides"
     assert verdict(PI=[9.0]) == verdict() == "not measured"
@@ -204,9 +208,9 @@ def test_agreement(lab):
 
 def test_losses_rank_the_other_way_round(lab):
     criteria = lab.lab_criteria
-    longer = criteria.Ranking("", "", (criteria.Term("PI"), criteria.Term("PI", (1,))), "loss")
+    longer = criteria.Ranking("", "", (criteria.Term("PI"), criteria.Term("PI", (1,))), "loss", ties=True)
     assert longer.verdict(numbers(PI=[30.0]), 128) == longer.verdict(numbers(PI=[31.0]), 128) == "yes"
-    assert longer.verdict(numbers(PI=[29.0]), 128) == "no in 1 of 3 seeds"
+    assert longer.verdict(numbers(PI=[29.0]), 128) == "no (1 of 3 seeds run)"
 
 
 def test_means_over_lengths_need_all_of_them(lab):
@@ -235,4 +239,4 @@ def test_pairs_in_the_posts_order(lab):
     assert (
         "5 of 6 pairs of rows" in page and "| PI | 30.00 | 5.00 |  | 49.41 | 15.04 | 13.54 | 4 | 4 | 3 of 3 |" in page
     )
-    assert "| no in 1 of 3 seeds |" in page and "--seeds=3 settles them" in page
+    assert "| no (1 of 3 seeds run) |" in page and "--seeds=3 settles them" in page

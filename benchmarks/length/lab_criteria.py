@@ -1,7 +1,7 @@
 """What the posts rank, fixed before the lab ran, and whether our numbers stand in the same order.
 
-A ranking is a list of terms, best first. We agree where no mean of ours (over the seeds that have all terms) is worse than
-the one behind it: ">=", so that equals agree. Numbers are accuracies of the next token over all tokens of text that is
+A ranking is a list of terms, best first. We agree where each mean of ours (over the seeds that have all terms) is better
+than the one behind it; equals agree only where the claim is ">=" or "not above". Numbers are accuracies of the next token over all tokens of text that is
 not repeated, at 8 times the training length, if a term does not say otherwise. Where we disagree, three seeds say so.
 """
 
@@ -56,6 +56,7 @@ class Ranking:
         terms: tuple of `Term` or names of readings, best first.
         metric: "accuracy" or "loss"; of losses the lower is better.
         numbers: tuple of the post's numbers where they are not those of `READINGS`, or None.
+        ties: bool, whether equals agree.
     """
 
     claim: str
@@ -63,6 +64,7 @@ class Ranking:
     terms: tuple
     metric: str = "accuracy"
     numbers: tuple | None = None
+    ties: bool = False
 
     def ranked(self):
         return [Term(term) if isinstance(term, str) else term for term in self.terms]
@@ -79,8 +81,8 @@ class Ranking:
 
     def in_order(self, numbers):
         """Whether numbers, best of the post first, stand in its order."""
-        steps = np.diff(numbers)
-        return bool(np.all(steps >= 0 if self.metric == "loss" else steps <= 0))
+        gains = np.diff(numbers) * (1 if self.metric == "loss" else -1)
+        return bool(np.all(gains >= 0 if self.ties else gains > 0))
 
     def verdict(self, results, length):
         """ "yes", "no", or why that is not known."""
@@ -91,7 +93,7 @@ class Ranking:
             return "yes"
         agreeing = sum(map(self.in_order, values))
         if len(values) < SEEDS:
-            return f"no in {len(values)} of {SEEDS} seeds"
+            return f"no ({len(values)} of {SEEDS} seeds run)"
         return f"no ({agreeing} of {len(values)} seeds agree)"
 
 
@@ -108,11 +110,14 @@ RANKINGS = (
             "archives/9708",
             (Term(name), Term(name, (1,))),
             "loss",
+            # LLaMA-2 13B at 4 times its training length, window N/4; of the small model the post has no losses
+            numbers=(1.4001, 1.4996) if name == "ReRoPE N/4" + AFTER else (None, None),
+            ties=True,
         )
         for stem in ("ReRoPE N/2", "ReRoPE N/4")
         for name in (stem, stem + LOG_N, stem + AFTER)
     ),
-    Ranking("frequencies: mixed, fixed, interpolation", "archives/9706", ("NTK-mixed", "NTK-fixed", "PI")),
+    Ranking("frequencies: mixed >= fixed >= PI", "archives/9706", ("NTK-mixed", "NTK-fixed", "PI"), ties=True),
     Ranking(
         "log-n is better than none, beyond the training length",
         "archives/8823",
@@ -129,19 +134,19 @@ RANKINGS = (
         ("ReRoPE N/2" + LOG_N, "ReRoPE N/2" + AFTER, "ReRoPE N/2"),
     ),
     Ranking(
-        "unscaled, a baseline's window and frequencies",
+        "frequencies of the baseline, the whole order",
         "archives/9706",
         ("NTK-mixed", "NTK-fixed", "NTK-old", "baseline", "PI"),
     ),
-    Ranking("the same with log-n after the training", "archives/9706", ("NTK-mixed" + AFTER, "NTK-fixed" + AFTER)),
+    Ranking("the same, log-n after the training", "archives/9706", ("NTK-mixed" + AFTER, "NTK-fixed" + AFTER)),
     Ranking(
-        "the same with log-n",
+        "the same, log-n trained",
         "archives/9706",
         ("NTK-mixed" + LOG_N, "NTK-fixed" + LOG_N, "NTK-old" + LOG_N, "baseline" + LOG_N),
     ),
     Ranking("ReRoPE is above the frequency scalings", "archives/9708", ("ReRoPE N/2", "NTK-mixed", "baseline")),
     Ranking(
-        "the same, repeated text",
+        "ReRoPE is above the frequency scalings, repeated text",
         "archives/9708",
         tuple(Term(name, repeated=True) for name in ("ReRoPE N/2", "NTK-mixed", "NTK-fixed", "baseline", "PI")),
     ),
@@ -173,7 +178,7 @@ RANKINGS = (
     Ranking(
         "HWFA2 costs nothing at 1×",
         "archives/9731",
-        (Term("HWFA2, ReRoPE N/2", (1,)), Term("baseline", (1,))),
+        (Term("HWFA2", (1,)), Term("baseline", (1,))),
     ),
 )
 
@@ -193,4 +198,4 @@ def pairs_in_order(rows, name):
     """(agreeing, all) pairs of this reading with another, in the posts' order and ours."""
     post, ours = next((post, ours) for other, post, ours in rows if other == name)
     others = [(p, o) for other, p, o in rows if other != name]
-    return sum((post - p) * (ours - o) >= 0 for p, o in others), len(others)
+    return sum((post - p) * (ours - o) > 0 for p, o in others), len(others)

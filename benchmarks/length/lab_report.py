@@ -12,7 +12,7 @@ NOTE = (
     "Accuracy and loss are of the next token, over all tokens. Lengths cut the same held-out text; repeated text is the "
     "first {n} tokens of each row again and again. Frequencies are scaled by {k:g} at every length. `log-n`: trained with "
     "the scale, base {n}; `log-n after`: given to the baseline after its training. The posts' numbers: a 100 M model "
-    "trained at 512 tokens."
+    "trained at 512 tokens, at 1× read as it was trained; ours are read with the change at every length."
 )
 
 
@@ -46,7 +46,7 @@ def rankings(results, setting):
     agreed = sum(verdict == "yes" for verdict in verdicts)
     known = sum(verdict != "not measured" for verdict in verdicts)
     lines += ["", f"{agreed} of {known} agree, {len(verdicts) - known} not measured."]
-    open_ones = sum(verdict.startswith("no in") for verdict in verdicts)
+    open_ones = sum(verdict.endswith("run)") for verdict in verdicts)
     if open_ones:
         lines.append(f"{open_ones} disagreements rest on fewer than {SEEDS} seeds: --seeds={SEEDS} settles them.")
     return lines
@@ -122,7 +122,10 @@ def picture(results, setting, lengths):
                 )
         axes[0, column].set_title(panel, fontsize=11)
         axes[1, column].set_xlabel("tokens in test")
-        axes[1, column].legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False, fontsize=8)
+        if shown:
+            axes[1, column].legend(
+                loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False, fontsize=8, handlelength=3.5
+            )
     for row, text in zip(axes, ("text not repeated", "repeated text")):
         row[0].set_ylabel(f"accuracy of the next token, percent\n{text}")
         for one in row:

@@ -2,7 +2,8 @@
 
 Training length N. A reading is a trained model with other options of attention at test time, the weights the same: all
 readings of a training share its cost. The posts' numbers are accuracies of a 100 M GAU language model trained at 512
-tokens: at 512, at 4,096 on repeated text, at 4,096 on text that is not repeated; None where no number is given.
+tokens: at 512, at 4,096 on repeated text, at 4,096 on text that is not repeated; None where no number is given. At 512
+the posts read every model as it was trained; ours are read with the change at every length.
 """
 
 from collections.abc import Callable
@@ -97,13 +98,13 @@ READINGS = (
     Reading("key norm" + LOG_N, "key-norm-log-n", OWN, post=(49.58, 63.17, 46.40)),
     Reading("key norm, ReRoPE N/2" + LOG_N, "key-norm-log-n", OWN, _rerope(2), post=(None, 85.48, 48.78)),
     Reading("HWFA", "hwfa", OWN, post=(48.70, 80.84, 48.15)),
-    Reading("HWFA2", "hwfa2", OWN),
+    Reading("HWFA2", "hwfa2", OWN, post=(49.46, None, None)),
     Reading(
         "HWFA2, ReRoPE N/2",
         "hwfa2",
         OWN,
         layers=lambda layers, n: hwfa2(layers, n, rerope=n // 2),
-        post=(49.46, None, 49.36),
+        post=(None, None, 49.36),
     ),
     # A window has no row with log-n added after the training: it never sees more than N keys.
     *_with_log_n("window N", SCALED, lambda n, k: {"visibility": Window(n)})[:2],
