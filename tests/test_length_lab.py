@@ -175,7 +175,7 @@ def test_a_stopped_training_ends_where_it_would_have(lab, corpus, baseline, tmp_
     serve = data.__getitem__
     with monkeypatch.context() as broken:
         broken.setattr(data, "__getitem__", stopping)
-        with pytest.raises(RuntimeError, match="the power is off"):
+        with pytest.raises(Exception, match="the power is off"):  # TensorFlow wraps it
             train_it()
     for ours, expected in zip(train_it().get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, expected)

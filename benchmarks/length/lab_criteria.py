@@ -1,9 +1,9 @@
 """What the posts rank, fixed before the lab ran, and whether our numbers stand in the same order.
 
-A ranking is a list of terms, best first. We agree where each mean of ours (over the seeds that have all terms) is better
-than the one behind it; equals agree only where the claim is ">=" or "not above". Numbers are accuracies of the next
-token over all tokens of text that is not repeated, at 8 times the training length, if a term does not say otherwise.
-Where we disagree, three seeds say so.
+A ranking is a list of terms, best first. We agree where each mean of ours (over the seeds that have all terms) is
+better than the one behind it; equals agree only where the claim is ">=" or "not above". Numbers are accuracies of the
+next token over all tokens of text that is not repeated, at 8 times the training length, if a term does not say
+otherwise. Where we disagree, three seeds say so.
 """
 
 from dataclasses import dataclass
