@@ -165,9 +165,43 @@ def compiled_step(function, variables):
         # a Python int would be traced anew for each of its values
         tensor = lambda x: tf.constant(x, "int32") if isinstance(x, int) else x
         return lambda state, *inputs: step(state, *map(tensor, inputs))
-    import torch
+    return _traced_step(function, variables)
 
-    return torch.no_grad()(function)
+
+def _traced_step(function, variables):
+    """`compiled_step` on torch: from the second call of a shape on, its operations alone, the state written in place.
+
+    Most of a small decoding step are otherwise Keras looking at layers and arguments, and copies of the cache.
+    """
+    import torch
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    traced = {}
+
+    def pure(values, state, inputs):
+        with keras.StatelessScope(state_mapping=list(zip(variables, values))):
+            return function(state, *inputs)
+
+    @torch.no_grad()
+    def step(state, *inputs):
+        inputs = tuple(torch.tensor(x, dtype=torch.int32) if isinstance(x, int) else x for x in inputs)
+        shapes = tuple((x.shape, x.dtype) if torch.is_tensor(x) else None for x in torch.utils._pytree.tree_leaves((state, inputs)))
+        if shapes not in traced:
+            traced[shapes] = None
+            return function(state, *inputs)
+        values = [value.detach() for value in _values(variables)]
+        if traced[shapes] is None:
+            traced[shapes] = make_fx(pure)(values, state, inputs)
+            parts = list(traced[shapes].graph.find_nodes(op="placeholder"))[len(values) :]
+            for part in parts[: len(torch.utils._pytree.tree_leaves(state))]:
+                for copy in [node for node in part.users if node.target is torch.ops.aten.clone.default]:
+                    if len(part.users) == 1:  # nobody else wants the old values
+                        copy.replace_all_uses_with(part)
+                        traced[shapes].graph.erase_node(copy)
+            traced[shapes].recompile()
+        return traced[shapes](values, state, inputs)
+
+    return step
 
 
 def random_state():
