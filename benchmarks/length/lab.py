@@ -25,7 +25,7 @@ from zoo.data.token_stream import load_corpus
 
 D = Setting()
 F = flags.FLAGS
-flags.DEFINE_string("tokens", None, "tokens.npz of examples/pretrain_mlm.py.", required=True)
+flags.DEFINE_string("tokens", None, "tokens.npz of examples/pretrain_mlm.py; without it nothing is measured.")
 flags.DEFINE_string("output", "length_lab", "Folder of states and results.")
 flags.DEFINE_list("only", list(TRAININGS), "Trainings to run, with their readings.")
 flags.DEFINE_integer("seeds", 1, f"Trainings of each kind; {SEEDS} where a ranking disagrees with its post.")
@@ -83,6 +83,9 @@ def summarize(setting, lengths, seeds, output):
 
 
 def main(_):
+    if F.tokens is None:
+        print("lab.py needs --tokens, the tokens.npz of examples/pretrain_mlm.py: nothing measured")
+        return
     if unknown := sorted(set(F.only) - set(TRAININGS)):
         raise app.UsageError(f"--only={','.join(unknown)}: expected some of {', '.join(TRAININGS)}")
     setting = Setting(**{name: F[name].value for name in Setting.__dataclass_fields__})

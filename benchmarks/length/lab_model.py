@@ -36,7 +36,7 @@ class Setting:
     learning_rate: float = 2e-3
     dtype: str = "mixed_bfloat16"
     factor: float = 8.0
-    test_tokens: int = 32768
+    test_tokens: int = 16384
 
     def __post_init__(self):
         if self.steps % self.steps_per_epoch:
