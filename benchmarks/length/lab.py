@@ -84,8 +84,7 @@ def summarize(setting, lengths, seeds, output):
 
 def main(_):
     if F.tokens is None:
-        print("lab.py needs --tokens, the tokens.npz of examples/pretrain_mlm.py: nothing measured")
-        return
+        return print("length lab: no --tokens, nothing is measured")
     if unknown := sorted(set(F.only) - set(TRAININGS)):
         raise app.UsageError(f"--only={','.join(unknown)}: expected some of {', '.join(TRAININGS)}")
     setting = Setting(**{name: F[name].value for name in Setting.__dataclass_fields__})
