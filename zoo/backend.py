@@ -192,16 +192,61 @@ def _traced_step(function, variables):
         values = [value.detach() for value in _values(variables)]
         if traced[shapes] is None:
             traced[shapes] = make_fx(pure)(values, state, inputs)
-            parts = list(traced[shapes].graph.find_nodes(op="placeholder"))[len(values) :]
-            for part in parts[: len(torch.utils._pytree.tree_leaves(state))]:
-                for copy in [node for node in part.users if node.target is torch.ops.aten.clone.default]:
-                    if len(part.users) == 1:  # nobody else wants the old values
-                        copy.replace_all_uses_with(part)
-                        traced[shapes].graph.erase_node(copy)
-            traced[shapes].recompile()
+            _tidy(traced[shapes], len(values), len(torch.utils._pytree.tree_leaves(state)))
         return traced[shapes](values, state, inputs)
 
     return step
+
+
+def _tidy(traced, num_values, num_state):
+    """Let a traced step write into its state instead of a copy, and compute once what all layers compute of its inputs.
+
+    Args:
+        traced: `torch.fx.GraphModule`, changed. num_values, num_state: ints, its first placeholders: weights, then state.
+    """
+    import torch
+
+    graph, known, new_name = traced.graph, set(), {}
+    placeholders = list(graph.find_nodes(op="placeholder"))
+    for part in placeholders[num_values : num_values + num_state]:
+        for copy in [node for node in part.users if node.target is torch.ops.aten.clone.default]:
+            if len(part.users) == 1:  # nobody else wants the old values
+                copy.replace_all_uses_with(part)
+                graph.erase_node(copy)
+    written = {node.args[0] for node in graph.nodes if _writes(node)}
+    for node in reversed(graph.nodes):
+        if node in written and _shares_memory(node):
+            written.update(node.all_input_nodes)
+    inputs = set(placeholders[num_values + num_state :]) - written
+    for node in list(graph.nodes):
+        if node.op == "get_attr":
+            constant = getattr(traced, node.target)
+            key = (str(constant.dtype), str(constant.tolist())) if constant.numel() == 1 else node.name
+        elif node.op == "call_function" and not _writes(node) and known.union(inputs).issuperset(node.all_input_nodes):
+            key = (str(node.target), str(node.args), str(node.kwargs))
+        else:
+            continue
+        if node in written:
+            continue
+        if key in new_name:
+            node.replace_all_uses_with(new_name[key])
+            graph.erase_node(node)
+        else:
+            new_name[key] = node
+            known.add(node)
+    graph.eliminate_dead_code()
+    traced.recompile()
+
+
+def _writes(node):
+    """Whether an operation of a traced graph changes a tensor."""
+    return node.op == "call_function" and getattr(getattr(node.target, "_schema", None), "is_mutable", False)
+
+
+def _shares_memory(node):
+    """Whether the result of an operation of a traced graph is a view of its first argument, or that itself."""
+    schema = getattr(node.target, "_schema", None)
+    return node.op == "call_function" and (schema is None or any(one.alias_info for one in schema.returns))
 
 
 def random_state():

@@ -1,5 +1,7 @@
 """Longer inputs for a trained model: the same weights under attention that meets no distance it has not learned."""
 
+from keras import ops
+
 from zoo.backbone import Backbone
 from zoo.layers import plugins
 from zoo.layers.attention_options import AttentionOptions
@@ -141,7 +143,7 @@ def _rebuilt(model, layer_attention, factor):
     longer = type(model).from_config(config)
     values, variables = weights_of(model), weights_of(longer)
     for path, variable in variables.items():
-        variable.assign(values[path].value)
+        variable.assign(ops.copy(values[path].value))  # JAX gives the memory of one model's weights away
     for old, new in ((model, longer), (backbone_of(model), backbone_of(longer))):
         new.tokenizer, new.verified = old.tokenizer, getattr(old, "verified", None)
     return longer
