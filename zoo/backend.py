@@ -184,15 +184,15 @@ def _traced_step(function, variables):
 
     @torch.no_grad()
     def step(state, *inputs):
-        inputs = tuple(torch.tensor(x, dtype=torch.int32) if isinstance(x, int) else x for x in inputs)
-        shapes = tuple((x.shape, x.dtype) if torch.is_tensor(x) else None for x in torch.utils._pytree.tree_leaves((state, inputs)))
+        inputs = tuple(ops.convert_to_tensor(x, "int32") if isinstance(x, int) else x for x in inputs)
+        shapes = tuple(None if x is None else (x.shape, x.dtype) for x in keras.tree.flatten((state, inputs)))
         if shapes not in traced:
             traced[shapes] = None
             return function(state, *inputs)
         values = [value.detach() for value in _values(variables)]
         if traced[shapes] is None:
             traced[shapes] = make_fx(pure)(values, state, inputs)
-            _tidy(traced[shapes], len(values), len(torch.utils._pytree.tree_leaves(state)))
+            _tidy(traced[shapes], len(values), len(keras.tree.flatten(state)))
         return traced[shapes](values, state, inputs)
 
     return step
@@ -206,7 +206,7 @@ def _tidy(traced, num_values, num_state):
     """
     import torch
 
-    graph, known, new_name = traced.graph, set(), {}
+    graph, first = traced.graph, {}
     placeholders = list(graph.find_nodes(op="placeholder"))
     for part in placeholders[num_values : num_values + num_state]:
         for copy in [node for node in part.users if node.target is torch.ops.aten.clone.default]:
@@ -217,22 +217,22 @@ def _tidy(traced, num_values, num_state):
     for node in reversed(graph.nodes):
         if node in written and _shares_memory(node):
             written.update(node.all_input_nodes)
-    inputs = set(placeholders[num_values + num_state :]) - written
+    known = set(placeholders[num_values + num_state :]) - written
     for node in list(graph.nodes):
         if node.op == "get_attr":
             constant = getattr(traced, node.target)
             key = (str(constant.dtype), str(constant.tolist())) if constant.numel() == 1 else node.name
-        elif node.op == "call_function" and not _writes(node) and known.union(inputs).issuperset(node.all_input_nodes):
+        elif node.op == "call_function" and _repeats(node) and known.issuperset(node.all_input_nodes):
             key = (str(node.target), str(node.args), str(node.kwargs))
         else:
             continue
         if node in written:
             continue
-        if key in new_name:
-            node.replace_all_uses_with(new_name[key])
+        if key in first:
+            node.replace_all_uses_with(first[key])
             graph.erase_node(node)
         else:
-            new_name[key] = node
+            first[key] = node
             known.add(node)
     graph.eliminate_dead_code()
     traced.recompile()
@@ -241,6 +241,13 @@ def _tidy(traced, num_values, num_state):
 def _writes(node):
     """Whether an operation of a traced graph changes a tensor."""
     return node.op == "call_function" and getattr(getattr(node.target, "_schema", None), "is_mutable", False)
+
+
+def _repeats(node):
+    """Whether an operation gives the same each time and does nothing else."""
+    import torch
+
+    return not _writes(node) and torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ())
 
 
 def _shares_memory(node):
