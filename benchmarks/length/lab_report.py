@@ -10,7 +10,8 @@ from zoo.plots import COLOURS, GREY
 
 NOTE = (
     "Accuracy and loss are of the next token, over all tokens. Lengths cut the same held-out text; repeated text is "
-    "the first {n} tokens of each row again and again. Frequencies are scaled by {k:g} at every length. `log-n`: "
+    "the first {n} tokens of each row again and again (longer rows, fewer of them: compare within a column). "
+    "Frequencies are scaled by {k:g} at every length. `log-n`: "
     "trained with the scale, base {n}; `log-n after`: given to the baseline after its training. The posts' numbers: a "
     "100 M model trained at 512 tokens, at 1× read as it was trained; ours are read with the change at every length."
 )
