@@ -1,4 +1,4 @@
-"""Residual blocks of the lineage, all post-norm: x ← Norm(x + Dropout(F(x)))."""
+"""Residual blocks of the lineage, all post-norm: x ← Norm(x + Dropout(F(x))), or another residual in place of the sum."""
 
 import keras
 from keras import ops
@@ -15,11 +15,14 @@ from zoo.layers.norm import LayerNorm, RMSNorm
 class _PostNormBlock(ConfiguredLayer):
     """What both blocks share: the residual step and its norm, and what they pass on to their attention."""
 
-    def __init__(self, norm, norm_epsilon, dropout, **kwargs):
+    def __init__(self, norm, norm_epsilon, dropout, residual, **kwargs):
         super().__init__(autocast=False, **kwargs)  # float positions must stay float32
         if norm not in ("layer_norm", "rms_norm"):
             raise ValueError(f"norm={norm!r}; expected 'layer_norm' or 'rms_norm'")
         self.norm, self.norm_epsilon, self.dropout = norm, norm_epsilon, dropout
+        self.residual = plugins.serialize(
+            plugins.get(residual, "residual")
+        )  # each branch makes its own, with its own α
 
     def set_attention(self, position, normalization, attention_dropout, attention_options):
         self.position = plugins.get(position, "position")
@@ -46,8 +49,14 @@ class _PostNormBlock(ConfiguredLayer):
         layer.build(shape)
         return layer
 
-    def residual(self, x, branch, norm, training):
-        return norm(ops.cast(x, branch.dtype) + self.dropout_layer(branch, training=training))
+    def make_residual(self, name):
+        """The residual of one branch, None for the plain sum."""
+        option = plugins.get(self.residual, "residual")
+        return type(option)(**option.options(), name=name) if isinstance(option, keras.layers.Layer) else option
+
+    def add(self, x, branch, residual, norm, training):
+        branch = self.dropout_layer(branch, training=training)
+        return norm(ops.cast(x, branch.dtype) + branch if residual is None else residual(x, branch))
 
     def compute_output_spec(self, x, *args, **kwargs):
         return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
@@ -65,6 +74,8 @@ class TransformerBlock(_PostNormBlock):
         norm: `"layer_norm"` or `"rms_norm"` (no gain). norm_epsilon: float.
         dropout: float, after both branches.
         kernel_initializer: of all kernels.
+        residual: None for x + F(x), `zoo.layers.DeepNorm(alpha)` or `zoo.layers.AlphaResidual(...)`, of which every
+            branch makes its own.
 
     Inputs: x float `[B, n, d]`, padding_mask bool `[B, n]`, attention_mask bool `[n, n]` or `[B, n, n]`,
     positions `[n]` or `[B, n]`. Output: float `[B, n, d]`.
@@ -86,9 +97,10 @@ class TransformerBlock(_PostNormBlock):
         attention_dropout=0.0,
         kernel_initializer="glorot_uniform",
         attention_options=None,
+        residual=None,
         **kwargs,
     ):
-        super().__init__(norm, norm_epsilon, dropout, **kwargs)
+        super().__init__(norm, norm_epsilon, dropout, residual, **kwargs)
         self.num_heads, self.head_dim, self.key_dim = num_heads, head_dim, key_dim
         self.intermediate_dim, self.activation = intermediate_dim, activations.get(activation)
         self.use_bias = use_bias
@@ -111,6 +123,8 @@ class TransformerBlock(_PostNormBlock):
         )
         self.feedforward.build(x_shape)
         self.feedforward_norm = self.make_norm("feedforward_norm", x_shape)
+        self.attention_residual = self.make_residual("attention_residual")
+        self.feedforward_residual = self.make_residual("feedforward_residual")
         self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
 
     def call(self, x, padding_mask=None, attention_mask=None, positions=None, training=None):
@@ -120,8 +134,8 @@ class TransformerBlock(_PostNormBlock):
         return self.after_attention(x, branch, training)
 
     def after_attention(self, x, branch, training):
-        x = self.residual(x, branch, self.attention_norm, training)
-        return self.residual(x, self.feedforward(x), self.feedforward_norm, training)
+        x = self.add(x, branch, self.attention_residual, self.attention_norm, training)
+        return self.add(x, self.feedforward(x), self.feedforward_residual, self.feedforward_norm, training)
 
     def empty_cache(self, batch_size, capacity):
         return self.attention.empty_cache(batch_size, capacity)
@@ -154,9 +168,10 @@ class GAUBlock(_PostNormBlock):
         attention_dropout=0.0,
         kernel_initializer="glorot_uniform",
         attention_options=None,
+        residual=None,
         **kwargs,
     ):
-        super().__init__(norm, norm_epsilon, dropout, **kwargs)
+        super().__init__(norm, norm_epsilon, dropout, residual, **kwargs)
         self.expanded_dim, self.key_dim = expanded_dim, key_dim
         self.activation = activations.get(activation)
         self.use_bias = use_bias
@@ -169,13 +184,14 @@ class GAUBlock(_PostNormBlock):
         )
         self.gau.build(x_shape)
         self.gau_norm = self.make_norm("gau_norm", x_shape)
+        self.gau_residual = self.make_residual("gau_residual")
         self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
 
     def call(self, x, padding_mask=None, attention_mask=None, positions=None, training=None):
         branch = self.gau(
             x, padding_mask=padding_mask, attention_mask=attention_mask, positions=positions, training=training
         )
-        return self.residual(x, branch, self.gau_norm, training)
+        return self.add(x, branch, self.gau_residual, self.gau_norm, training)
 
     def empty_cache(self, batch_size, capacity):
         return self.gau.empty_cache(batch_size, capacity)
@@ -183,4 +199,4 @@ class GAUBlock(_PostNormBlock):
     def step(self, x, cache, index, **places):
         """New tokens `[B, t, d]` over cached ones, see `zoo.layers.attention`: output `[B, t, d]`, cache."""
         branch, cache = self.gau.step(x, cache, index, **places)
-        return self.residual(x, branch, self.gau_norm, training=False), cache
+        return self.add(x, branch, self.gau_residual, self.gau_norm, training=False), cache

@@ -49,8 +49,9 @@ class SegmentEmbedding(keras.layers.Layer):
     def call(self, x, segment_ids=None):
         if segment_ids is None:
             return x + self.embeddings[0]
-        one_hot = ops.one_hot(ops.cast(segment_ids, "int32"), self.num_segments, dtype=x.dtype)
-        return x + ops.matmul(one_hot, ops.convert_to_tensor(self.embeddings))
+        # not ops.one_hot: on torch it looks at the values, which no tracing can follow
+        one_hot = ops.equal(ops.cast(segment_ids, "int32")[..., None], ops.arange(self.num_segments, dtype="int32"))
+        return x + ops.matmul(ops.cast(one_hot, x.dtype), ops.convert_to_tensor(self.embeddings))
 
     def compute_output_spec(self, x, segment_ids=None):
         return keras.KerasTensor(x.shape, dtype=self.compute_dtype)

@@ -46,4 +46,5 @@ class FLASHBlock(GAUBlock):
         )
         self.gau.build(x_shape)
         self.gau_norm = self.make_norm("gau_norm", x_shape)
+        self.gau_residual = self.make_residual("gau_residual")
         self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)

@@ -32,7 +32,16 @@ class Plugin:
 
 def _table():
     """Kind of option -> its classes; the names by which some may be asked for."""
-    from zoo.layers import frequency_scaling, rerope, rotary, score_biases, score_normalizers, score_products, xpos
+    from zoo.layers import (
+        frequency_scaling,
+        rerope,
+        residuals,
+        rotary,
+        score_biases,
+        score_normalizers,
+        score_products,
+        xpos,
+    )
     from zoo.layers import log_n as scale
     from zoo.layers import visibility as masks
 
@@ -43,6 +52,7 @@ def _table():
         "log_n": (scale.LogN,),
         "score_bias": (score_biases.ALiBi, score_biases.KERPLE, score_biases.Sandwich),
         "visibility": (masks.Window, masks.Direction),
+        "residual": (residuals.DeepNorm, residuals.AlphaResidual),
         "normalization": (score_normalizers.Softmax, score_normalizers.SoftmaxPlus, score_normalizers.SquaredReLU),
     }
     names = {

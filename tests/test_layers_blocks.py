@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 from layer_checks import built, call, check_layer, numpy
 
-from zoo.layers import GAUBlock, TransformerBlock
+from zoo.layers import AlphaResidual, DeepNorm, GAUBlock, TransformerBlock
 
 BLOCKS = {
     "bert": lambda **options: TransformerBlock(2, 4, 12, **options),
@@ -93,3 +93,26 @@ def test_errors():
         GAUBlock(16, 4, norm="batch_norm")
     with pytest.raises(ValueError, match="unknown attention option 'alibi'"):
         TransformerBlock(2, 4, 12, position="alibi")
+
+
+@pytest.mark.parametrize("residual", [DeepNorm(2.5), AlphaResidual(0.25)])
+def test_residual_options_replace_the_sum(assert_close, inputs, residual):
+    """α x + F(x), or x + α F(x), in every branch; of trained α each branch has its own."""
+    weigh = (lambda x, y: 2.5 * x + y) if isinstance(residual, DeepNorm) else (lambda x, y: x + 0.25 * y)
+    x, options = ops.convert_to_tensor(inputs["x"]), {k: v for k, v in inputs.items() if k != "x"}
+    unit, block = (built(BLOCKS[name](residual=residual), inputs) for name in ("gau", "bert"))
+    for variable in (*unit.weights, *block.weights):
+        if variable.name == "alpha":
+            variable.assign(0.25)
+    assert_close(call(unit, inputs), unit.gau_norm(weigh(x, unit.gau(x, **options))), atol=1e-6)
+    y = block.attention_norm(weigh(x, block.attention(x, **options)))
+    assert_close(call(block, inputs), block.feedforward_norm(weigh(y, block.feedforward(y))), atol=1e-6)
+    twin = TransformerBlock.from_config(block.get_config())
+    assert twin.get_config() == block.get_config()
+    own = [variable.path.split("/")[-2] for variable in block.weights if variable.name == "alpha"]
+    assert own == ([] if isinstance(residual, DeepNorm) else ["attention_residual", "feedforward_residual"])
+
+
+def test_unknown_residual_is_refused():
+    with pytest.raises(ValueError, match="unknown attention option 'sum' for residual"):
+        GAUBlock(16, 4, residual="sum")

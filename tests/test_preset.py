@@ -33,6 +33,7 @@ def public_models():
         "GAUAlpha": backbone("GAUAlpha", normalization="squared_relu"),
         "MaskedLM": zoo.MaskedLM(backbone()),
         "NextSentence": zoo.NextSentence(bert),
+        "CausalLM": zoo.CausalLM(backbone("GAUAlpha", attention_mask="unilm"), max_length=11),
         "RepresentationMatcher": zoo.RepresentationMatcher(
             backbone(), pooling="attention", num_classes=3, max_length=9, decision=DECISION
         ),

@@ -23,6 +23,7 @@ _NAMES = {  # public name -> module that defines it
     "Backbone": "zoo.backbone",
     "MaskedLM": "zoo.heads",
     "NextSentence": "zoo.heads",
+    "CausalLM": "zoo.causal_lm",
     "RepresentationMatcher": "zoo.matching",
     "InteractionMatcher": "zoo.matching",
     "TextClassifier": "zoo.classification",
@@ -30,14 +31,18 @@ _NAMES = {  # public name -> module that defines it
     "LowRankDelta": "zoo.low_rank_delta",
     "Adapters": "zoo.low_rank_delta",
     "freeze": "zoo.freezing",
+    "extend_context": "zoo.context",
     "initialization_report": "zoo.initialization",
     "presets": "zoo.known_presets",  # the function; the folder of the same name is data that nobody imports
 }
-_MODULES = ("callbacks", "command_line", "data", "layers", "losses", "metrics", "optimizers", "plots", "retrieval")
+_MODULES = (
+    "callbacks", "command_line", "data", "layers", "losses", "metrics", "optimizers", "plots", "retrieval", "samplers",
+)  # fmt: skip
 
 TASKS = (
     "MaskedLM",
     "NextSentence",
+    "CausalLM",
     "RepresentationMatcher",
     "InteractionMatcher",
     "TextClassifier",

@@ -3,6 +3,7 @@
 import inspect
 
 import keras
+from keras import ops
 
 from zoo.layers import plugins
 from zoo.layers.attention_options import AttentionOptions
@@ -53,6 +54,7 @@ class Backbone(OptionalInputs, Preset, keras.Model):
     """
 
     derived_arguments = ()  # arguments of the parent's constructor that a family does not take
+    _made = False  # whether the graph is there
 
     def __init__(self, dtype=None, name=None):
         check_distribution()
@@ -81,9 +83,10 @@ class Backbone(OptionalInputs, Preset, keras.Model):
         super().__init__(inputs, hidden_states[-1], name=name)
         self.dtype_policy = self._policy
         self._hidden_states, self._key_mask = tuple(hidden_states), key_mask
+        self._made = True
 
     def embed(self, token_ids, segment_ids, positions):
-        """Embedding output `[B, n, d]`, symbolic."""
+        """Embedding output `[B, n, d]`: symbolic, or of tensors once the model is made."""
         raise NotImplementedError(f"{type(self).__name__}.embed")
 
     def block(self, index):
@@ -120,8 +123,51 @@ class Backbone(OptionalInputs, Preset, keras.Model):
         raise NotImplementedError(f"{cls.__name__}.tf_names")
 
     def layer(self, cls, *args, **kwargs):
-        """A layer in this model's dtype policy."""
-        return cls(*args, dtype=self._policy, **kwargs)
+        """A layer in this model's dtype policy; once the model is made, the one of this name that it has."""
+        return self.get_layer(kwargs["name"]) if self._made else cls(*args, dtype=self._policy, **kwargs)
+
+    # Decoding with a cache: see `zoo.layers.attention` for the rules, `zoo.decoding` for the loop
+
+    @property
+    def has_position_table(self):
+        """Whether positions are rows of a table (BERT), which no longer input can have."""
+        return any(layer.name == "position_embedding" for layer in self.layers)
+
+    @property
+    def blocks(self):
+        """The layers from hidden state to hidden state, a list of L."""
+        return [self.get_layer(f"layer_{index}") for index in range(self.num_layers)]
+
+    def empty_cache(self, batch_size, capacity):
+        """The empty caches of all layers for `capacity` tokens, a tuple of L pairs of tensors."""
+        return tuple(block.empty_cache(batch_size, capacity) for block in self.blocks)
+
+    def step(self, token_ids, cache, index, segment_ids=None, positions=None, key_positions=None, **masks):
+        """Hidden states of new tokens over cached ones.
+
+        Args:
+            token_ids: int `[B, t]`. segment_ids: int `[B, t]` or None (0).
+            cache: of `empty_cache` or of the last step. index: int or int32 scalar, tokens in the cache.
+            positions, key_positions, masks (`padding_mask`, `attention_mask`): see `zoo.layers.attention`.
+
+        Returns:
+            float `[B, t, d]`, cache.
+
+        Raises:
+            ValueError: the model looks both ways, so that a new token changes the hidden states of the old ones.
+        """
+        if self.attention_mask == "bidirectional":
+            raise ValueError(
+                f"a cache in a {type(self).__name__} with attention_mask='bidirectional', whose old tokens see the new "
+                "ones; load it with attention_mask='causal' or 'unilm'"
+            )
+        here = index + ops.arange(ops.shape(token_ids)[1]) if positions is None else positions
+        x = self.embed(token_ids, segment_ids, ops.maximum(here, 0))  # padding on the left stands before position 0
+        caches = []
+        for block, part in zip(self.blocks, cache):
+            x, part = block.step(x, part, index, positions=positions, key_positions=key_positions, **masks)
+            caches.append(part)
+        return x, tuple(caches)
 
     @property
     def hidden_states(self):

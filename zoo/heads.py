@@ -35,6 +35,8 @@ class GatherPositions(keras.layers.Layer):
 class PretrainedHead(OptionalInputs, Preset, keras.Model):
     """A functional model that goes on from a backbone's output; its weights come from the checkpoint too."""
 
+    _made = False  # whether the graph is there
+
     def __init__(self, backbone, name=None):
         self._policy = backbone.dtype_policy
         extra = self.extra_inputs()
@@ -42,6 +44,7 @@ class PretrainedHead(OptionalInputs, Preset, keras.Model):
         super().__init__({**backbone.input, **extra}, outputs, name=name)
         self.backbone = backbone
         self.dtype_policy = backbone.dtype_policy
+        self._made = True
 
     def extra_inputs(self):
         """Inputs that the head has beside those of the backbone, by name."""
@@ -52,7 +55,8 @@ class PretrainedHead(OptionalInputs, Preset, keras.Model):
         raise NotImplementedError(f"{type(self).__name__}.head")
 
     def layer(self, cls, *args, **kwargs):
-        return cls(*args, dtype=self._policy, **kwargs)
+        """A layer in this model's dtype policy; once the model is made, the one of this name that it has."""
+        return self.get_layer(kwargs["name"]) if self._made else cls(*args, **{"dtype": self._policy, **kwargs})
 
     def fit(self, *args, **kwargs):
         check_training(self)
@@ -69,11 +73,41 @@ class PretrainedHead(OptionalInputs, Preset, keras.Model):
         return cls(**config)
 
 
-@keras.saving.register_keras_serializable(package="zoo")
-class MaskedLM(PretrainedHead):
-    """Logits over the vocabulary at every position, through the backbone's own token embedding.
+class TokenHead(PretrainedHead):
+    """Logits over the vocabulary from hidden states, through the backbone's own token embedding.
 
     BERT and RoFormer: dense, activation, norm, tied embedding, bias. RoFormerV2 and GAU-α: dropout, tied embedding.
+    """
+
+    def token_logits(self, backbone, x):
+        """float32 `[B, n, V]` of hidden states `[B, n, d]`: symbolic, or of tensors once the model is made."""
+        if backbone.mlm_transform:
+            x = self.layer(
+                keras.layers.Dense,
+                backbone.embedding_dim,
+                activation=activations.get(backbone.activation),
+                kernel_initializer=backbone.kernel_initializer(),
+                name="mlm_dense",
+            )(x)
+            # 1e-12 also in RoFormer, whose other norms have another ε (bert4keras, BERT.apply_final_layers)
+            x = self.layer(LayerNorm, epsilon=1e-12, name="mlm_norm")(x)
+            logits = backbone.token_embedding(x, reverse=True)
+            return self.layer(OutputBias, dtype="float32", name="mlm_bias")(logits)
+        if backbone.embedding_dim != backbone.hidden_dim:
+            x = self.layer(
+                keras.layers.Dense,
+                backbone.embedding_dim,
+                use_bias=False,
+                kernel_initializer=backbone.kernel_initializer(),
+                name="mlm_mapping",
+            )(x)
+        x = self.layer(keras.layers.Dropout, backbone.dropout, name="mlm_dropout")(x)
+        return backbone.token_embedding(x, reverse=True)
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class MaskedLM(TokenHead):
+    """Logits over the vocabulary at every position, see `TokenHead`.
 
     Args:
         backbone: a zoo backbone.
@@ -97,29 +131,8 @@ class MaskedLM(PretrainedHead):
 
     def head(self, backbone, x, masked_positions=None):
         if masked_positions is not None:
-            x = GatherPositions(name="gather_positions", dtype=self._policy)(x, masked_positions)
-        if backbone.mlm_transform:
-            x = self.layer(
-                keras.layers.Dense,
-                backbone.embedding_dim,
-                activation=activations.get(backbone.activation),
-                kernel_initializer=backbone.kernel_initializer(),
-                name="mlm_dense",
-            )(x)
-            # 1e-12 also in RoFormer, whose other norms have another ε (bert4keras, BERT.apply_final_layers)
-            x = self.layer(LayerNorm, epsilon=1e-12, name="mlm_norm")(x)
-            logits = backbone.token_embedding(x, reverse=True)
-            return OutputBias(dtype="float32", name="mlm_bias")(logits)
-        if backbone.embedding_dim != backbone.hidden_dim:
-            x = self.layer(
-                keras.layers.Dense,
-                backbone.embedding_dim,
-                use_bias=False,
-                kernel_initializer=backbone.kernel_initializer(),
-                name="mlm_mapping",
-            )(x)
-        x = self.layer(keras.layers.Dropout, backbone.dropout, name="mlm_dropout")(x)
-        return backbone.token_embedding(x, reverse=True)
+            x = self.layer(GatherPositions, name="gather_positions")(x, masked_positions)
+        return self.token_logits(backbone, x)
 
 
 @keras.saving.register_keras_serializable(package="zoo")

@@ -122,10 +122,8 @@ class TextTask(Preset, keras.Model):
     # Training
 
     def default_optimizer(self):
-        """AdamW, 2e-5 at width 768 and more for narrower models, no decay on norms and biases."""
-        optimizer = keras.optimizers.AdamW(2e-5 * 768 / self.hidden_dim, weight_decay=0.01)
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-        return optimizer
+        """See `fine_tuning_optimizer`."""
+        return fine_tuning_optimizer(self.hidden_dim)
 
     def default_loss(self):
         raise NotImplementedError(f"{type(self).__name__}.default_loss")
@@ -175,7 +173,7 @@ class TextTask(Preset, keras.Model):
         Returns:
             `keras.callbacks.History`.
         """
-        if not _is_records(x):
+        if not is_records(x):
             check_training(self)
             self.before_fit()
             return super().fit(
@@ -265,7 +263,7 @@ class TextTask(Preset, keras.Model):
 
     def evaluate(self, x=None, y=None, batch_size=64, verbose="auto", **kwargs):
         """Metrics over all of the records at once, as a dict; for arrays and datasets Keras' own evaluate."""
-        if not _is_records(x):
+        if not is_records(x):
             return super().evaluate(x, y, batch_size=batch_size, verbose=verbose, **kwargs)
         return self.evaluate_records(self.as_records(x, labelled=True), batch_size, verbose)
 
@@ -315,7 +313,7 @@ class _Validation(keras.callbacks.Callback):
         logs.update({f"val_{name}": value for name, value in metrics.items()})
 
 
-def _is_records(x):
+def is_records(x):
     """Raw records, as opposed to arrays, dicts of arrays and datasets."""
     from zoo.data import Records
 
@@ -329,6 +327,13 @@ def _columns(y, y_pred):
     if y is not None and len(y_pred.shape) == 1:
         y, y_pred = (ops.expand_dims(x, -1) if len(x.shape) == 1 else x for x in (y, y_pred))
     return y, y_pred
+
+
+def fine_tuning_optimizer(width):
+    """AdamW, 2e-5 at width 768 and more for narrower models, no decay on norms and biases."""
+    optimizer = keras.optimizers.AdamW(2e-5 * 768 / width, weight_decay=0.01)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
 
 
 def hidden_width(backbone):

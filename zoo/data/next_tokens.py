@@ -1,0 +1,60 @@
+"""What a causal language model is trained on: every token is the label of the place before it."""
+
+import keras
+import numpy as np
+
+from .dataset import digest
+
+
+def next_token_targets(token_ids, padding_mask, segment_ids=None):
+    """Labels and weights of the places of a batch.
+
+    Args:
+        token_ids: int `[B, n]`. padding_mask: bool `[B, n]`, True at real tokens.
+        segment_ids: int `[B, n]` or None. Where given, only tokens of segment 1 are learned (UniLM's target).
+
+    Returns:
+        labels int32 `[B, n]`, weights float32 `[B, n]`; the last place has weight 0.
+    """
+    labels, weights = np.zeros_like(token_ids, "int32"), np.zeros(np.shape(token_ids), "float32")
+    learned = np.asarray(padding_mask, "bool")
+    if segment_ids is not None:
+        learned = learned & (np.asarray(segment_ids) == 1)
+    labels[:, :-1], weights[:, :-1] = token_ids[:, 1:], learned[:, 1:]
+    return labels, weights
+
+
+class NextTokenRows(keras.utils.PyDataset):
+    """Packed rows for `zoo.CausalLM`; batch i of epoch e is a function of the seed of the rows alone.
+
+    Args:
+        rows: `PackedRows`.
+        batch_size: int, rows a batch. steps: int, batches an epoch.
+
+    Batches are ({token_ids `[B, n]`}, labels `[B, n]`, weights `[B, n]`). Without `follow()` among the callbacks of `fit`
+    every epoch is the first: right for validation.
+    """
+
+    def __init__(self, rows, batch_size, steps):
+        super().__init__()
+        self.rows, self.batch_size, self.steps = rows, batch_size, steps
+        self.epoch = 0
+
+    @property
+    def num_batches(self):
+        return self.steps
+
+    def follow(self):
+        """The callback that tells the data which epoch `fit` is in."""
+        return keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(self, "epoch", epoch))
+
+    def __getitem__(self, index):
+        return self._batch(self.epoch * self.steps + index)
+
+    def identity(self):
+        """What tells this data from other data, JSON values."""
+        return {"batches": self.steps, "batch size": self.batch_size, "content": digest(self._batch(0))[:16]}
+
+    def _batch(self, number):
+        token_ids, _ = self.rows.batch(number, self.batch_size)
+        return {"token_ids": token_ids}, *next_token_targets(token_ids, np.ones_like(token_ids, "bool"))
