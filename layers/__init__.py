@@ -9,6 +9,7 @@ where a query may see a key. Keras' implicit mask is not used: it is lost in add
 from zoo.layers.attention import MultiHeadAttention
 from zoo.layers.attention_options import AttentionOptions
 from zoo.layers.blocks import GAUBlock, TransformerBlock
+from zoo.layers.dense import Dense
 from zoo.layers.embedding import PositionEmbedding, SegmentEmbedding, TokenEmbedding
 from zoo.layers.entropy_scale import log_length_scale, scale_for_entropy
 from zoo.layers.feedforward import FeedForward
@@ -42,6 +43,7 @@ __all__ = [
     "ConditionalLayerNorm",
     "CosA",
     "DeepNorm",
+    "Dense",
     "Direction",
     "FLASHBlock",
     "FeedForward",

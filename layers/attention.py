@@ -55,7 +55,8 @@ class AttentionLayer(ConfiguredLayer):
     def mix(self, query, key, value, num_heads, training=None, **places):
         """A v: `[B, (H,) n, s]`, `[B, (H,) m, s]`, `[B, (H,) m, e]` -> `[B, (H,) n, e]`."""
         weights = self.options.attention_weights(query, key, num_heads, self.trained_options, **places)
-        return ops.matmul(self.dropout_layer(ops.cast(weights, value.dtype), training=training), value)
+        weights = ops.cast(weights, value.dtype)
+        return ops.matmul(self.dropout_layer(weights, training=True) if training else weights, value)
 
     def check_cross(self):
         """Raise ValueError where keys of another sequence meet rules about places in one sequence."""

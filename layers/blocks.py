@@ -55,7 +55,8 @@ class _PostNormBlock(ConfiguredLayer):
         return type(option)(**option.options(), name=name) if isinstance(option, keras.layers.Layer) else option
 
     def add(self, x, branch, residual, norm, training):
-        branch = self.dropout_layer(branch, training=training)
+        if training:  # a layer that does nothing costs as much as a small product
+            branch = self.dropout_layer(branch, training=True)
         return norm(ops.cast(x, branch.dtype) + branch if residual is None else residual(x, branch))
 
     def compute_output_spec(self, x, *args, **kwargs):

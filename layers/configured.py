@@ -6,6 +6,7 @@ import keras
 
 from zoo.layers import plugins
 from zoo.layers.attention_options import AttentionOptions
+from zoo.layers.dense import Dense
 
 
 class ConfiguredLayer(keras.layers.Layer):
@@ -19,7 +20,7 @@ class ConfiguredLayer(keras.layers.Layer):
 
     def projection(self, units, name, activation=None):
         """A dense layer in this layer's policy, its kernel drawn apart from the others."""
-        return keras.layers.Dense(
+        return Dense(
             units,
             activation=activation,
             use_bias=self.use_bias,

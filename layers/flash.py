@@ -116,7 +116,8 @@ class MixedChunkAttention(ConfiguredLayer):
         visible = ops.cast(ops.swapaxes(real, -1, -2), "bool")  # [B or 1, G, 1, c]
         if self.causal:
             visible = ops.logical_and(visible, causal_mask(size))
-        weights = self.dropout_layer(ops.cast(self.normalization(scores, visible), value.dtype), training=training)
+        weights = ops.cast(self.normalization(scores, visible), value.dtype)
+        weights = self.dropout_layer(weights, training=True) if training else weights
         return merge_chunks(ops.matmul(weights, split_chunks(value, size)), ops.shape(value)[1])
 
     def all_chunks(self, query, key, value, real, size):

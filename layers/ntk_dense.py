@@ -3,11 +3,13 @@
 import math
 
 import keras
-from keras import ops
+
+from zoo.backend import affine
+from zoo.layers.dense import Dense
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class NTKDense(keras.layers.Dense):
+class NTKDense(Dense):
     """φ(gain / sqrt(m) · x W + b) with W ~ N(0, 1): at the start the same function as a dense layer of variance gain²/m.
 
     Every weight is of size 1 whatever the width, so that one learning rate is the same relative step in every layer:
@@ -28,9 +30,7 @@ class NTKDense(keras.layers.Dense):
 
     def call(self, inputs, training=None):
         # x is scaled, not the product: in float16 sums of m numbers of size 1 could overflow
-        x = ops.matmul(inputs * (self.gain / math.sqrt(inputs.shape[-1])), self.kernel)
-        if self.bias is not None:
-            x = ops.add(x, self.bias)
+        x = affine(inputs * (self.gain / math.sqrt(inputs.shape[-1])), self.kernel, self.bias)
         return x if self.activation is None else self.activation(x)
 
     def get_config(self):

@@ -5,6 +5,7 @@ import keras
 from zoo.backbone import Backbone
 from zoo.layers import activations, plugins
 from zoo.layers.blocks import TransformerBlock
+from zoo.layers.dense import Dense
 from zoo.layers.embedding import PositionEmbedding, SegmentEmbedding, TokenEmbedding
 from zoo.layers.norm import LayerNorm
 from zoo.sizes import check_config
@@ -154,7 +155,7 @@ class BERT(Backbone):
         if self.embedding_dim == self.hidden_dim:
             return x
         return self.layer(
-            keras.layers.Dense,
+            Dense,
             self.hidden_dim,
             use_bias=self.use_bias,
             kernel_initializer=self.kernel_initializer(),

@@ -5,6 +5,7 @@ from keras import ops
 
 from zoo.backbone import OptionalInputs, _WithOptionalInputs
 from zoo.layers import activations
+from zoo.layers.dense import Dense
 from zoo.layers.norm import LayerNorm
 from zoo.preset import Preset
 from zoo.switches import check_training
@@ -83,7 +84,7 @@ class TokenHead(PretrainedHead):
         """float32 `[B, n, V]` of hidden states `[B, n, d]`: symbolic, or of tensors once the model is made."""
         if backbone.mlm_transform:
             x = self.layer(
-                keras.layers.Dense,
+                Dense,
                 backbone.embedding_dim,
                 activation=activations.get(backbone.activation),
                 kernel_initializer=backbone.kernel_initializer(),

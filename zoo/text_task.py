@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from zoo.backend import compiles_each_shape
+from zoo.backend import compiles_each_shape, concurrently
 from zoo.big_batch import fit_big_batches
 from zoo.callbacks import arranged
 from zoo.data import BUCKETS, Batches, BatchPlan, PredictionPlan, length_buckets
@@ -284,9 +284,13 @@ class TextTask(Preset, keras.Model):
         bar = None
         if verbose == 1 or (verbose == "auto" and len(rows) > QUIET):
             bar = keras.utils.Progbar(len(plan), unit_name="batch")
+
+        def predict(batch):
+            return np.asarray(self.predict_on_batch(encoded.batch(rows[batch.indices], batch.length)))
+
         outputs = []
-        for batch in plan:
-            outputs.append(np.asarray(self.predict_on_batch(encoded.batch(rows[batch.indices], batch.length))))
+        for output in concurrently(predict, list(plan)):
+            outputs.append(output)
             if bar is not None:
                 bar.update(len(outputs))
         return plan.restore(outputs)

@@ -1,0 +1,17 @@
+"""Projections."""
+
+import keras
+
+from zoo.backend import affine
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class Dense(keras.layers.Dense):
+    """φ(x W + b): `keras.layers.Dense`, with product and bias in one pass where the backend has one for both.
+
+    Input: float `[..., m]`. Output: float `[..., units]`.
+    """
+
+    def call(self, inputs, training=None):
+        x = affine(inputs, self.kernel, self.bias)
+        return x if self.activation is None else self.activation(x)
