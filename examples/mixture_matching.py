@@ -10,7 +10,7 @@
 A kind is pair (0, 1), nli (contradiction < neutral < entailment), rel (0, 1, 2) or sts (column score, 0 .. 5). Labels are
 compared within a set only (CoSENT), so each batch is of one set. Pairs of --dev and --exclude are taken out of the
 training sets. The epoch with the best mean Spearman on --dev is kept in --output, its threshold fitted on the first dev
-set of kind pair; history/ has every epoch. Killed, the same command goes on after the last whole epoch, from state/.
+set of kind pair; history/log.csv has every epoch. Killed, the same command goes on after the last whole epoch, from state/.
 """
 
 import os
@@ -20,9 +20,10 @@ from absl import flags
 
 import zoo
 from zoo.big_batch import fit_big_batches
-from zoo.callbacks import Resume, arranged
+from zoo.callbacks import BestPreset, Resume, arranged
 from zoo.data.mixture import MixturePlan, joined, read_graded, without_pairs_of
-from zoo.keep_best import KeepBest
+from zoo.dev_sets import DevSets
+from zoo.learning_log import LearningLog
 
 F = flags.FLAGS
 flags.DEFINE_string("preset", "roformer_v2_tiny_zh", "Name or folder of a pretrained backbone or matcher.")
@@ -88,17 +89,21 @@ def main(_):
     resume = Resume(os.path.join(F.output, "state"))
     epoch = resume.restore(matcher)
     binary = next((name for name, (_, kind) in dev.items() if kind == "pair"), None)
-    best = KeepBest(F.output, {name: pairs for name, (pairs, _) in dev.items()}, "spearman", binary, epoch)
+    judge = DevSets({name: pairs for name, (pairs, _) in dev.items()}, "spearman", binary)
+    log = LearningLog(os.path.join(F.output, "history", "log.csv"), initial_epoch=epoch)
     data = zoo.data.Batches(plan, collate, epoch=epoch)
-    callbacks = [data.follow(), best, resume]
+    callbacks = [data.follow(), judge, log, BestPreset(F.output, "val_spearman"), resume]
     if F.micro_batch_size:
         callbacks = arranged(callbacks, data)
         fit_big_batches(matcher, plan, collate, F.micro_batch_size, F.epochs, epoch, callbacks, verbose=2)
     else:
         matcher.fit(data, epochs=F.epochs, initial_epoch=epoch, callbacks=callbacks, shuffle=False, verbose=2)
-    for row in best.history:
-        values = (f"{name} {row[name]['spearman']:.4f}" for name in dev)
-        print(f"epoch {row['epoch'] + 1}: loss {row['loss']:.4f}, mean {row['mean']:.4f},", *values)
+    for row in log.rows:
+        values = (f"{name} {float(row[f'val_{name}_spearman']):.4f}" for name in dev)
+        print(
+            f"epoch {int(row['epoch']) + 1}: loss {float(row['loss']):.4f}, mean {float(row['val_spearman']):.4f},",
+            *values,
+        )
 
 
 if __name__ == "__main__":

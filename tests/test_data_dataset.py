@@ -64,18 +64,6 @@ def test_one_dataset_serves_several_fits(recorder):
     assert steps[-2 * len(plan) :] == expected(plan, 0, 1)
 
 
-def test_fit_goes_on_inside_an_epoch(recorder):
-    model, steps = recorder
-    plan = BatchPlan(LENGTHS, 4, seed=2)
-    rest = Batches(plan, collate, epoch=1, position=5)
-    fit(model, rest, initial_epoch=1, epochs=2)
-    assert steps[-len(plan) + 5 :] == expected(plan, 1)[5:]
-    with pytest.raises(RuntimeError, match="began at batch 5 of epoch 1"):
-        fit(model, rest, initial_epoch=2, epochs=3)
-    fit(model, Batches(plan, collate), initial_epoch=2, epochs=4)
-    assert steps[-2 * len(plan) :] == expected(plan, 2, 3)
-
-
 def test_fit_that_does_not_follow_epochs_is_an_error(recorder):
     model, _ = recorder
     batches = Batches(BatchPlan(LENGTHS, 4), collate)
@@ -91,8 +79,3 @@ def test_validation_on_a_prediction_plan(recorder):
     fit(model, batches, epochs=4, validation_data=validation)
     assert steps[-len(plan) :] == [batch.indices.tolist() for batch in plan]
     assert len(list(validation)) == len(plan) == 5
-
-
-def test_a_position_outside_the_epoch_is_refused():
-    with pytest.raises(ValueError, match="position=10, expected 0 to 9"):
-        Batches(BatchPlan(LENGTHS, 4), collate, position=10)

@@ -16,6 +16,7 @@ import pytest
 from absl import flags
 
 import zoo
+from zoo.data.csv_rows import read_csv_rows
 
 once = pytest.mark.neutral
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -186,10 +187,10 @@ def test_mixture_matching(run, tmp_path, kind):
     options += ["--info_nce=0.1", "--dropout=0", f"--matcher={kind}", f"--dev=faq={dev}:pair"]
     out = run("mixture_matching", *(f"--data={file}" for file in files.values()), *options)
     assert "faq: 14 pairs" in out, "24, of which dev holds 10 in one order or the other"
-    history = json.loads((tmp_path / "out" / "history" / "history.json").read_text(encoding="utf-8"))["epochs"]
+    history = read_csv_rows(tmp_path / "out" / "history" / "log.csv")
     cls = zoo.RepresentationMatcher if kind == "representation" else zoo.InteractionMatcher
     kept = cls.from_preset(tmp_path / "out").evaluate(zoo.data.read_pairs(dev), verbose=0)
-    assert kept["spearman"] == pytest.approx(max(row["mean"] for row in history))
+    assert kept["spearman"] == pytest.approx(max(float(row["val_spearman"]) for row in history))
 
 
 @once

@@ -12,18 +12,18 @@ from zoo.plots import learning_curve
 class LearningLog(keras.callbacks.Callback):
     """A row an epoch in a CSV file, and the curve of training and held-out loss.
 
-    Columns: epoch, tokens (trained on so far), tokens_per_second (of training alone, evaluation and compilation left
-    out), then what `fit` reports. Standing before `zoo.callbacks.Resume` among the callbacks, it misses no epoch and
-    holds none twice, however often the training was killed.
+    Columns: epoch; where every step has as many tokens, tokens (trained on so far) and tokens_per_second (of training
+    alone, evaluation and compilation left out); then what `fit` reports. Standing before `zoo.callbacks.Resume` among
+    the callbacks, it misses no epoch and holds none twice, however often the training was killed.
 
     Args:
         path: path of the CSV file.
-        tokens_per_step: int.
+        tokens_per_step: int, or None where steps differ.
         initial_epoch: int. Rows of this epoch and later ones are of an attempt that was killed; they go.
         picture: path of the curve, drawn anew after each epoch, or None.
     """
 
-    def __init__(self, path, tokens_per_step, initial_epoch=0, picture=None):
+    def __init__(self, path, tokens_per_step=None, initial_epoch=0, picture=None):
         super().__init__()
         if picture is not None and importlib.util.find_spec("matplotlib") is None:
             # Now, and not after an hour
@@ -32,7 +32,7 @@ class LearningLog(keras.callbacks.Callback):
         self.rows = [row for row in read_csv_rows(path) if int(row["epoch"]) < initial_epoch]
 
     def on_train_begin(self, logs=None):
-        for row in self.rows:  # of a log that was begun by another callback
+        for row in self.rows if self.tokens_per_step else []:  # of a log that was begun by another callback
             row.setdefault("tokens", self._tokens(int(row["epoch"])))
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -43,12 +43,11 @@ class LearningLog(keras.callbacks.Callback):
         self._first = self._first or self._last  # the first step of a process compiles
 
     def on_epoch_end(self, epoch, logs=None):
-        steps, seconds = (last - first for first, last in zip(self._first, self._last))
-        row = {
-            "epoch": epoch,
-            "tokens": self._tokens(epoch),
-            "tokens_per_second": round(steps * self.tokens_per_step / seconds) if steps else "",
-        }
+        row = {"epoch": epoch}
+        if self.tokens_per_step is not None:
+            steps, seconds = (last - first for first, last in zip(self._first, self._last))
+            row["tokens"] = self._tokens(epoch)
+            row["tokens_per_second"] = round(steps * self.tokens_per_step / seconds) if steps else ""
         self.rows.append(row | {name: float(value) for name, value in (logs or {}).items()})
         write_csv_rows(self.path, self.rows)
         if self.picture is not None:

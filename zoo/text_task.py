@@ -14,7 +14,7 @@ from zoo.data import BUCKETS, Batches, BatchPlan, PredictionPlan, length_buckets
 from zoo.encoded import Encoded
 from zoo.keras_hub_text import KerasHubTokenizer
 from zoo.layers.pooling import Pooling
-from zoo.optimizers import EvaluateAverages
+from zoo.optimizers import EvaluateAverages, ExcludeFromDecay
 from zoo.preset import Preset
 from zoo.switches import check_distribution, check_training
 
@@ -335,9 +335,7 @@ def _columns(y, y_pred):
 
 def fine_tuning_optimizer(width):
     """AdamW, 2e-5 at width 768 and more for narrower models, no decay on norms and biases."""
-    optimizer = keras.optimizers.AdamW(2e-5 * 768 / width, weight_decay=0.01)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
+    return ExcludeFromDecay(keras.optimizers.AdamW(2e-5 * 768 / width, weight_decay=0.01))
 
 
 def hidden_width(backbone):

@@ -187,29 +187,6 @@ class BatchPlan(_Lengths):
         parts = [order[start : start + size] for start in range(0, len(order), size)]
         return [replace(self._batch(batch.indices[part]), indices=part).padded_to(size) for part in parts]
 
-    def state(self, epoch, position):
-        """Where training stands, as a dict of JSON values: `position` batches of `epoch` are done."""
-        return {"seed": self.seed, "epoch": int(epoch), "position": int(position), "plan": self.fingerprint}
-
-    def rest(self, state):
-        """The batches still to come in the epoch of a `state`.
-
-        Raises:
-            ValueError: the state is of other data, lengths, seed or settings, whose order was another.
-        """
-        missing = {"seed", "epoch", "position", "plan"} - set(state)
-        if missing:
-            raise ValueError(f"state lacks {', '.join(sorted(missing))}, expected what `plan.state` gave.")
-        if (state["seed"], state["plan"]) != (self.seed, self.fingerprint):
-            raise ValueError(
-                f"the state is of the plan {state['plan'][:12]} with seed {state['seed']}, this one is "
-                f"{self.fingerprint[:12]} with seed {self.seed}: other rows, order, batch size or "
-                "buckets would resume another run. Start again, or resume with the same data and settings."
-            )
-        if not 0 <= state["position"] <= len(self):
-            raise ValueError(f"state: position {state['position']}, expected 0 to {len(self)}.")
-        return self(state["epoch"])[state["position"] :]
-
     @property
     def fingerprint(self):
         """sha256 over everything that decides the order, the seed excepted."""

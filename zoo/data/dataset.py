@@ -21,23 +21,19 @@ class Batches(keras.utils.PyDataset):
         plan: `BatchPlan`, or `PredictionPlan` for validation.
         collate: function from `Batch` to what Keras takes: `(x, y)` or `(x, y, sample_weight)`.
         epoch: int. The plan's epoch to serve until `follow()` names another.
-        position: int. Batches of that epoch to leave out because they are done. Keras fixes the number of
-            steps before the first epoch, so a dataset that begins inside an epoch serves that epoch alone.
     """
 
-    def __init__(self, plan, collate, epoch=0, position=0):
+    def __init__(self, plan, collate, epoch=0):
         # One worker: Keras' threads start to read before it says that an epoch has begun.
         super().__init__(workers=1)
-        if not 0 <= position <= len(plan):
-            raise ValueError(f"position={position}, expected 0 to {len(plan)} batches.")
-        self.plan, self.collate, self.position = plan, collate, int(position)
+        self.plan, self.collate = plan, collate
         self._within_epoch = False
-        self._first = self._identity = None
+        self._identity = None
         self.begin(epoch)
 
     @property
     def num_batches(self):
-        return len(self.plan) - self.position
+        return len(self.plan)
 
     def __len__(self):
         return self.num_batches
@@ -75,16 +71,8 @@ class Batches(keras.utils.PyDataset):
 
     def begin(self, epoch):
         """Serve this epoch of the plan from now on."""
-        if self._first is None:
-            self._first = int(epoch)
-        if self.position and epoch != self._first:
-            raise RuntimeError(
-                f"this dataset began at batch {self.position} of epoch {self._first} and serves that epoch "
-                f"alone, not epoch {epoch}; make another, with position=0, for the epochs after it."
-            )
         self.epoch = int(epoch)
-        batches = self.plan(self.epoch) if callable(self.plan) else list(self.plan)
-        self._batches = batches[self.position :]
+        self._batches = self.plan(self.epoch) if callable(self.plan) else list(self.plan)
         self._times_begun = 0
 
     def follow(self):

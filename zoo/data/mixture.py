@@ -130,5 +130,3 @@ class MixturePlan:
         return hashlib.sha256(
             json.dumps([self.counts, *(plan.fingerprint for plan in self.plans)]).encode()
         ).hexdigest()
-
-    state, rest = BatchPlan.state, BatchPlan.rest
