@@ -11,8 +11,9 @@ Decoding with a cache, in attention layers and in blocks alike:
   * `index`, int or int scalar tensor, is the number of tokens in the cache: the new ones go to places index ..
     index + t - 1 of its `capacity` places. All shapes are fixed, so that a step may be compiled once. The caller
     keeps index + t <= capacity.
-  * Keys and values are cached as they leave their projections: not rotated, not normalised, in the compute dtype. Any
-    position may still be given to them later, which ReRoPE needs. Beams are re-ordered by `ops.take(part, beams, 0)`.
+  * Keys and values are cached as they leave their projections, in the compute dtype: not normalised, and rotated only
+    by a plain `RotaryEmbedding`. Other positions act anew at each step: under ReRoPE a key's rotation depends on the
+    query. Beams are re-ordered by `ops.take(part, beams, 0)`.
   * A query at place i sees the places j <= i. `attention_mask`, bool `[t, capacity]` or `[B, t, capacity]`, replaces
     this rule among the places that are filled: all True reads a prefix in both directions, as UniLM's source.
   * `padding_mask`, bool `[B, capacity]`: False where a place holds padding. Prompts of different lengths are padded on
@@ -73,10 +74,14 @@ class AttentionLayer(ConfiguredLayer):
     def mix_cached(self, query, key, value, num_heads, cache, index, attention_mask, positions, key_positions, **masks):
         """A v of the new queries over the cache with the new keys and values put in, and this cache."""
         self.options.check_pattern("causal")
+        count = ops.shape(query)[-2]
+        here = index + ops.arange(count)
+        if self.options.keys_rotate_once():
+            key = self.options.position.rotate(key, here if positions is None else positions, sequence_axis=-2)
+            key = ops.cast(key, self.compute_dtype)
         start = [0] * (len(key.shape) - 2) + [index, 0]
         keys, values = (ops.slice_update(old, start, new) for old, new in zip(cache, (key, value)))
-        count = ops.shape(query)[-2]
-        here, there = index + ops.arange(count), ops.arange(ops.shape(keys)[-2])
+        there = ops.arange(ops.shape(keys)[-2])
         if attention_mask is None:
             attention_mask = there[None, :] <= here[:, None]
         else:
@@ -86,6 +91,7 @@ class AttentionLayer(ConfiguredLayer):
             "key_positions": there if key_positions is None else key_positions,
             "attention_mask": attention_mask,
             "first_query": index,
+            "rotated_keys": self.options.keys_rotate_once(),
             **masks,
         }
         return self.mix(query, keys, values, num_heads, training=False, **places), (keys, values)

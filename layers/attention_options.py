@@ -22,20 +22,22 @@ _DEFAULTS = {
 }
 
 
-def attention_scores(query, key, position, scale, query_positions=None, key_positions=None):
+def attention_scores(query, key, position, scale, query_positions=None, key_positions=None, rotated_keys=False):
     """Scaled scores in float32 under every policy.
 
     Args:
         query: float `[..., n, s]`. key: float `[..., m, s]`.
         position: None for plain products, or an object with a `scores` method such as `RotaryEmbedding`.
         scale: float; it multiplies the query, n·s products instead of n·m.
+        rotated_keys: bool, whether the position, a `RotaryEmbedding`, has acted on the keys already.
 
     Returns:
         float32 `[..., n, m]`.
     """
     query = ops.cast(query, "float32") * scale
     key = ops.cast(key, "float32")
-    if position is None:
+    if position is None or rotated_keys:
+        query = position.rotate(query, query_positions, sequence_axis=-2) if rotated_keys else query
         return ops.matmul(query, ops.swapaxes(key, -1, -2))
     return position.scores(query, key, query_positions, key_positions)
 
@@ -185,6 +187,7 @@ class AttentionOptions(plugins.Plugin):
         positions=None,
         key_positions=None,
         first_query=0,
+        rotated_keys=False,
     ):
         """Weights of the keys for every query, float32 `[B, (H,) n, m]`.
 
@@ -196,6 +199,7 @@ class AttentionOptions(plugins.Plugin):
             positions, key_positions: `[n]` or `[B, n]`, `[m]` or `[B, m]`; None for the positions of the keys means
                 those of the queries.
             first_query: int, place of the first query among the keys, for windows and directions.
+            rotated_keys: bool, see `keys_rotate_once`.
         """
         rank, length, num_keys = len(query.shape), ops.shape(query)[-2], ops.shape(key)[-2]
         visible = visible_keys(padding_mask, attention_mask, rank)
@@ -209,7 +213,8 @@ class AttentionOptions(plugins.Plugin):
             query, key = self.product.transform(query, key)
         for part in self.counting():
             query = query * part.factor(visible_count(num_keys, visible))
-        scores = attention_scores(query, key, self.position, self.scale(query.shape[-1]), positions, key_positions)
+        scale = self.scale(query.shape[-1])
+        scores = attention_scores(query, key, self.position, scale, positions, key_positions, rotated_keys)
         if self.score_bias is not None:
             here = counted(positions, length)
             there = counted(positions if key_positions is None else key_positions, num_keys)
@@ -218,6 +223,10 @@ class AttentionOptions(plugins.Plugin):
         if attention_bias is not None:
             scores = scores + align(ops.cast(attention_bias, "float32"), rank)
         return self.normalization(scores, visible)
+
+    def keys_rotate_once(self):
+        """Whether a key in a cache may be kept rotated: nothing acts on it before, and no query has a say in its angle."""
+        return hasattr(self.position, "rotate") and self.product is None and not self.query_key_bias
 
     def scale(self, key_dim):
         """Factor of all scores."""

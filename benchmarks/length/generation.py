@@ -40,14 +40,8 @@ def without_cache(model):
     """A function that generates as `CausalLM.generate` does, computing everything anew for each token."""
     from keras import ops
 
-    from zoo.backend import compiled_step, compiles_each_shape
+    from zoo.backend import compiles_each_shape
 
-    def last_logits(state, token_ids, places):
-        hidden_states = model.backbone({"token_ids": token_ids, "padding_mask": token_ids >= 0})
-        last = ops.take_along_axis(hidden_states, places[:, None, None], axis=1)
-        return model.token_logits(model.backbone, last)[:, 0], state
-
-    step = compiled_step(last_logits, model.weights)
     fixed = compiles_each_shape(model)
 
     def generate(prompts, count):
@@ -55,9 +49,10 @@ def without_cache(model):
         rows[:, :PROMPT] = prompts
         for place in range(PROMPT, PROMPT + count):
             seen = rows if fixed else rows[:, :place]
-            places = np.full(len(rows), place - 1, "int32")
-            logits, _ = step((), ops.convert_to_tensor(seen), ops.convert_to_tensor(places))
-            rows[:, place] = ops.convert_to_numpy(logits).argmax(axis=-1)
+            hidden_states = model.backbone.predict_on_batch({"token_ids": seen})
+            last = ops.convert_to_tensor(hidden_states[:, place - 1 : place])
+            logits = ops.convert_to_numpy(ops.stop_gradient(model.token_logits(model.backbone, last)))
+            rows[:, place] = logits[:, 0].argmax(axis=-1)
         return rows[:, PROMPT:].tolist()
 
     return generate
