@@ -1,27 +1,30 @@
 """Generation with and without a cache: time of every new token, and the ratio at each length.
 
-    KERAS_BACKEND=torch python benchmarks/length/generation.py                  # 128, 256 and 512 tokens, some minutes
+    KERAS_BACKEND=torch python benchmarks/length/generation.py          # 128 and 512 tokens, 1 and 8 prompts, a minute
 
-A fresh GAU language model (12 units of width 384) and a fresh transformer of the same size continue a prompt of 16 tokens
+A fresh GAU language model (12 units of width 384) and a fresh transformer of the same size continue prompts of 16 tokens
 greedily. Without a cache each new token costs a call of the whole model on all tokens so far, its output layer on the
-last one alone; where shapes are compiled (JAX) the input is padded to the final length, since a shape for each length
-would cost seconds. Time is by the clock, the median of several runs after one that compiles: run it on a machine that
-does nothing else. The bar: with a cache at least 10 times as fast at 512 tokens. Writes --out as JSON.
+last one alone: timed at 16 places spread evenly over the text, the new token compared with that of the cache. Where
+shapes are compiled (JAX) the input is padded to the final length, since a shape for each length would cost seconds.
+
+Two floors bound the ratio. Without a cache a token costs 2 P n operations, n half the length, for P weights; with one it
+reads P weights once for all prompts, and the keys and values of each. For one prompt on two cores (170 GFLOP/s, 20 GB/s)
+that is 38 and 4 ms at 512 tokens, so 10 is the most that can be had; with 8 prompts it is four times that.
+Times are by the clock, medians, after a run that compiles: run it on a machine that does nothing else.
 """
 
 import json
 import statistics
 import time
-from functools import partial
 
 import numpy as np
 from absl import app, flags
 
-LENGTHS = flags.DEFINE_list("lengths", ["128", "256", "512"], "New tokens.")
-RUNS = flags.DEFINE_integer("runs", 3, "Runs with a cache; half as many, at least one, without.")
-BATCH = flags.DEFINE_integer("batch", 1, "Prompts at a time.")
+LENGTHS = flags.DEFINE_list("lengths", ["128", "512"], "New tokens.")
+BATCHES = flags.DEFINE_list("batches", ["1", "8"], "Prompts at a time.")
+RUNS = flags.DEFINE_integer("runs", 3, "Runs with a cache.")
 OUT = flags.DEFINE_string("out", "generation.json", "Where the numbers go.")
-PROMPT = 16
+PROMPT, PLACES = 16, 16
 SIZES = {"vocabulary_size": 8000, "hidden_dim": 384, "max_sequence_length": 128, "attention_mask": "causal"}
 
 
@@ -36,61 +39,62 @@ def models():
     )
 
 
-def without_cache(model):
-    """A function that generates as `CausalLM.generate` does, computing everything anew for each token."""
+def with_cache(model, prompts, count):
+    """Seconds a token, the median of some runs, and the texts int `[B, PROMPT + count]`."""
+    times = []
+    for _ in range(2 + RUNS.value):  # torch runs a shape once before it traces it
+        start = time.perf_counter()
+        new = model.generate(prompts.tolist(), count, end=())
+        times.append((time.perf_counter() - start) / count)
+    return statistics.median(times[2:]), np.concatenate([prompts, np.array(new)], axis=1)
+
+
+def without_cache(model, texts):
+    """Seconds a token, the mean over `PLACES` lengths, and the share of tokens that are those of the texts."""
     from keras import ops
 
     from zoo.backend import compiles_each_shape
 
     fixed = compiles_each_shape(model)
 
-    def generate(prompts, count):
-        rows = np.zeros((len(prompts), PROMPT + count), "int32")
-        rows[:, :PROMPT] = prompts
-        for place in range(PROMPT, PROMPT + count):
-            seen = rows if fixed else rows[:, :place]
-            hidden_states = model.backbone.predict_on_batch({"token_ids": seen})
-            last = ops.convert_to_tensor(hidden_states[:, place - 1 : place])
-            logits = ops.convert_to_numpy(ops.stop_gradient(model.token_logits(model.backbone, last)))
-            rows[:, place] = logits[:, 0].argmax(axis=-1)
-        return rows[:, PROMPT:].tolist()
+    def next_tokens(place):
+        seen = np.where(np.arange(texts.shape[1]) < place, texts, 0) if fixed else texts[:, :place]
+        hidden_states = model.backbone.predict_on_batch({"token_ids": seen.astype("int32")})
+        last = ops.convert_to_tensor(hidden_states[:, place - 1 : place])
+        logits = ops.convert_to_numpy(ops.stop_gradient(model.token_logits(model.backbone, last)))
+        return logits[:, 0].argmax(axis=-1)
 
-    return generate
-
-
-def seconds(function, runs):
-    """Median time of some runs after one that compiles, and what the last run gave."""
-    function()
-    times = []
-    for _ in range(runs):
+    times, same = [], []
+    for place in np.linspace(PROMPT, texts.shape[1] - 1, PLACES).astype(int):
+        next_tokens(place)
         start = time.perf_counter()
-        result = function()
+        found = next_tokens(place)
         times.append(time.perf_counter() - start)
-    return statistics.median(times), result
+        same.append(np.mean(found == texts[:, place]))
+    return statistics.mean(times), float(np.mean(same))
 
 
 def main(_):
     import keras
 
     keras.utils.set_random_seed(1)
-    prompts = np.random.default_rng(0).integers(5, SIZES["vocabulary_size"], (BATCH.value, PROMPT)).tolist()
     rows = []
     for name, model in models():
-        plain = without_cache(model)
-        for length in map(int, LENGTHS.value):
-            cached, new = seconds(partial(model.generate, prompts, length, end=()), RUNS.value)
-            uncached, same = seconds(partial(plain, prompts, length), max(1, RUNS.value // 2))
-            rows.append(
-                {"backend": keras.backend.backend(), "model": name, "parameters": model.count_params(), "tokens": length,
-                 "cached_ms": 1e3 * cached / length, "uncached_ms": 1e3 * uncached / length, "ratio": uncached / cached,
-                 "same_tokens": float(np.mean(np.array(new) == np.array(same)))}
-            )  # fmt: skip
-            print(
-                f"{name:>12} {length:5} tokens: {rows[-1]['cached_ms']:8.2f} ms a token with a cache, "
-                f"{rows[-1]['uncached_ms']:8.2f} without: {rows[-1]['ratio']:6.1f} times as fast, "
-                f"{rows[-1]['same_tokens']:.1%} of the tokens the same",
-                flush=True,
-            )
+        for batch in map(int, BATCHES.value):
+            prompts = np.random.default_rng(0).integers(5, SIZES["vocabulary_size"], (batch, PROMPT))
+            for length in map(int, LENGTHS.value):
+                cached, texts = with_cache(model, prompts, length)
+                uncached, same = without_cache(model, texts)
+                rows.append(
+                    {"backend": keras.backend.backend(), "model": name, "parameters": model.count_params(),
+                     "prompts": batch, "tokens": length, "cached_ms": 1e3 * cached, "uncached_ms": 1e3 * uncached,
+                     "ratio": uncached / cached, "same_tokens": same}
+                )  # fmt: skip
+                print(
+                    f"{name:>12}, {batch} prompts, {length:4} tokens: {1e3 * cached:7.2f} ms a token with a cache, "
+                    f"{1e3 * uncached:8.2f} without: {uncached / cached:5.1f} times as fast, {same:.1%} the same tokens",
+                    flush=True,
+                )
     with open(OUT.value, "w", encoding="utf-8") as file:
         json.dump(rows, file, indent=1)
         file.write("\n")
