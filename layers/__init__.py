@@ -10,6 +10,7 @@ from zoo.layers.attention import MultiHeadAttention
 from zoo.layers.attention_options import AttentionOptions
 from zoo.layers.blocks import GAUBlock, TransformerBlock
 from zoo.layers.dense import Dense
+from zoo.layers.dropout import Dropout
 from zoo.layers.embedding import PositionEmbedding, SegmentEmbedding, TokenEmbedding
 from zoo.layers.entropy_scale import log_length_scale, scale_for_entropy
 from zoo.layers.feedforward import FeedForward
@@ -45,6 +46,7 @@ __all__ = [
     "DeepNorm",
     "Dense",
     "Direction",
+    "Dropout",
     "FLASHBlock",
     "FeedForward",
     "GAUBlock",

@@ -29,6 +29,7 @@ from keras import ops
 from zoo.layers import plugins
 from zoo.layers.attention_options import AttentionOptions
 from zoo.layers.configured import ConfiguredLayer
+from zoo.layers.dropout import Dropout
 
 
 class AttentionLayer(ConfiguredLayer):
@@ -51,7 +52,7 @@ class AttentionLayer(ConfiguredLayer):
             name: self.add_weight(shape=shape, initializer=keras.initializers.Constant(start), name=name)
             for name, (shape, start) in self.options.trained(num_heads, self.key_dim).items()
         }
-        self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
+        self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
 
     def mix(self, query, key, value, num_heads, training=None, **places):
         """A v: `[B, (H,) n, s]`, `[B, (H,) m, s]`, `[B, (H,) m, e]` -> `[B, (H,) n, e]`."""

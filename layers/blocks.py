@@ -7,6 +7,7 @@ from zoo.layers import activations, plugins
 from zoo.layers.attention import MultiHeadAttention
 from zoo.layers.attention_options import AttentionOptions
 from zoo.layers.configured import ConfiguredLayer
+from zoo.layers.dropout import Dropout
 from zoo.layers.feedforward import FeedForward
 from zoo.layers.gated_attention import GatedAttentionUnit
 from zoo.layers.norm import LayerNorm, RMSNorm
@@ -126,7 +127,7 @@ class TransformerBlock(_PostNormBlock):
         self.feedforward_norm = self.make_norm("feedforward_norm", x_shape)
         self.attention_residual = self.make_residual("attention_residual")
         self.feedforward_residual = self.make_residual("feedforward_residual")
-        self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
+        self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
 
     def call(self, x, padding_mask=None, attention_mask=None, positions=None, training=None):
         branch = self.attention(
@@ -186,7 +187,7 @@ class GAUBlock(_PostNormBlock):
         self.gau.build(x_shape)
         self.gau_norm = self.make_norm("gau_norm", x_shape)
         self.gau_residual = self.make_residual("gau_residual")
-        self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
+        self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
 
     def call(self, x, padding_mask=None, attention_mask=None, positions=None, training=None):
         branch = self.gau(

@@ -8,6 +8,7 @@ from keras import ops
 from zoo.layers import activations, plugins
 from zoo.layers.chunks import check_chunk_length, chunk_size, merge_chunks, split_chunks, sum_of_earlier
 from zoo.layers.configured import ConfiguredLayer
+from zoo.layers.dropout import Dropout
 from zoo.layers.masks import causal_mask
 from zoo.layers.scale_offset import ScaleOffset
 
@@ -85,7 +86,7 @@ class MixedChunkAttention(ConfiguredLayer):
         self.linear_query_scale, self.linear_key_scale = self.head("linear_query_scale"), self.head("linear_key_scale")
         self.output_dense = self.projection(x_shape[-1], "output")
         self.output_dense.build((*x_shape[:-1], self.expanded_dim))
-        self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
+        self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
 
     def call(self, x, padding_mask=None, attention_mask=None, positions=None, training=None):
         if attention_mask is not None:

@@ -3,6 +3,7 @@
 import keras
 
 from zoo.layers.blocks import GAUBlock
+from zoo.layers.dropout import Dropout
 from zoo.layers.flash import MixedChunkAttention
 
 
@@ -47,4 +48,4 @@ class FLASHBlock(GAUBlock):
         self.gau.build(x_shape)
         self.gau_norm = self.make_norm("gau_norm", x_shape)
         self.gau_residual = self.make_residual("gau_residual")
-        self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
+        self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from zoo.backend import rotate_pairs
 from zoo.layers import plugins
 
 
@@ -73,9 +74,7 @@ class RotaryEmbedding(keras.layers.Layer):
         if self.pairing == "half_split":
             first, second = ops.split(x, 2, axis=-1)
             return ops.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-        even, odd = x[..., 0::2], x[..., 1::2]
-        rotated = ops.stack([even * cos - odd * sin, odd * cos + even * sin], axis=-1)  # [..., s/2, 2]
-        return ops.reshape(rotated, ops.shape(x))
+        return rotate_pairs(x, cos, sin)
 
     def scores(self, query, key, query_positions=None, key_positions=None):
         """q_i · k_j after rotation, float32 `[..., n, m]`, for query `[..., n, s]` and key `[..., m, s]`."""

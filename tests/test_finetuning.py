@@ -60,12 +60,16 @@ def losses_of_fitting(matcher, batch):
     return losses
 
 
+# Relative to the loss. adam_nobc is chaotic: of ten starts that differ in the last bit of each weight one ends 4.2e-4 away.
+TOLERANCE = {"adam_nobc": 5e-4}
+
+
 def assert_equals_original(losses, runs, run):
-    """Within 1e-4 of the original, whose own float32 and float64 runs are up to 1.3e-4 apart (adam_nobc)."""
+    """Near the original, whose own float32 and float64 runs are up to 1.3e-4 apart (adam_nobc)."""
     single, double = runs[f"{run}/losses"].astype("float64"), runs[f"{run}/losses64"].astype("float64")
     low, high = np.minimum(single, double), np.maximum(single, double)
     outside = np.maximum(np.maximum(low - losses, losses - high), 0) / low
-    assert outside.max() < 1e-4, f"{run}: {losses}, off by {outside}"
+    assert outside.max() < TOLERANCE.get(run, 1e-4), f"{run}: {losses}, off by {outside}"
 
 
 def test_sgd(matcher, start, batch, runs):

@@ -130,3 +130,11 @@ def test_errors():
         RotaryEmbedding(pairing="llama")
     with pytest.raises(ValueError, match="even feature size, got 7"):
         call(RotaryEmbedding(), {"x": np.zeros((1, 2, 7), "float32")})
+
+
+@pytest.mark.parametrize("cut", [slice(0, 6), slice(1, 7)])
+def test_rotates_any_cut_of_a_tensor(assert_close, cut):
+    """torch turns pairs as complex numbers, which a cut at an odd place or with odd steps does not hold."""
+    x = np.random.default_rng(3).normal(size=(2, 5, 9)).astype("float32")
+    rotary = RotaryEmbedding()
+    assert_close(rotary(ops.convert_to_tensor(x)[..., cut]), rotary(x[..., cut].copy()), atol=1e-6)

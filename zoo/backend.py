@@ -134,6 +134,45 @@ def layer_norm(x, gamma, beta, epsilon):
     return ops.cast(normal, x.dtype)
 
 
+def dropout(x, rate, noise_shape, seed):
+    """Dropout in training; on torch's CPU each element costs 16 random bits and not a number of its own.
+
+    torch draws one after the other on one core, which was a tenth of a training step. Its global generator is the
+    source either way; `seed` is that of the other backends.
+
+    Args:
+        x: float. rate: float in (0, 1), there a multiple of 1/65,536. noise_shape: tuple or None, see
+            `keras.layers.Dropout`. seed: `keras.random.SeedGenerator`.
+    """
+    if keras.backend.backend() == "torch":
+        import torch
+
+        x = ops.convert_to_tensor(x)
+        if x.device.type == "cpu" and noise_shape is None and rate < 1:
+            bits = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+            kept = (bits[: x.numel()] >= round(rate * 2**16) - 2**15).view(x.shape)
+            return x * kept.to(x.dtype).mul_(1 / (1 - rate))
+    return keras.random.dropout(x, rate, noise_shape=noise_shape, seed=seed)
+
+
+def rotate_pairs(x, cos, sin):
+    """Features 2i, 2i+1 turned by the angle i: a product of complex numbers, one pass on torch; XLA fuses the plain form.
+
+    Args:
+        x: float32 `[..., s]`. cos, sin: float32 `[..., s/2]`, broadcastable to the pairs.
+    """
+    if keras.backend.backend() == "torch":
+        import torch
+
+        if any(step % 2 for step in (*x.stride()[:-1], x.storage_offset())) or x.stride(-1) != 1:
+            x = x.contiguous()  # a cut at odd places holds no complex numbers
+        pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
+        return torch.view_as_real(pairs * torch.complex(cos, sin)).flatten(-2)
+    even, odd = x[..., 0::2], x[..., 1::2]
+    rotated = ops.stack([even * cos - odd * sin, odd * cos + even * sin], axis=-1)  # [..., s/2, 2]
+    return ops.reshape(rotated, ops.shape(x))
+
+
 def compiles_each_shape(model):
     """Whether a new shape of inputs costs a model seconds: compiled it does, in TensorFlow's graphs and eager torch not."""
     return not model.run_eagerly and (keras.backend.backend() == "jax" or bool(model.jit_compile))

@@ -6,6 +6,7 @@ from zoo.backbone import Backbone
 from zoo.layers import activations, plugins
 from zoo.layers.blocks import TransformerBlock
 from zoo.layers.dense import Dense
+from zoo.layers.dropout import Dropout
 from zoo.layers.embedding import PositionEmbedding, SegmentEmbedding, TokenEmbedding
 from zoo.layers.norm import LayerNorm
 from zoo.sizes import check_config
@@ -133,7 +134,7 @@ class BERT(Backbone):
             PositionEmbedding, self.max_sequence_length, self.embedding_initializer(), name="position_embedding"
         )(x, positions)
         x = self.layer(LayerNorm, epsilon=self.norm_epsilon, name="embedding_norm")(x)
-        x = self.layer(keras.layers.Dropout, self.dropout, name="embedding_dropout")(x)
+        x = self.layer(Dropout, self.dropout, name="embedding_dropout")(x)
         return self.map_embedding(x)
 
     def token_and_segment(self, token_ids, segment_ids):

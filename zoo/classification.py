@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from zoo.data import Pairs, as_records, as_texts
+from zoo.layers.dropout import Dropout
 from zoo.text_task import TextTask, head_initializer
 
 
@@ -46,7 +47,7 @@ class TextClassifier(TextTask):
             raise ValueError(f"{len(class_names)} class_names for num_classes={num_classes}")
         self.num_classes, self.dropout = num_classes, dropout
         self.class_names = None if class_names is None else list(class_names)
-        self.dropout_layer = keras.layers.Dropout(dropout, dtype="float32", name="dropout")
+        self.dropout_layer = Dropout(dropout, dtype="float32", name="dropout")
         self.classifier = keras.layers.Dense(
             num_classes, kernel_initializer=head_initializer(backbone), dtype="float32", name="classifier"
         )

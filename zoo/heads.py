@@ -6,6 +6,7 @@ from keras import ops
 from zoo.backbone import OptionalInputs, _WithOptionalInputs
 from zoo.layers import activations
 from zoo.layers.dense import Dense
+from zoo.layers.dropout import Dropout
 from zoo.layers.norm import LayerNorm
 from zoo.preset import Preset
 from zoo.switches import check_training
@@ -102,7 +103,7 @@ class TokenHead(PretrainedHead):
                 kernel_initializer=backbone.kernel_initializer(),
                 name="mlm_mapping",
             )(x)
-        x = self.layer(keras.layers.Dropout, backbone.dropout, name="mlm_dropout")(x)
+        x = self.layer(Dropout, backbone.dropout, name="mlm_dropout")(x)
         return backbone.token_embedding(x, reverse=True)
 
 

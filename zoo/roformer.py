@@ -3,6 +3,7 @@
 import keras
 
 from zoo.bert import BERT
+from zoo.layers.dropout import Dropout
 from zoo.layers.norm import LayerNorm, RMSNorm
 
 
@@ -23,7 +24,7 @@ class RoFormer(BERT):
     def embed(self, token_ids, segment_ids, positions):
         x = self.token_and_segment(token_ids, segment_ids)
         x = self.layer(LayerNorm, epsilon=self.norm_epsilon, name="embedding_norm")(x)
-        x = self.layer(keras.layers.Dropout, self.dropout, name="embedding_dropout")(x)
+        x = self.layer(Dropout, self.dropout, name="embedding_dropout")(x)
         return self.map_embedding(x)
 
     @classmethod
@@ -70,7 +71,7 @@ class RoFormerV2(RoFormer):
 
     def embed(self, token_ids, segment_ids, positions):
         x = self.token_and_segment(token_ids, segment_ids)
-        x = self.layer(keras.layers.Dropout, self.dropout, name="embedding_dropout")(x)
+        x = self.layer(Dropout, self.dropout, name="embedding_dropout")(x)
         x = self.layer(RMSNorm, epsilon=self.norm_epsilon, name="embedding_norm")(x)
         return self.map_embedding(x)
 

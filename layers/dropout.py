@@ -1,0 +1,18 @@
+"""Dropout."""
+
+import keras
+
+from zoo.backend import dropout
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class Dropout(keras.layers.Dropout):
+    """`keras.layers.Dropout`, with cheaper random numbers on torch's CPU, see `zoo.backend.dropout`.
+
+    Input and output: float of any shape.
+    """
+
+    def call(self, inputs, training=False):
+        if not training or self.rate == 0:
+            return inputs
+        return dropout(inputs, self.rate, self.noise_shape, self.seed_generator)
