@@ -69,7 +69,7 @@ def main(_):
     )
     steps = F.epochs * -(-len(train) // F.batch_size)
     rate = keras.optimizers.schedules.PolynomialDecay(F.learning_rate, steps, 0.02 * F.learning_rate)
-    model.compile(keras.optimizers.AdamW(rate, weight_decay=0.01, global_clipnorm=1.0))
+    model.compile(zoo.optimizers.FusedAdamW(rate, weight_decay=0.01, global_clipnorm=1.0))
     best = keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=F.epochs, restore_best_weights=True)
     start = time.time()
     fit = {"epochs": F.epochs, "batch_size": F.batch_size, "seed": F.seed, "verbose": 2}

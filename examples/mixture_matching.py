@@ -83,7 +83,7 @@ def main(_):
     rate = keras.optimizers.schedules.CosineDecay(0.0, steps - steps // 10, alpha=0.02, **warm_up)
     loss = zoo.losses.CoSENTInfoNCE(F.info_nce, positive=0.8) if F.info_nce else zoo.losses.CoSENT()
     matcher.compile(
-        keras.optimizers.AdamW(rate, weight_decay=0.01, global_clipnorm=1.0),
+        zoo.optimizers.FusedAdamW(rate, weight_decay=0.01, global_clipnorm=1.0),
         loss if representation else zoo.losses.CoSENT(scale=1.0),
     )
     resume = Resume(os.path.join(F.output, "state"))

@@ -76,7 +76,7 @@ def build(tokenizer):
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, round(F.steps * 0.96), alpha=0.02, warmup_target=F.learning_rate, warmup_steps=round(F.steps * 0.04)
     )
-    optimizer = {"adamw": keras.optimizers.AdamW, "lamb": keras.optimizers.Lamb}[F.optimizer](
+    optimizer = {"adamw": zoo.optimizers.FusedAdamW, "lamb": keras.optimizers.Lamb}[F.optimizer](
         rate, weight_decay=0.01, beta_2=0.98, clipnorm=None, global_clipnorm=1.0,
         gradient_accumulation_steps=F.accumulate if F.accumulate > 1 else None,
     )  # fmt: skip

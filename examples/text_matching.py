@@ -80,7 +80,7 @@ def train(kind, classes, pairs, dev):
     steps = F.epochs * -(-len(pairs) // F.batch_size)
     warm_up = {"warmup_target": F.learning_rate, "warmup_steps": steps // 10}
     rate = keras.optimizers.schedules.CosineDecay(0.0, steps - steps // 10, alpha=0.02, **warm_up)
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=0.01, global_clipnorm=1.0)
+    optimizer = zoo.optimizers.FusedAdamW(rate, weight_decay=0.01, global_clipnorm=1.0)
     model.compile(optimizer, loss, jit_compile={"true": True, "false": False}.get(F.jit_compile, "auto"))
     best = keras.callbacks.EarlyStopping(monitor, mode="max", patience=F.epochs, restore_best_weights=True)
     fit = {"epochs": F.epochs, "batch_size": F.batch_size, "micro_batch_size": part, "seed": F.seed, "verbose": 2}

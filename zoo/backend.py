@@ -94,6 +94,20 @@ def add_product(variable, left, right):
         variable.assign_add(product)
 
 
+def fused_adam_step(variable, gradient, momentum, velocity, learning_rate, iterations, beta_1, beta_2, epsilon):
+    """Keras' Adam step of one variable by torch's kernel; False, and nothing done, where there is none.
+
+    Args:
+        variable, momentum, velocity: variables, changed. gradient: tensor. learning_rate: scalar. iterations: int, steps
+            before this one. beta_1, beta_2, epsilon: float.
+    """
+    if keras.backend.backend() != "torch":
+        return False
+    from zoo.backend_torch import fused_adam_step
+
+    return fused_adam_step(variable, gradient, momentum, velocity, learning_rate, iterations, beta_1, beta_2, epsilon)
+
+
 def affine(x, kernel, bias):
     """x W + b, in one kernel on torch, where adding the bias apart is 5 to 15 % of a projection; XLA fuses it itself.
 
@@ -229,6 +243,22 @@ def compiled_step(function, variables):
     from zoo.backend_torch import traced_step  # imports torch
 
     return traced_step(function, variables)
+
+
+def in_groups_by_length(function, inputs):
+    """A function of rows of tokens, computed where shapes may differ (torch's CPU) for groups of similar length.
+
+    Their padding is cut off, which changes no row: a fifth of a batch of mixed lengths need not be computed.
+
+    Args:
+        function: of a dict like `inputs`, gives a tensor `[B, d]`, each row a function of its own row.
+        inputs: dict of tensors `[B, n]`, among them `padding_mask`.
+    """
+    if keras.backend.backend() != "torch":
+        return function(inputs)
+    from zoo.backend_torch import in_groups_by_length
+
+    return in_groups_by_length(function, inputs)
 
 
 def concurrently(function, items):

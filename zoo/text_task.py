@@ -1,20 +1,21 @@
 """What matchers and classifiers share: Keras' verbs on raw strings."""
 
 import contextlib
+import functools
 import warnings
 
 import keras
 import numpy as np
 from keras import ops
 
-from zoo.backend import compiles_each_shape, concurrently
+from zoo.backend import compiles_each_shape, concurrently, in_groups_by_length
 from zoo.big_batch import fit_big_batches
 from zoo.callbacks import arranged
 from zoo.data import BUCKETS, Batches, BatchPlan, PredictionPlan, length_buckets
 from zoo.encoded import Encoded
 from zoo.keras_hub_text import KerasHubTokenizer
 from zoo.layers.pooling import Pooling
-from zoo.optimizers import EvaluateAverages, ExcludeFromDecay
+from zoo.optimizers import EvaluateAverages, ExcludeFromDecay, FusedAdamW
 from zoo.preset import Preset
 from zoo.switches import check_distribution, check_training
 
@@ -68,6 +69,9 @@ class TextTask(Preset, keras.Model):
     def pool(self, inputs, training=None):
         """Sentence vectors float32 `[B, d]` of token arrays `[B, n]`."""
         inputs = {name: inputs[name] for name in self.backbone.input if name in inputs}
+        return in_groups_by_length(functools.partial(self._pooled, training=training), inputs)
+
+    def _pooled(self, inputs, training):
         mask = inputs["padding_mask"]
         if self._first_last is not None:
             first, last = self._first_last(inputs, training=training)
@@ -335,7 +339,7 @@ def _columns(y, y_pred):
 
 def fine_tuning_optimizer(width):
     """AdamW, 2e-5 at width 768 and more for narrower models, no decay on norms and biases."""
-    return ExcludeFromDecay(keras.optimizers.AdamW(2e-5 * 768 / width, weight_decay=0.01))
+    return ExcludeFromDecay(FusedAdamW(2e-5 * 768 / width, weight_decay=0.01))
 
 
 def hidden_width(backbone):

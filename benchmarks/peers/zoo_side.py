@@ -66,7 +66,7 @@ def training(matcher):
 
 
 def train_small(workdir, dtype):
-    matcher = small_matcher(workdir, dtype, keras.optimizers.Adam(2e-5))
+    matcher = small_matcher(workdir, dtype, zoo.optimizers.FusedAdam(2e-5))
     return training(matcher), {"work": 1, "flops": 32 * 64 * small.flops_per_token(64, training=True)}
 
 
@@ -82,7 +82,7 @@ def infer_small(workdir, dtype):
 
 
 def low_rank(workdir, dtype, rank=8):
-    optimizer = keras.optimizers.AdamW(1e-4)
+    optimizer = zoo.optimizers.FusedAdamW(1e-4)
     if rank:
         optimizer = zoo.optimizers.LowRank(optimizer, rank=rank)
     matcher = small_matcher(workdir, dtype, optimizer)

@@ -3,6 +3,7 @@
 from zoo.optimizers.bert4keras_adafactor import Bert4KerasAdaFactor
 from zoo.optimizers.bert4keras_adam import Bert4KerasAdam
 from zoo.optimizers.decay import NORMS_AND_BIASES, ExcludeFromDecay
+from zoo.optimizers.fused_adam import FusedAdam, FusedAdamW
 from zoo.optimizers.layer_adaptation import LayerAdaptation
 from zoo.optimizers.layerwise import LayerwiseLearningRate, layer_decay
 from zoo.optimizers.lazy_updates import LazyUpdates
@@ -21,6 +22,8 @@ __all__ = [
     "EvaluateAverages",
     "ExcludeFromDecay",
     "ExponentialMovingAverage",
+    "FusedAdam",
+    "FusedAdamW",
     "GaLore",
     "LayerAdaptation",
     "LayerwiseLearningRate",

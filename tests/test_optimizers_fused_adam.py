@@ -1,0 +1,90 @@
+"""The fused step is Keras' own: against the formula in float64 and against Keras, alone and in a model's training."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from tiny_models import PAIRS, matcher
+
+from zoo.optimizers import ExcludeFromDecay, FusedAdam, FusedAdamW
+
+CLASSES = {FusedAdam: keras.optimizers.Adam, FusedAdamW: keras.optimizers.AdamW}
+SHAPES = [(7, 5), (5,), (3, 2, 4)]
+
+
+def gradients():
+    rng = np.random.default_rng(0)
+    return [[rng.normal(size=shape).astype("float32") for shape in SHAPES] for _ in range(6)]
+
+
+def trained(optimizer, dtype="float32"):
+    variables = [keras.Variable(np.full(shape, 0.5, "float32"), dtype=dtype) for shape in SHAPES]
+    for step in gradients():
+        optimizer.apply([ops.convert_to_tensor(gradient, dtype) for gradient in step], variables)
+    return [np.asarray(ops.convert_to_numpy(ops.cast(variable, "float32")), "float64") for variable in variables]
+
+
+def formula(rate, epsilon, decay=0.0):
+    """Keras' Adam (ε beside the square root before its correction) with decoupled decay, float64."""
+    weights = [np.full(shape, 0.5) for shape in SHAPES]
+    m, v = ([np.zeros(shape) for shape in SHAPES] for _ in range(2))
+    for t, step in enumerate(gradients(), 1):
+        alpha = rate * np.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+        for i, gradient in enumerate(np.float64(g) for g in step):
+            weights[i] *= 1 - decay * rate
+            m[i] = 0.9 * m[i] + 0.1 * gradient
+            v[i] = 0.999 * v[i] + 0.001 * gradient**2
+            weights[i] -= alpha * m[i] / (np.sqrt(v[i]) + epsilon)
+    return weights
+
+
+@pytest.mark.parametrize("epsilon", [1e-7, 1e-2])
+def test_equals_the_formula(assert_close, epsilon):
+    for found, expected in zip(trained(FusedAdam(0.01, epsilon=epsilon)), formula(0.01, epsilon)):
+        assert_close(found, expected, atol=1e-6)
+    for found, expected in zip(
+        trained(FusedAdamW(0.01, epsilon=epsilon, weight_decay=0.1)), formula(0.01, epsilon, 0.1)
+    ):
+        assert_close(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize(
+    "options, dtype",
+    [
+        ({"amsgrad": True}, "float32"),
+        ({"clipnorm": 0.5}, "float32"),
+        ({"global_clipnorm": 1.0, "use_ema": True}, "float32"),
+        ({"gradient_accumulation_steps": 3}, "float32"),
+        ({}, "bfloat16"),
+        (
+            {"learning_rate": keras.optimizers.schedules.CosineDecay(0.0, 4, warmup_target=0.02, warmup_steps=2)},
+            "float32",
+        ),
+    ],
+    ids=str,
+)
+def test_equals_keras_with_every_option(assert_close, cls, options, dtype):
+    options = {"learning_rate": 0.01, **options}
+    for found, expected in zip(trained(cls(**options), dtype), trained(CLASSES[cls](**options), dtype)):
+        assert_close(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_trains_a_matcher_as_keras_does(assert_close, dtype):
+    weights = []
+    for cls in (keras.optimizers.AdamW, FusedAdamW):
+        keras.utils.set_random_seed(1)
+        model = matcher(dtype=dtype)
+        model.compile(ExcludeFromDecay(cls(1e-3, weight_decay=0.1)))
+        model.fit(PAIRS, epochs=2, batch_size=8, verbose=0)
+        weights.append(model.get_weights())
+    for one, other in zip(*weights, strict=True):
+        assert_close(one, other, atol=1e-5 if dtype == "float32" else 2e-3)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_config(cls):
+    optimizer = keras.optimizers.deserialize(keras.optimizers.serialize(cls(0.02, beta_1=0.8, epsilon=1e-3)))
+    assert type(optimizer) is cls
+    assert (float(optimizer.learning_rate), optimizer.beta_1, optimizer.epsilon) == (pytest.approx(0.02), 0.8, 1e-3)
