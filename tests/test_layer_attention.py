@@ -106,6 +106,20 @@ def test_formats_of_others_refuse_it(tmp_path):
             model.save_to_preset(tmp_path / format, format=format)
 
 
+@pytest.mark.parametrize(
+    "family, options, message",
+    [
+        ("RoFormerV2", {"position": ReRoPE(3)}, "position={'class': 'ReRoPE'"),
+        ("RoFormerV2", {"normalization": "softmax_plus"}, "normalization={'class': 'SoftmaxPlus'"),
+        ("RoFormer", {"norm_epsilon": 1e-5}, "norm_epsilon=1e-05, and bert_config.json has no field for it"),
+    ],
+)
+def test_the_original_would_build_another_model(tmp_path, family, options, message):
+    with pytest.raises(ValueError, match=message):
+        tiny(family, **options).save_to_preset(tmp_path, format="bert4keras")
+    tiny(family).save_to_preset(tmp_path, format="bert4keras")
+
+
 def test_configs_of_before_are_read():
     """A config.json that has no `layer_attention`."""
     config = backbone("gau_alpha").get_config()

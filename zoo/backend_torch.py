@@ -99,7 +99,7 @@ def in_groups_by_length(function, inputs):
     rows, width = mask.shape
     lengths = (mask.bool() * torch.arange(1, width + 1)).amax(1).clamp(min=1)
     order = lengths.argsort(stable=True)
-    groups = [(part, int(lengths[part].max())) for part in order.chunk(max(1, min(4, rows * width // 512)))]
+    groups = [(part, int(lengths[part].max())) for part in order.chunk(max(1, min(4, rows * width // 1024)))]
     # A group costs about as much as 32 more tokens
     if sum(len(part) * longest + 32 for part, longest in groups) > 0.95 * rows * width:
         return function(inputs)

@@ -1,10 +1,12 @@
 """Folders of the original (bert4keras, google-research/bert): bert_config.json, a TensorFlow checkpoint, vocab.txt."""
 
+import inspect
 import json
 import re
 
 from zoo.formats.checkpoint import Checkpoint
 from zoo.formats.tf_checkpoint import TFCheckpoint, write_tf_checkpoint
+from zoo.layers import plugins
 from zoo.store import PresetError
 from zoo.weights import backbone_of, to_numpy, weights_of
 
@@ -99,6 +101,13 @@ def to_bert4keras(model, prefix="bert_model.ckpt"):
         raise ValueError(
             "bert_config.json has no field for layer_attention: the original would build another model; save a zoo preset"
         )
+    for name in ("position", "normalization", "norm_epsilon"):
+        own, usual = (_described(value, name) for value in (getattr(backbone, name), _default(type(backbone), name)))
+        if own != usual:
+            raise ValueError(
+                f"{name}={own}, and bert_config.json has no field for it: the original would build a "
+                f"{type(backbone).__name__} with {usual}; save a zoo preset"
+            )
     names = tensor_names(type(backbone), backbone.num_layers)
     arrays = {}
     for path, variable in weights_of(model).items():
@@ -113,3 +122,19 @@ def to_bert4keras(model, prefix="bert_model.ckpt"):
     if model.tokenizer is not None:
         files["vocab.txt"] = model.tokenizer.vocabulary_text.encode()
     return files
+
+
+def _default(cls, name):
+    """Default of a constructor's argument, of the nearest class that names it."""
+    for parent in cls.__mro__:
+        parameters = inspect.signature(vars(parent).get("__init__", object.__init__)).parameters
+        if name in parameters:
+            return parameters[name].default
+    raise TypeError(f"{cls.__name__} has no argument {name}")
+
+
+def _described(value, kind):
+    """JSON form of an option or its short name; a number as it is."""
+    if isinstance(value, float):
+        return value
+    return plugins.serialize(plugins.get(value, kind))
