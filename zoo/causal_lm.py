@@ -162,7 +162,7 @@ class CausalLM(TokenHead):
             self._decoder = decoding.Decoder(self)
         ends = (end,) if isinstance(end, int) else tuple(end)
         new = decoding.generate(self._decoder, rows, max_new_tokens, sampler or Greedy(), ends, seed)
-        return [self.tokenizer.decode(row) for row in new] if are_texts else new
+        return [self._known_tokenizer().decode(row) for row in new] if are_texts else new
 
     def _prompts(self, prompts):
         """Lists of token ids, and whether the prompts were texts."""
