@@ -62,7 +62,7 @@ def test_equals_the_formula(assert_close, epsilon):
             "float32",
         ),
     ],
-    ids=str,
+    ids=["amsgrad", "clipnorm", "average", "accumulation", "bfloat16", "schedule"],
 )
 def test_equals_keras_with_every_option(assert_close, cls, options, dtype):
     options = {"learning_rate": 0.01, **options}
