@@ -15,7 +15,7 @@ def run(layer, x, **options):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("rate", [0.1, 0.5, 0.999])
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 def test_share_and_size(rate, dtype):
     keras.utils.set_random_seed(0)
     x = np.ones((101, 499), "float32")  # no multiple of four
