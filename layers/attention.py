@@ -77,7 +77,8 @@ class AttentionLayer(ConfiguredLayer):
         self.options.check_pattern("causal")
         count = ops.shape(query)[-2]
         here = index + ops.arange(count)
-        if self.options.keys_rotate_once():
+        rotated = self.options.keys_rotate_once()
+        if rotated:
             key = self.options.position.rotate(key, here if positions is None else positions, sequence_axis=-2)
             key = ops.cast(key, self.compute_dtype)
         start = [0] * (len(key.shape) - 2) + [index, 0]
@@ -92,7 +93,7 @@ class AttentionLayer(ConfiguredLayer):
             "key_positions": there if key_positions is None else key_positions,
             "attention_mask": attention_mask,
             "first_query": index,
-            "rotated_keys": self.options.keys_rotate_once(),
+            "rotated_keys": rotated,
             **masks,
         }
         return self.mix(query, keys, values, num_heads, training=False, **places), (keys, values)

@@ -10,6 +10,7 @@ import zoo
 from zoo.callbacks import Resume
 from zoo.data.corpus import PackedRows
 from zoo.data.dataset import digest
+from zoo.data.numbered import NumberedBatches
 from zoo.learning_log import LearningLog
 
 
@@ -43,7 +44,7 @@ class Setting:
             raise ValueError(f"steps={self.steps} is no multiple of steps_per_epoch={self.steps_per_epoch}")
 
 
-class NextTokens(keras.utils.PyDataset):
+class NextTokens(NumberedBatches):
     """Rows that begin with [CLS], and for each place the token after it; batch i of epoch e depends on the seed alone.
 
     Args:
@@ -53,21 +54,13 @@ class NextTokens(keras.utils.PyDataset):
     """
 
     def __init__(self, stream, setting, tokenizer, seed):
-        super().__init__()
+        super().__init__(setting.steps_per_epoch)
         # The rows end with a [SEP] that the text has not: as a label it would teach to end at place N.
         self.rows = PackedRows(stream, setting.length + 2, tokenizer.cls_token_id, tokenizer.sep_token_id, seed)
-        self.setting, self.epoch = setting, 0
+        self.setting = setting
 
-    @property
-    def num_batches(self):
-        return self.setting.steps_per_epoch
-
-    def follow(self):
-        """The callback that tells the data which epoch `fit` is in."""
-        return keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(self, "epoch", epoch))
-
-    def __getitem__(self, index):
-        ids, _ = self.rows.batch(self.epoch * self.num_batches + index, self.setting.batch_size)
+    def numbered(self, number):
+        ids, _ = self.rows.batch(number, self.setting.batch_size)
         return {"token_ids": ids[:, :-2]}, ids[:, 1:-1]
 
     def identity(self):

@@ -1,13 +1,13 @@
 """Batches for masked-LM pretraining as Keras reads them."""
 
-import keras
 import numpy as np
 
 from .dataset import digest
 from .masking import mask_tokens
+from .numbered import NumberedBatches
 
 
-class MaskedRows(keras.utils.PyDataset):
+class MaskedRows(NumberedBatches):
     """Packed rows under fresh masks; batch i of epoch e is a function of the seed alone.
 
     Whole words are masked where the rows know their words.
@@ -23,28 +23,16 @@ class MaskedRows(keras.utils.PyDataset):
     """
 
     def __init__(self, rows, tokenizer, batch_size, steps, seed=0):
-        super().__init__()
-        self.rows, self.tokenizer, self.batch_size, self.steps, self.seed = rows, tokenizer, batch_size, steps, seed
+        super().__init__(steps)
+        self.rows, self.tokenizer, self.batch_size, self.seed = rows, tokenizer, batch_size, seed
         self.special_ids = [tokenizer.token_to_id(token) for token in tokenizer.special_tokens.values()]
-        self.epoch = 0
-
-    @property
-    def num_batches(self):
-        return self.steps
-
-    def follow(self):
-        """The callback that tells the data which epoch `fit` is in."""
-        return keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(self, "epoch", epoch))
-
-    def __getitem__(self, index):
-        return self._masked(self.epoch * self.steps + index)
 
     def identity(self):
         """What tells this data from other data, JSON values."""
-        content = digest(self._masked(0))[:16]
+        content = digest(self.numbered(0))[:16]
         return {"batches": self.steps, "batch size": self.batch_size, "seed": self.seed, "content": content}
 
-    def _masked(self, number):
+    def numbered(self, number):
         token_ids, word_starts = self.rows.batch(number, self.batch_size)
         ids, positions, labels, weights = mask_tokens(
             token_ids,

@@ -1,9 +1,9 @@
 """What a causal language model is trained on: every token is the label of the place before it."""
 
-import keras
 import numpy as np
 
 from .dataset import digest
+from .numbered import NumberedBatches
 
 
 def next_token_targets(token_ids, padding_mask, segment_ids=None):
@@ -24,7 +24,7 @@ def next_token_targets(token_ids, padding_mask, segment_ids=None):
     return labels, weights
 
 
-class NextTokenRows(keras.utils.PyDataset):
+class NextTokenRows(NumberedBatches):
     """Packed rows for `zoo.CausalLM`; batch i of epoch e is a function of the seed of the rows alone.
 
     Args:
@@ -36,25 +36,13 @@ class NextTokenRows(keras.utils.PyDataset):
     """
 
     def __init__(self, rows, batch_size, steps):
-        super().__init__()
-        self.rows, self.batch_size, self.steps = rows, batch_size, steps
-        self.epoch = 0
-
-    @property
-    def num_batches(self):
-        return self.steps
-
-    def follow(self):
-        """The callback that tells the data which epoch `fit` is in."""
-        return keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(self, "epoch", epoch))
-
-    def __getitem__(self, index):
-        return self._batch(self.epoch * self.steps + index)
+        super().__init__(steps)
+        self.rows, self.batch_size = rows, batch_size
 
     def identity(self):
         """What tells this data from other data, JSON values."""
-        return {"batches": self.steps, "batch size": self.batch_size, "content": digest(self._batch(0))[:16]}
+        return {"batches": self.steps, "batch size": self.batch_size, "content": digest(self.numbered(0))[:16]}
 
-    def _batch(self, number):
+    def numbered(self, number):
         token_ids, _ = self.rows.batch(number, self.batch_size)
         return {"token_ids": token_ids}, *next_token_targets(token_ids, np.ones_like(token_ids, "bool"))
