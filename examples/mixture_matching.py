@@ -16,7 +16,7 @@ set of kind pair; history/log.csv has every epoch. Killed, the same command goes
 import os
 
 import keras
-from absl import flags
+from absl import app, flags
 
 import zoo
 from zoo.big_batch import fit_big_batches
@@ -32,6 +32,7 @@ flags.DEFINE_multi_string("data", None, "A training set, name=path:kind; may be 
 flags.DEFINE_multi_string("dev", None, "A set that chooses the epoch, name=path:kind; may be repeated.", required=True)
 flags.DEFINE_multi_string("exclude", [], "A set, path:kind, whose pairs are not trained on; may be repeated.")
 flags.DEFINE_float("alpha", 0.5, "A set of N rows comes about N^alpha often: 1 is as its size, 0 all sets alike.")
+flags.DEFINE_enum("loss", "cosent", ["cosent", "cross_entropy"], "Interaction can take labels for chances of a match.")
 flags.DEFINE_float("info_nce", 0.0, "Weight of in-batch negatives beside CoSENT (representation).")
 flags.DEFINE_string("pooling", None, "cls, mean, max, first_last_mean or attention; default: mean, interaction cls.")
 flags.DEFINE_integer("limit", None, "Rows of each set, for a try.")
@@ -57,7 +58,15 @@ def read(entries):
     return sets
 
 
+def chosen_loss(matcher):
+    if F.matcher == "interaction":
+        return matcher.default_loss() if F.loss == "cross_entropy" else zoo.losses.CoSENT(scale=1.0)
+    return zoo.losses.CoSENTInfoNCE(F.info_nce, positive=0.8) if F.info_nce else zoo.losses.CoSENT()
+
+
 def main(_):
+    if F.loss == "cross_entropy" and F.matcher == "representation":
+        raise app.UsageError("--loss=cross_entropy is of the interaction matcher's free score; cosines take cosent")
     keras.utils.set_random_seed(F.seed)
     dev = read(F.dev)
     judged = [pairs for pairs, _ in (*dev.values(), *read(F.exclude).values())]
@@ -81,11 +90,7 @@ def main(_):
     steps = F.epochs * len(plan)
     warm_up = {"warmup_target": F.learning_rate, "warmup_steps": steps // 10}
     rate = keras.optimizers.schedules.CosineDecay(0.0, steps - steps // 10, alpha=0.02, **warm_up)
-    loss = zoo.losses.CoSENTInfoNCE(F.info_nce, positive=0.8) if F.info_nce else zoo.losses.CoSENT()
-    matcher.compile(
-        zoo.optimizers.FusedAdamW(rate, weight_decay=0.01, global_clipnorm=1.0),
-        loss if representation else zoo.losses.CoSENT(scale=1.0),
-    )
+    matcher.compile(zoo.optimizers.FusedAdamW(rate, weight_decay=0.01, global_clipnorm=1.0), chosen_loss(matcher))
     resume = Resume(os.path.join(F.output, "state"))
     epoch = resume.restore(matcher)
     binary = next((name for name, (_, kind) in dev.items() if kind == "pair"), None)

@@ -13,7 +13,7 @@ import sys
 
 import numpy as np
 import pytest
-from absl import flags
+from absl import app, flags
 
 import zoo
 from zoo.data.csv_rows import read_csv_rows
@@ -243,6 +243,26 @@ def test_classification(run, tmp_path):
     assert f"test, 16 texts: accuracy {metrics['test']['accuracy']:.4f}" in out
     model = zoo.TextClassifier.from_preset(tmp_path / "o")
     assert model.classify(["怎么改密码"])[0] in out.splitlines()[-2]
+
+
+@once
+def test_classification_of_pairs(run, tmp_path):
+    """Three columns: both texts in one input; a query is two texts."""
+    rows = [(a, b, ("neutral", "entailment")[a == b]) for a in SHORT[:4] for b in SHORT[:4]]
+    path = write(tmp_path / "nli.tsv", ("text_a", "text_b", "label"), rows)
+    files = [f"--train={path}", f"--dev={path}", f"--test={path}", "--classes=neutral,entailment"]
+    options = ["--columns=text_a,text_b,label", "--epochs=1", "--max_length=8", "--batch_size=8"]
+    out = run("classification", *files, *options, "--query=a", "--query=b", f"--output={tmp_path}/o")
+    assert "test, 16 texts: accuracy" in out and "a | b" in out
+    model = zoo.TextClassifier.from_preset(tmp_path / "o")
+    assert model.max_length == 16
+    assert model.classify([("a", "b")])[0] in out.splitlines()[-2]
+
+
+@once
+def test_classification_asks_of_a_pair_both_texts(run):
+    with pytest.raises(app.UsageError, match="given 1 times; a pair is two texts"):
+        run("classification", "--train=t.tsv", "--columns=text_a,text_b,label", "--query=a")
 
 
 @once
