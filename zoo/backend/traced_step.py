@@ -1,9 +1,8 @@
-"""What only torch can do: steps without Keras around them, rows without their padding, Adam in one pass."""
+"""A step that carries a state, on torch: traced once a shape, then run without Keras around it."""
 
 import keras
 import torch
 from keras import ops
-from torch.optim.adam import adam
 
 
 def traced_step(function, variables):
@@ -87,37 +86,3 @@ def _shares_memory(node):
     """Whether the result of an operation of a traced graph is a view of its first argument, or that itself."""
     schema = getattr(node.target, "_schema", None)
     return node.op == "call_function" and (schema is None or any(one.alias_info for one in schema.returns))
-
-
-def in_groups_by_length(function, inputs):
-    """See `zoo.backend`."""
-    mask = inputs["padding_mask"]
-    if any(tuple(x.shape) != tuple(mask.shape) for x in inputs.values()):
-        return function(inputs)
-    if not isinstance(mask, torch.Tensor) or mask.device.type != "cpu" or torch.compiler.is_compiling():
-        return function(inputs)
-    rows, width = mask.shape
-    lengths = (mask.bool() * torch.arange(1, width + 1)).amax(1).clamp(min=1)
-    order = lengths.argsort(stable=True)
-    groups = [(part, int(lengths[part].max())) for part in order.chunk(max(1, min(4, rows * width // 1024)))]
-    # A group costs about as much as 32 more tokens
-    if sum(len(part) * longest + 32 for part, longest in groups) > 0.95 * rows * width:
-        return function(inputs)
-    cut = [function({name: x[part, :longest] for name, x in inputs.items()}) for part, longest in groups]
-    return torch.cat(cut)[order.argsort()]
-
-
-def fused_adam_step(variable, gradient, momentum, velocity, learning_rate, iterations, beta_1, beta_2, epsilon):
-    """See `zoo.backend`."""
-    tensors = [part.value.detach() for part in (variable, momentum, velocity)]
-    if any(part.device.type != "cpu" or part.dtype != torch.float32 for part in (*tensors, gradient)):
-        return False
-    steps = float(iterations)
-    weights, first, second = tensors
-    with torch.no_grad():
-        adam(
-            [weights], [gradient.detach()], [first], [second], [], [torch.tensor(steps)], fused=True, amsgrad=False,
-            beta1=beta_1, beta2=beta_2, lr=float(learning_rate), weight_decay=0.0, maximize=False,
-            eps=epsilon / (1 - beta_2 ** (steps + 1)) ** 0.5,  # torch adds it after the bias correction, Keras before
-        )  # fmt: skip
-    return True

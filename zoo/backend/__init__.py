@@ -1,0 +1,36 @@
+"""The only part of zoo that asks which backend runs (TensorFlow, JAX or PyTorch)."""
+
+from .compilation import compiled, compiled_step, compiles_each_shape, ignoring_distribution
+from .gradients import dense_gradient, gradients_of, value_and_gradient
+from .kernels import affine, dense_lookup, dropout, layer_norm, rotate_pairs
+from .micro_steps import MicroSteps
+from .rows import concurrently, in_groups_by_length
+from .training_loop import latest_values, pass_over, random_state, set_random_state
+from .updates import add_product, eagerly, fused_adam_step, refuse_non_finite, together
+
+__all__ = [
+    "MicroSteps",
+    "add_product",
+    "affine",
+    "compiled",
+    "compiled_step",
+    "compiles_each_shape",
+    "concurrently",
+    "dense_gradient",
+    "dense_lookup",
+    "dropout",
+    "eagerly",
+    "fused_adam_step",
+    "gradients_of",
+    "ignoring_distribution",
+    "in_groups_by_length",
+    "latest_values",
+    "layer_norm",
+    "pass_over",
+    "random_state",
+    "refuse_non_finite",
+    "rotate_pairs",
+    "set_random_state",
+    "together",
+    "value_and_gradient",
+]

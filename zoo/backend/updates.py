@@ -1,0 +1,128 @@
+"""What optimizers do to variables: values before and after an update, whole updates, updates that are refused."""
+
+import contextlib
+
+import keras
+from keras import ops
+
+
+def eagerly():
+    """A context in which variables have values to look at, also where TensorFlow is tracing a graph."""
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
+    return tf.init_scope()
+
+
+def together(tensors):
+    """The same float32 tensors, of which none is there before all are.
+
+    For what is computed from variables before an update. TensorFlow's graph optimizer drops the order of a read and an
+    update where it sees another path between them, and later removes that path (the `IdentityN` over all gradients that
+    Keras' optimizers put there): such a read then sees now the old and now the new value. Data has to flow.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return list(tensors)
+    import tensorflow as tf
+
+    packed = tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], 0)
+    results, start = [], 0
+    for tensor in tensors:
+        size = tensor.shape.num_elements()
+        results.append(tf.reshape(tf.slice(packed, [start], [size]), tensor.shape))
+        start += size
+    return results
+
+
+def add_product(variable, left, right):
+    """variable += left · right, in one pass over it where the backend can.
+
+    Args:
+        variable: of any shape, with n · m entries, taken as `[n, m]`.
+        left: `[n, k]`. right: `[k, m]`.
+    """
+    if keras.backend.backend() == "torch":
+        import torch
+
+        with torch.no_grad():
+            variable.value.view(left.shape[0], right.shape[1]).addmm_(left, right)
+        return
+    product = ops.reshape(ops.matmul(left, right), variable.shape)
+    if keras.backend.backend() == "tensorflow":
+        variable.value.assign_add(product)
+    else:
+        variable.assign_add(product)
+
+
+def fused_adam_step(variable, gradient, momentum, velocity, learning_rate, iterations, beta_1, beta_2, epsilon):
+    """Keras' Adam step of one variable by torch's kernel; False, and nothing done, where there is none.
+
+    Args:
+        variable, momentum, velocity: variables, changed. gradient: tensor. learning_rate: scalar. iterations: int, steps
+            before this one. beta_1, beta_2, epsilon: float.
+    """
+    if keras.backend.backend() != "torch":
+        return False
+    import torch
+    from torch.optim.adam import adam
+
+    tensors = [part.value.detach() for part in (variable, momentum, velocity)]
+    if any(part.device.type != "cpu" or part.dtype != torch.float32 for part in (*tensors, gradient)):
+        return False
+    steps = float(iterations)
+    weights, first, second = tensors
+    with torch.no_grad():
+        adam(
+            [weights], [gradient.detach()], [first], [second], [], [torch.tensor(steps)], fused=True, amsgrad=False,
+            beta1=beta_1, beta2=beta_2, lr=float(learning_rate), weight_decay=0.0, maximize=False,
+            eps=epsilon / (1 - beta_2 ** (steps + 1)) ** 0.5,  # torch adds it after the bias correction, Keras before
+        )  # fmt: skip
+    return True
+
+
+def refuse_non_finite(optimizer):
+    """Make an optimizer leave weights and moments as they are when the loss or a gradient is NaN or infinite.
+
+    A LossScaleOptimizer does so by itself. Costs one sum over each gradient.
+
+    Returns:
+        bool, whether anything was changed; a function that was compiled before does not know of the change.
+    """
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) or getattr(optimizer, "refuses_non_finite", False):
+        return False
+    scale_loss, name = optimizer.scale_loss, keras.backend.backend()
+
+    def finite(gradients):
+        # A tensor's sum is finite only if all of it is.
+        if name == "tensorflow":  # a sparse gradient counts by its rows
+            gradients = [getattr(gradient, "values", gradient) for gradient in gradients]
+        sums = [ops.cast(ops.sum(gradient), "float32") for gradient in gradients if gradient is not None]
+        return ops.isfinite(ops.sum(ops.stack(sums)))
+
+    def scaled(loss):
+        # A loss that is not finite makes every gradient NaN. A factor, since `where` of the loss would do so always.
+        return scale_loss(loss) * ops.stop_gradient(ops.where(ops.isfinite(loss), 1.0, float("nan")))
+
+    if name == "jax":
+        stateless_apply = optimizer.stateless_apply
+
+        def guarded(optimizer_variables, gradients, trainable_variables):
+            return ops.cond(
+                finite(gradients),
+                lambda: stateless_apply(optimizer_variables, gradients, trainable_variables),
+                lambda: (list(trainable_variables), list(optimizer_variables)),
+            )
+
+        optimizer.stateless_apply = guarded
+    else:
+        apply = optimizer.apply
+
+        def guarded(gradients, trainable_variables=None):
+            if not optimizer.built:  # not inside the branch, where TensorFlow makes no variables
+                optimizer.build(list(trainable_variables))
+            ops.cond(finite(gradients), lambda: apply(gradients, trainable_variables), lambda: None)
+
+        optimizer.apply = guarded
+    optimizer.scale_loss, optimizer.refuses_non_finite = scaled, True
+    return True
