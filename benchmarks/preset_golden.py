@@ -1,8 +1,9 @@
-"""Write golden.json of a bundled preset: texts, their ids, and their sentence embeddings, which every backend must give.
+"""Write golden.json of a bundled preset: texts, their ids, and embeddings or scores, which every backend must give.
 
 KERAS_BACKEND=torch python benchmarks/preset_golden.py --preset=roformer_v2_tiny_zh
 """
 
+import itertools
 import json
 import os
 
@@ -10,6 +11,7 @@ from absl import app, flags
 
 import zoo
 from zoo.known_presets import bundled_folder
+from zoo.preset import read
 
 F = flags.FLAGS
 flags.DEFINE_string("preset", None, "Name of a bundled preset; without it nothing is written.")
@@ -27,13 +29,18 @@ TEXTS = [
 def main(_):
     if F.preset is None:  # `make bench` runs every file here
         return print("preset_golden: no --preset, nothing is written")
-    matcher = zoo.RepresentationMatcher.from_preset(F.preset, dtype="float32")
+    task = (read(F.preset).task or {"class": "RepresentationMatcher"})["class"]
+    matcher = getattr(zoo, task).from_preset(F.preset, dtype="float32")
     golden = {
+        "task": task,
         "pooling": matcher.pooling,
         "texts": TEXTS,
         "token_ids": [matcher.tokenizer.encode(text, max_length=matcher.max_length)[0] for text in TEXTS],
-        "embeddings": [[round(float(x), 6) for x in row] for row in matcher.encode(TEXTS)],
     }
+    if task == "InteractionMatcher":
+        golden["scores"] = [round(float(x), 6) for x in matcher.score(list(itertools.pairwise(TEXTS)))]
+    else:
+        golden["embeddings"] = [[round(float(x), 6) for x in row] for row in matcher.encode(TEXTS)]
     path = os.path.join(bundled_folder(F.preset), "golden.json")
     with open(path, "w", encoding="utf-8") as file:
         json.dump(golden, file, ensure_ascii=False)
