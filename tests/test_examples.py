@@ -185,12 +185,19 @@ def test_mixture_matching(run, tmp_path, kind):
     dev = pair_file(tmp_path / "dev.tsv", [0, 1], rows=9)
     options = ["--epochs=2", "--steps_per_epoch=4", "--batch_size=8", "--max_length=16", f"--output={tmp_path}/out"]
     options += ["--info_nce=0.1", "--dropout=0", f"--matcher={kind}", f"--dev=faq={dev}:pair"]
+    options += ["--loss=cross_entropy", "--pooling=attention"] if kind == "interaction" else []
     out = run("mixture_matching", *(f"--data={file}" for file in files.values()), *options)
     assert "faq: 14 pairs" in out, "24, of which dev holds 10 in one order or the other"
     history = read_csv_rows(tmp_path / "out" / "history" / "log.csv")
     cls = zoo.RepresentationMatcher if kind == "representation" else zoo.InteractionMatcher
     kept = cls.from_preset(tmp_path / "out").evaluate(zoo.data.read_pairs(dev), verbose=0)
     assert kept["spearman"] == pytest.approx(max(float(row["val_spearman"]) for row in history))
+
+
+@once
+def test_mixture_matching_refuses_cross_entropy_of_cosines(run):
+    with pytest.raises(app.UsageError, match="cosines take cosent"):
+        run("mixture_matching", "--data=a=a.tsv:pair", "--dev=a=a.tsv:pair", "--loss=cross_entropy")
 
 
 @once
