@@ -188,6 +188,7 @@ def test_original_checkpoints_of_each_family(family):
     for task, options in (("RepresentationMatcher", {}), ("TextClassifier", {"num_classes": 2}), ("MaskedLM", {})):
         task = getattr(zoo, task).from_preset(folder, **options)
         assert type(task.backbone) is type(model) and task.tokenizer.vocabulary_size == 120
+        assert task.backbone.tokenizer is task.tokenizer, "the backbone of a loaded task can be saved by itself"
     if family != "RoFormer":
         with pytest.raises(PresetError, match="RoFormer|is missing|unexpected"):
             zoo.RoFormer.from_preset(folder)

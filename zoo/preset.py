@@ -131,7 +131,8 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides)
         fill(model, checkpoint, keep_tokens, whole)
     model.verified = checkpoint.verified
     if overrides.get("tokenizer") is None:
-        model.tokenizer = _tokenizer(checkpoint, keep_tokens, pre_tokenize)
+        # The backbone's too, which may be saved by itself.
+        model.tokenizer = backbone_of(model).tokenizer = _tokenizer(checkpoint, keep_tokens, pre_tokenize)
     return model
 
 
