@@ -5,12 +5,14 @@
         --data=ocnli=matching/ocnli/train.tsv.gz:nli --data=afqmc=matching/afqmc/train.tsv.gz:pair \\
         --dev=lcqmc=matching/lcqmc/dev.tsv.gz:pair --dev=stsb=matching/stsb-zh/dev.tsv.gz:sts \\
         --exclude=matching/atec/dev.tsv.gz:pair --info_nce=0.1 --epochs=8 --steps_per_epoch=1000
-    python examples/mixture_matching.py --matcher=interaction --preset=... the same sets
+    python examples/mixture_matching.py --matches=matches.txt ... the same sets, then --matcher=interaction --preset=...
 
 A kind is pair (0, 1), nli (contradiction < neutral < entailment), rel (0, 1, 2) or sts (column score, 0 .. 5). Labels are
 compared within a set only (CoSENT), so each batch is of one set. Pairs of --dev and --exclude are taken out of the
 training sets. The epoch with the best mean Spearman on --dev is kept in --output, its threshold fitted on the first dev
 set of kind pair; history/log.csv has every epoch. Killed, the same command goes on after the last whole epoch, from state/.
+An interaction matcher starts better from a model that has learned to look from one text to the other: --matches writes the
+matching pairs as a corpus for `pretrain_mlm.py --preset`.
 """
 
 import os
@@ -21,7 +23,7 @@ from absl import app, flags
 import zoo
 from zoo.big_batch import fit_big_batches
 from zoo.callbacks import BestPreset, Resume, arranged
-from zoo.data.mixture import MixturePlan, joined, read_graded, without_pairs_of
+from zoo.data.mixture import MixturePlan, joined, read_graded, without_pairs_of, write_matches
 from zoo.dev_sets import DevSets
 from zoo.learning_log import LearningLog
 
@@ -45,6 +47,9 @@ flags.DEFINE_float("dropout", None, "Of the backbone; default: as pretrained.")
 flags.DEFINE_string("dtype", "float32", "float32, mixed_bfloat16 or mixed_float16.")
 flags.DEFINE_integer("max_length", 64, "Tokens of a text; a packed pair has twice as many.")
 flags.DEFINE_integer("seed", 0, "Seed of everything.")
+flags.DEFINE_string(
+    "matches", None, "File that gets the training pairs that match, one text a line; nothing is trained."
+)
 flags.DEFINE_string("output", "mixture", "Folder of the preset.")
 
 
@@ -71,12 +76,14 @@ def main(_):
     dev = read(F.dev)
     judged = [pairs for pairs, _ in (*dev.values(), *read(F.exclude).values())]
     sets = {name: without_pairs_of(pairs, judged) for name, (pairs, _) in read(F.data).items()}
+    everything = joined(list(sets.values()))
+    if F.matches:
+        return print(f"{write_matches(everything, F.matches, seed=F.seed):,} pairs in {F.matches}")
     representation = F.matcher == "representation"
     options = {"dtype": F.dtype, "max_length": F.max_length * (1 if representation else 2)}
     options |= {"pooling": F.pooling} if F.pooling else {}
     options |= {} if F.dropout is None else {"dropout": F.dropout, "attention_dropout": F.dropout}
     matcher = (zoo.RepresentationMatcher if representation else zoo.InteractionMatcher).from_preset(F.preset, **options)
-    everything = joined(list(sets.values()))
     encoded, rows = matcher.encode_records(everything)
     sizes = list(map(len, sets.values()))
     plan = MixturePlan(encoded.lengths[rows], sizes, F.batch_size, matcher.buckets, F.alpha, F.steps_per_epoch, F.seed)
@@ -105,10 +112,7 @@ def main(_):
         matcher.fit(data, epochs=F.epochs, initial_epoch=epoch, callbacks=callbacks, shuffle=False, verbose=2)
     for row in log.rows:
         values = (f"{name} {float(row[f'val_{name}_spearman']):.4f}" for name in dev)
-        print(
-            f"epoch {int(row['epoch']) + 1}: loss {float(row['loss']):.4f}, mean {float(row['val_spearman']):.4f},",
-            *values,
-        )
+        print(f"epoch {int(row['epoch']) + 1}: mean {float(row['val_spearman']):.4f},", *values)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
     python examples/pretrain_mlm.py --corpus='texts/*.xz' --output=run --steps=7500
     KERAS_BACKEND=jax python examples/pretrain_mlm.py --corpus=texts.txt --family=GAUAlpha --layers=8 --whole_word
+    python examples/pretrain_mlm.py --corpus=own.txt --preset=roformer_v2_mini_zh --learning_rate=5e-4 --steps=500
 
-Killed, the same command goes on after the last whole epoch, to the same numbers. Writes into --output: `tokens.npz` (the
-corpus, tokenized once), `state/` (to resume from), `log.csv`, `curve.png`, at the end `backbone/` (the preset) and
-`heldout.json`. Held-out numbers are of single masked tokens, also under --whole_word, so that runs compare.
+Killed, the same command goes on after the last whole epoch, to the same numbers. --output gets `tokens.npz` (the corpus,
+tokenized once), `state/`, `log.csv`, `curve.png`, at the end `backbone/` (the preset) and `heldout.json`: numbers of single
+masked tokens, also under --whole_word, so that runs compare.
 """
 
 import glob
@@ -23,10 +24,11 @@ from zoo.data.token_stream import load_corpus, save_corpus
 from zoo.data.word_starts import word_cutter
 from zoo.learning_log import LearningLog, tensorboard
 
-F = flags.FLAGS
+F, JIT = flags.FLAGS, {"auto": "auto", "true": True, "false": False}
 flags.DEFINE_list("corpus", None, "Text files or patterns; one paragraph a line, plain, .gz or .xz.", required=True)
 flags.DEFINE_string("heldout", None, "Text file for the held-out loss; default: the last 1 % of the corpus.")
 flags.DEFINE_string("output", "pretrained", "Folder of the run.")
+flags.DEFINE_string("preset", None, "Go on from this backbone: its vocabulary, sizes and weights.")
 flags.DEFINE_enum("family", "RoFormerV2", ["BERT", "RoFormer", "RoFormerV2", "GAUAlpha"], "Backbone.")
 flags.DEFINE_integer("layers", 4, "Number of blocks.")
 flags.DEFINE_integer("width", 256, "Hidden width.")
@@ -37,13 +39,13 @@ flags.DEFINE_integer("vocabulary_size", 6000, "Characters, pieces of Latin words
 flags.DEFINE_boolean("whole_word", False, "Mask whole words, cut by rjieba.")
 flags.DEFINE_integer("length", 128, "Tokens a row.")
 flags.DEFINE_integer("batch_size", 64, "Rows a batch.")
-flags.DEFINE_integer("accumulate", 1, "Batches whose gradients are averaged into one update.")
+flags.DEFINE_integer("accumulate", None, "Batches whose gradients are averaged into one update.", lower_bound=2)
 flags.DEFINE_integer("steps", 7500, "Batches in all, a multiple of --steps_per_epoch.")
 flags.DEFINE_integer("steps_per_epoch", 250, "Batches between held-out evaluations and saved states.")
 flags.DEFINE_enum("optimizer", "adamw", ["adamw", "lamb"], "LAMB (arXiv 1904.00962) is for batches of thousands.")
 flags.DEFINE_float("learning_rate", 1e-3, "Peak, after a warm-up of 4 % and before a cosine decay.")
 flags.DEFINE_string("dtype", "mixed_bfloat16", "Dtype policy.")
-flags.DEFINE_enum("jit_compile", "auto", ["auto", "true", "false"], "XLA.")
+flags.DEFINE_enum("jit_compile", "auto", JIT, "XLA.")
 flags.DEFINE_boolean("tensorboard", False, "Write TensorBoard's files too, into tensorboard/.")
 flags.DEFINE_integer("seed", 0, "Seed of everything.")
 
@@ -56,7 +58,8 @@ def read_corpus():
         if not files:
             raise app.UsageError(f"--corpus={','.join(F.corpus)}: there is no such file")
         cut = word_cutter() if F.whole_word else None
-        tokenizer = zoo.Tokenizer(character_vocabulary(files, F.vocabulary_size))
+        known = F.preset and zoo.Backbone.from_preset(F.preset, load_weights=False).tokenizer
+        tokenizer = known or zoo.Tokenizer(character_vocabulary(files, F.vocabulary_size))
         train = tokenize_corpus(files, tokenizer, lambda name, n: print(f"{name}: {n:,} tokens", flush=True), cut)
         train, heldout = (train, tokenize_corpus([F.heldout], tokenizer)) if F.heldout else train.split(0.01)
         save_corpus(path, tokenizer.vocabulary, train, heldout)
@@ -65,26 +68,25 @@ def read_corpus():
 
 
 def build(tokenizer):
-    gau = F.family == "GAUAlpha"
-    sizes = {"key_dim": F.key_dim} if gau else {"num_heads": F.heads, "intermediate_dim": 4 * F.width}
-    backbone = getattr(zoo, F.family)(
-        vocabulary_size=tokenizer.vocabulary_size, num_layers=F.layers, hidden_dim=F.width, **sizes,
-        dropout=F.dropout, attention_dropout=F.dropout, max_sequence_length=F.length, dtype=F.dtype,
-    )  # fmt: skip
-    backbone.tokenizer = tokenizer
-    model = zoo.MaskedLM(backbone, masked_positions=True)
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0, round(F.steps * 0.96), alpha=0.02, warmup_target=F.learning_rate, warmup_steps=round(F.steps * 0.04)
-    )
-    optimizer = {"adamw": zoo.optimizers.FusedAdamW, "lamb": keras.optimizers.Lamb}[F.optimizer](
-        rate, weight_decay=0.01, beta_2=0.98, clipnorm=None, global_clipnorm=1.0,
-        gradient_accumulation_steps=F.accumulate if F.accumulate > 1 else None,
-    )  # fmt: skip
+    dropout = {"dropout": F.dropout, "attention_dropout": F.dropout}
+    if F.preset:
+        model = zoo.MaskedLM.from_preset(F.preset, dtype=F.dtype, masked_positions=True, **dropout)
+    else:
+        gau, heads = F.family == "GAUAlpha", {"num_heads": F.heads, "intermediate_dim": 4 * F.width}
+        sizes = {"key_dim": F.key_dim} if gau else heads
+        sizes |= {"vocabulary_size": tokenizer.vocabulary_size, "num_layers": F.layers, "hidden_dim": F.width}
+        backbone = getattr(zoo, F.family)(**sizes, **dropout, max_sequence_length=F.length, dtype=F.dtype)
+        backbone.tokenizer = tokenizer
+        model = zoo.MaskedLM(backbone, masked_positions=True)
+    warm_up = {"warmup_target": F.learning_rate, "warmup_steps": round(F.steps * 0.04)}
+    rate = keras.optimizers.schedules.CosineDecay(0.0, round(F.steps * 0.96), alpha=0.02, **warm_up)
+    options = {"weight_decay": 0.01, "beta_2": 0.98, "global_clipnorm": 1.0}
+    options["gradient_accumulation_steps"] = F.accumulate
+    optimizer = {"adamw": zoo.optimizers.FusedAdamW, "lamb": keras.optimizers.Lamb}[F.optimizer](rate, **options)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
-    jit = {"true": True, "false": False}.get(F.jit_compile, "auto")
-    model.compile(optimizer, loss, weighted_metrics=["accuracy"], jit_compile=jit)
-    return backbone, model
+    model.compile(optimizer, loss, weighted_metrics=["accuracy"], jit_compile=JIT[F.jit_compile])
+    return model
 
 
 def main(_):
@@ -98,7 +100,7 @@ def main(_):
         packed = PackedRows(stream, F.length, tokenizer.cls_token_id, tokenizer.sep_token_id, seed)
         return MaskedRows(packed, tokenizer, F.batch_size, steps, seed)
 
-    backbone, model = build(tokenizer)
+    model = build(tokenizer)
     data, epoch = rows(train, F.steps_per_epoch, F.seed), Resume(inside("state")).restore(model)
     print(f"{model.count_params():,} parameters, {len(train):,} tokens, from epoch {epoch}", flush=True)
     log = LearningLog(inside("log.csv"), F.batch_size * F.length, epoch, picture=inside("curve.png"))
@@ -110,8 +112,8 @@ def main(_):
     final = model.evaluate(rows(heldout, 200, 2), return_dict=True, verbose=0)
     print(json.dumps(final))
     with open(inside("heldout.json"), "w", encoding="utf-8") as file:
-        json.dump({**final, "parameters": model.count_params(), "tokens": F.steps * F.batch_size * F.length}, file)
-    backbone.save_to_preset(inside("backbone"))
+        json.dump(final, file)
+    model.backbone.save_to_preset(inside("backbone"))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import pathlib
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 from absl import app, flags
@@ -37,8 +38,6 @@ SHORT = [
 @pytest.fixture(scope="module")
 def preset(tmp_path_factory):
     """Folder of an untrained backbone that knows the characters of the bundled data."""
-    import keras
-
     keras.utils.set_random_seed(0)
     texts = [(FAQ / f"{name}.tsv").read_text(encoding="utf-8").lower() for name in ("questions", "paraphrases")]
     characters = sorted({character for text in texts for character in text if not character.isspace()})
@@ -236,6 +235,26 @@ def test_pretrain_mlm_goes_on_after_a_kill(load, tmp_path, monkeypatch, option):
     assert (tmp_path / "cut" / "curve.png").exists()
     backbone = zoo.Backbone.from_preset(tmp_path / "cut" / "backbone")
     assert backbone.tokenizer.tokenize("密码12") == ["[CLS]", "密", "码", "1", "##2", "[SEP]"]
+
+
+@once
+def test_pretrain_mlm_goes_on_from_a_preset(run, preset, tmp_path):
+    """Its vocabulary, sizes and, before any training, its weights."""
+    path = tmp_path / "texts.txt"
+    path.write_text("\n".join(SHORT * 99), encoding="utf-8")
+    options = [
+        "--steps=1",
+        "--steps_per_epoch=1",
+        "--batch_size=2",
+        "--length=16",
+        "--learning_rate=0",
+        "--dtype=float32",
+    ]
+    run("pretrain_mlm", f"--corpus={path}", f"--preset={preset}", f"--output={tmp_path}/run", *options)
+    old, new = (zoo.Backbone.from_preset(folder) for folder in (preset, tmp_path / "run" / "backbone"))
+    assert new.tokenizer.vocabulary == old.tokenizer.vocabulary
+    for a, b in zip(old.weights, new.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(keras.ops.convert_to_numpy(a)), keras.ops.convert_to_numpy(b))
 
 
 @once

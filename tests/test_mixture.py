@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from zoo.data import DataError, Pairs
-from zoo.data.mixture import MixturePlan, joined, read_graded, without_pairs_of
+from zoo.data.mixture import MixturePlan, joined, read_graded, without_pairs_of, write_matches
 
 pytestmark = pytest.mark.neutral
 
@@ -57,6 +57,18 @@ def test_pairs_that_a_model_is_judged_on_are_left_out():
     left = without_pairs_of(train, [judged])
     assert list(left) == [("查话费", "话费", 0.0), ("快递", "包裹", 1.0)]
     assert list(without_pairs_of(train, [])) == list(train)
+
+
+def test_matches_as_a_corpus(tmp_path):
+    """A text a line, a pair's texts on neighbouring lines, in an order of the seed; a text's own lines become one."""
+    pairs = Pairs([f"a{i}" for i in range(20)], [f"b\n{i}" for i in range(20)], labels=np.arange(20) / 19)
+    path = tmp_path / "matches.txt"
+    assert write_matches(pairs, path) == 4
+    lines = path.read_text(encoding="utf-8").splitlines()
+    written = [(a, b) for a, b in zip(lines[::2], lines[1::2], strict=True)]
+    assert sorted(written) == [(f"a{i}", f"b {i}") for i in range(16, 20)]
+    assert write_matches(pairs, path, at_least=0.0, seed=1) == 20
+    assert path.read_text(encoding="utf-8").splitlines()[0] != "a0"
 
 
 def test_joined():

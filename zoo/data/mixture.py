@@ -60,6 +60,25 @@ def joined(sets):
     return Pairs(*columns, labels=np.concatenate([part.labels for part in sets]))
 
 
+def write_matches(pairs, path, at_least=0.8, seed=0):
+    """The texts of pairs that match, one a line and a pair's on neighbouring lines, as a corpus for a masked LM.
+
+    Packed in rows, the model sees a text beside its paraphrase and learns to look from one to the other, which it cannot
+    learn from unrelated lines (translation language modelling, arXiv 1901.07291, within one language).
+
+    Args:
+        pairs: labelled `Pairs`. path: file, written anew. at_least: float, the lowest label of a match. seed: int, of the
+            order.
+
+    Returns:
+        int, how many pairs were written.
+    """
+    chosen = pairs.take([row for row in permutation(len(pairs), seed, SETS) if pairs.labels[row] >= at_least])
+    with open(path, "w", encoding="utf-8") as file:
+        file.writelines(" ".join(text.splitlines()) + "\n" for pair in zip(*chosen.columns) for text in pair)
+    return len(chosen)
+
+
 class MixturePlan:
     """Training batches of several sets: each batch from one set, sets by turns at random.
 
