@@ -1,6 +1,6 @@
 """Matchers as they are, on public matching sets, beside what counting characters achieves: no training here.
 
-    KERAS_BACKEND=torch python benchmarks/preset_scores.py --data=FOLDER --presets=roformer_v2_mini_zh_matching
+    KERAS_BACKEND=torch python benchmarks/preset_scores.py --data=FOLDER --presets=roformer_v2_mini_zh
 
 FOLDER holds NAME/dev.tsv.gz and test.tsv.gz; every one of `SETS` that is there is scored. The floor is the TF-IDF cosine
 of characters and their bigrams, document frequencies from the scored texts themselves. Accuracy is that of the best
@@ -21,12 +21,12 @@ from scipy import sparse
 
 import zoo
 from zoo.data.mixture import read_graded
-from zoo.metrics import best_threshold, roc_auc, spearman
+from zoo.pair_metrics import pair_metrics
 from zoo.preset import read, resolve
 
 F = flags.FLAGS
 flags.DEFINE_string("data", None, "Folder of the sets; without it nothing is measured.")
-flags.DEFINE_list("presets", ["roformer_v2_mini_zh_matching"], "Names or folders of matchers.")
+flags.DEFINE_list("presets", ["roformer_v2_mini_zh"], "Names or folders of matchers.")
 flags.DEFINE_string("dtype", "float32", "Dtype policy.")
 flags.DEFINE_string("output", os.path.splitext(os.path.abspath(__file__))[0], "Path of the results, without extension.")
 SETS = {
@@ -51,16 +51,6 @@ def tf_idf(pairs):
     return np.asarray((weighted[: len(pairs)] * weighted[len(pairs) :]).sum(axis=1)).ravel()
 
 
-def numbers(pairs, scores, decision=None):
-    """ρ of any labels; of labels 0 and 1 also AUC and accuracy."""
-    found = {"ρ": spearman(pairs.labels, scores)}
-    if set(np.unique(pairs.labels)) <= {0, 1}:
-        found |= {"AUC": roc_auc(pairs.labels, scores), "accuracy": best_threshold(pairs.labels, scores, "accuracy")[1]}
-        if decision is not None:
-            found["at its threshold"] = float(np.mean((scores >= decision["threshold"]) == (pairs.labels == 1)))
-    return {name: float(value) for name, value in found.items()}
-
-
 def read_sets():
     for name, kind in SETS.items():
         for split in ("dev", "test"):
@@ -82,8 +72,8 @@ def markdown(results):
         cells = []
         for name in names:
             row = results["scores"][name]["sets"].get(key, {})
-            cell = " / ".join(f"{100 * row[n]:.1f}" for n in ("ρ", "AUC", "accuracy") if n in row)
-            cells.append(cell + (f" ({100 * row['at its threshold']:.1f})" if "at its threshold" in row else ""))
+            cell = " / ".join(f"{100 * row[n]:.1f}" for n in ("spearman", "auc", "best_accuracy") if n in row)
+            cells.append(cell + (f" ({100 * row['accuracy']:.1f})" if "accuracy" in row else ""))
         lines.append(f"| {key} | {count:,} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -106,10 +96,11 @@ def main(_):
             results["scores"][name] = {"weights": weights, "sets": {}}
     scores = results["scores"] = {FLOOR: {"sets": {}}, **results["scores"]}
     for key, pairs in data.items():
-        scores[FLOOR]["sets"].setdefault(key, numbers(pairs, tf_idf(pairs)))
+        if key not in scores[FLOOR]["sets"]:
+            scores[FLOOR]["sets"][key] = pair_metrics(pairs.labels, tf_idf(pairs))
         for name, model in models.items():
             found = model.score(list(zip(*pairs.columns)), verbose=0)
-            scores[name]["sets"][key] = numbers(pairs, found, model.decision)
+            scores[name]["sets"][key] = pair_metrics(pairs.labels, found, model.decision)
             print(name, key, {n: round(100 * value, 1) for n, value in scores[name]["sets"][key].items()}, flush=True)
     backend, named = keras.backend.backend(), ",".join(name for name in scores if name != FLOOR)
     machine = f"{datetime.date.today()}, {os.cpu_count()} × {processor()}, {backend}, Keras {keras.__version__}."

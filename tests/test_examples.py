@@ -254,7 +254,7 @@ def test_pretrain_mlm_goes_on_from_a_preset(run, preset, tmp_path):
     old, new = (zoo.Backbone.from_preset(folder) for folder in (preset, tmp_path / "run" / "backbone"))
     assert new.tokenizer.vocabulary == old.tokenizer.vocabulary
     for a, b in zip(old.weights, new.weights, strict=True):
-        np.testing.assert_array_equal(np.asarray(keras.ops.convert_to_numpy(a)), keras.ops.convert_to_numpy(b))
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b))
 
 
 @once

@@ -2,6 +2,8 @@
 
 import keras
 
+from .gradients import values
+
 
 def compiles_each_shape(model):
     """Whether a new shape of inputs costs a model seconds: compiled it does, in TensorFlow's graphs and eager torch not."""
@@ -43,12 +45,12 @@ def compiled_step(function, variables):
     if name == "jax":
         import jax
 
-        def pure(state, values, *inputs):
-            with keras.StatelessScope(state_mapping=list(zip(variables, values))):
+        def pure(state, tensors, *inputs):
+            with keras.StatelessScope(state_mapping=list(zip(variables, tensors))):
                 return function(state, *inputs)
 
         step = jax.jit(pure, donate_argnums=0)
-        return lambda state, *inputs: step(state, [variable.value for variable in variables], *inputs)
+        return lambda state, *inputs: step(state, values(variables), *inputs)
     if name == "tensorflow":
         import tensorflow as tf
 
