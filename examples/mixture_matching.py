@@ -7,12 +7,12 @@
         --exclude=matching/atec/dev.tsv.gz:pair --info_nce=0.1 --epochs=8 --steps_per_epoch=1000
     python examples/mixture_matching.py --matches=matches.txt ... the same sets, then --matcher=interaction --preset=...
 
-A kind is pair (0, 1), nli (contradiction < neutral < entailment), rel (0, 1, 2) or sts (column score, 0 .. 5). Labels are
-compared within a set only (CoSENT), so each batch is of one set. Pairs of --dev and --exclude are taken out of the
-training sets. The epoch with the best mean Spearman on --dev is kept in --output, its threshold fitted on the first dev
-set of kind pair; history/log.csv has every epoch. Killed, the same command goes on after the last whole epoch, from state/.
-An interaction matcher starts better from a model that has learned to look from one text to the other: --matches writes the
-matching pairs as a corpus for `pretrain_mlm.py --preset`.
+A kind is pair (0, 1), nli (contradiction < neutral < entailment), rel (0, 1, 2), sts (column score, 0 .. 5) or unit (column
+score, 0 .. 1, as silver_pairs.py writes them). Labels are compared within a set only (CoSENT), so each batch is of one set.
+Pairs of --dev and --exclude are taken out of the training sets. The epoch with the best mean Spearman on --dev is kept in
+--output, its threshold fitted on the first dev set of kind pair; history/log.csv has every epoch. Killed, the same command
+goes on after the last whole epoch, from state/. An interaction matcher starts better from a model that has learned to look
+from one text to the other: --matches writes the matching pairs as a corpus for `pretrain_mlm.py --preset`.
 """
 
 import os
@@ -36,7 +36,7 @@ flags.DEFINE_multi_string("exclude", [], "A set, path:kind, whose pairs are not 
 flags.DEFINE_float("alpha", 0.5, "A set of N rows comes about N^alpha often: 1 is as its size, 0 all sets alike.")
 flags.DEFINE_enum("loss", "cosent", ["cosent", "cross_entropy"], "Interaction can take labels for chances of a match.")
 flags.DEFINE_float("info_nce", 0.0, "Weight of in-batch negatives beside CoSENT (representation).")
-flags.DEFINE_string("pooling", None, "cls, mean, max, first_last_mean or attention; default: mean, interaction cls.")
+flags.DEFINE_string("pooling", None, "cls, mean, max, first_last_mean, attention or (interaction) comparison.")
 flags.DEFINE_integer("limit", None, "Rows of each set, for a try.")
 flags.DEFINE_integer("epochs", 5, "Evaluations on dev.")
 flags.DEFINE_integer("steps_per_epoch", None, "Batches between them; default: as many as hold every row once.")

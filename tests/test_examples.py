@@ -5,6 +5,7 @@ The main job runs on each backend; what its options choose between is tested the
 
 import ast
 import importlib.util
+import itertools
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ import keras
 import numpy as np
 import pytest
 from absl import app, flags
+from scipy.stats import rankdata
 
 import zoo
 from zoo.data.csv_rows import read_csv_rows
@@ -191,6 +193,24 @@ def test_mixture_matching(run, tmp_path, kind):
     cls = zoo.RepresentationMatcher if kind == "representation" else zoo.InteractionMatcher
     kept = cls.from_preset(tmp_path / "out").evaluate(zoo.data.read_pairs(dev), verbose=0)
     assert kept["spearman"] == pytest.approx(max(float(row["val_spearman"]) for row in history))
+
+
+@once
+def test_silver_pairs(run, tmp_path):
+    """New pairs of near texts, none of them given or excluded, ranked as the teacher ranks them."""
+    texts = ["手机号怎么过户", "手机号如何过户", "怎么办理手机号过户", "猫喜欢吃鱼", "猫爱吃鱼", "狗喜欢吃骨头"]
+    given = write(tmp_path / "given.tsv", ("text_a", "text_b"), zip(texts[::2], texts[1::2]))
+    excluded = write(tmp_path / "dev.tsv", ("text_a", "text_b"), [("猫爱吃鱼。", "猫喜欢吃鱼")])
+    teacher = zoo.InteractionMatcher.from_preset("roformer_v2_tiny_zh")
+    teacher.save_to_preset(tmp_path / "teacher")
+    files = [f"--data={given}", f"--exclude={excluded}", f"--output={tmp_path}/silver.jsonl.gz"]
+    run("silver_pairs", f"--teacher={tmp_path}/teacher", "--neighbours=3", *files)
+    silver = zoo.data.read_pairs(tmp_path / "silver.jsonl.gz", ("text_a", "text_b", "score"), "score")
+    found = {frozenset(pair[:2]) for pair in silver}
+    assert found <= {frozenset(pair) for pair in itertools.combinations(texts, 2)} and len(found) == len(silver) >= 3
+    assert not found & {frozenset(pair) for pair in [*zip(texts[::2], texts[1::2]), ("猫爱吃鱼", "猫喜欢吃鱼")]}
+    ranks = rankdata(teacher.score(list(zip(*silver.columns)))) / len(silver)
+    np.testing.assert_allclose(silver.labels, ranks.round(2), atol=0.011)
 
 
 @once

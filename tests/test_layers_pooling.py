@@ -6,7 +6,7 @@ from layer_checks import built, check_layer, numpy
 
 from zoo.layers import Pooling
 
-KINDS = ("cls", "mean", "max", "first_last_mean", "attention")
+KINDS = ("cls", "mean", "max", "first_last_mean", "attention", "comparison")
 
 
 @pytest.fixture
@@ -14,11 +14,13 @@ def batch():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((4, 6, 8)).astype("float32")
     mask = np.arange(6) < np.array([6, 4, 1, 0])[:, None]
-    return {"hidden_states": x, "padding_mask": mask, "first_hidden_states": x[::-1].copy()}
+    second = np.arange(6) >= np.array([2, 3, 1, 0])[:, None]
+    return {"hidden_states": x, "padding_mask": mask, "first_hidden_states": x[::-1].copy(), "second_text": second}
 
 
 def inputs_of(kind, batch):
-    return {k: v for k, v in batch.items() if kind == "first_last_mean" or k != "first_hidden_states"}
+    own = {"first_hidden_states": "first_last_mean", "second_text": "comparison"}
+    return {name: x for name, x in batch.items() if own.get(name, kind) == kind}
 
 
 @pytest.mark.parametrize("kind, key", [("mean", "avg_mask"), ("max", "max_mask")])
@@ -37,7 +39,7 @@ def test_mean_without_padding_equals_bert4keras(golden, assert_close):
 def test_equals_a_loop_over_real_tokens(assert_close, batch, kind):
     layer = built(Pooling(kind), inputs_of(kind, batch))
     x, first = batch["hidden_states"].astype("float64"), batch["first_hidden_states"].astype("float64")
-    expected = np.zeros((4, 8))
+    expected = np.zeros((4, 16 if kind == "comparison" else 8))
     for row, real in enumerate(batch["padding_mask"]):
         if kind == "cls":
             expected[row] = x[row, 0]
@@ -49,6 +51,11 @@ def test_equals_a_loop_over_real_tokens(assert_close, batch, kind):
             expected[row] = x[row, real].max(0)
         elif kind == "first_last_mean":
             expected[row] = (x[row, real].mean(0) + first[row, real].mean(0)) / 2
+        elif kind == "comparison":
+            parts = [real & ~batch["second_text"][row], real & batch["second_text"][row]]
+            u, v = (x[row, part].mean(0) if part.any() else np.zeros(8) for part in parts)
+            u, v = (w * np.sqrt(8 / (w @ w)) if w.any() else w for w in (u, v))
+            expected[row] = [*(u * v), *abs(u - v)]
         else:
             weights = np.exp(x[row, real] @ numpy(layer.query))
             expected[row] = weights / weights.sum() @ x[row, real]
@@ -85,7 +92,20 @@ def test_layer_contract(tmp_path, assert_close, batch, kind):
 
 
 def test_errors(batch):
-    with pytest.raises(ValueError, match="pooling='last'; expected one of cls, mean, max, first_last_mean, attention"):
+    with pytest.raises(
+        ValueError, match="pooling='last'; expected one of cls, mean, max, first_last_mean, attention, comp"
+    ):
         Pooling("last")
     with pytest.raises(ValueError, match="needs first_hidden_states"):
         Pooling("first_last_mean")(**inputs_of("mean", batch))
+    with pytest.raises(ValueError, match="needs second_text"):
+        Pooling("comparison")(**inputs_of("mean", batch))
+
+
+def test_comparison_holds_the_cosine(assert_close, batch):
+    """The mean of its first half is the cosine of the two texts' means; the same text twice gives 1 and differences 0."""
+    x = np.concatenate([batch["hidden_states"], 3 * batch["hidden_states"]], axis=1)
+    mask, second = np.tile(batch["padding_mask"], 2)[:3], np.tile(np.arange(12) >= 6, (3, 1))
+    products, differences = np.split(numpy(Pooling("comparison")(x[:3], mask, second_text=second)), 2, axis=1)
+    assert_close(products.mean(axis=1), np.ones(3), atol=1e-6)
+    assert_close(differences, np.zeros((3, 8)), atol=1e-6)

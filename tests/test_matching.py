@@ -157,6 +157,8 @@ def test_options_that_do_not_exist():
         matcher(pooling="average")
     with pytest.raises(ValueError, match="decision"):
         matcher(decision={"threshold": 0.5})
+    with pytest.raises(ValueError, match="here each is alone"):
+        matcher(pooling="comparison")
 
 
 # Interaction
@@ -210,6 +212,30 @@ def test_segment_ids_of_each_family(interaction):
     for kind, expected in (("pair", [0, 0, 0, 1, 1, 0]), ("zeros", [0] * 6)):
         rows = Encoded(interaction.tokenizer, ["a"], ["b"], 16, kind)
         assert rows.batch([0], 6)["segment_ids"][0].tolist() == expected
+
+
+def test_comparison_starts_as_the_cosine_of_the_two_texts(tmp_path, assert_close):
+    """The means of the hidden states before and after the first [SEP], each with the [SEP] behind it."""
+    model = zoo.InteractionMatcher(scatter_weights(backbone()), pooling="comparison", max_length=16)
+    tokens = model.tokenizer(*zip(*[pair[:2] for pair in PAIRS]), pad_to=16, max_length=16, segment_ids="zeros")
+    hidden = np.asarray(model.backbone.predict_on_batch({n: tokens[n] for n in model.backbone.input}), "float64")
+    cosines = []
+    for row, ids in zip(hidden, tokens["token_ids"].tolist()):
+        first = ids.index(model.tokenizer.sep_token_id) + 1
+        end = ids.index(model.tokenizer.sep_token_id, first) + 1
+        u, v = row[:first].mean(0), row[first:end].mean(0)
+        cosines.append(u @ v / np.sqrt((u @ u) * (v @ v)))
+    scores = model.score(PAIRS)
+    assert_close(scores, 20 * np.array(cosines) - 10, atol=1e-4)
+    model.compile(keras.optimizers.Adam(0.01), zoo.losses.CoSENT(scale=1.0))
+    model.fit(PAIRS, batch_size=8, verbose=0)
+    model.save_to_preset(tmp_path / "saved")
+    loaded = zoo.InteractionMatcher.from_preset(tmp_path / "saved")
+    assert np.abs(model.score(PAIRS) - scores).max() > 0.1
+    assert_close(loaded.score(PAIRS), model.score(PAIRS), atol=1e-5)
+    loaded.tokenizer = None
+    with pytest.raises(ValueError, match="finds the second text by"):
+        loaded.predict_on_batch(tokens)
 
 
 def test_long_pairs_lose_the_longer_text_first(interaction):

@@ -33,6 +33,7 @@ def write(path, column, labels):
         ("nli", "label", ["neutral", "entailment", "contradiction"], [0.5, 1, 0]),
         ("rel", "label", [0, 2, 1], [0, 1, 0.5]),
         ("sts", "score", [0, 2.5, 5], [0, 0.5, 1]),
+        ("unit", "score", [0, 0.25, 1], [0, 0.25, 1]),
     ],
 )
 def test_labels_on_one_scale(tmp_path, kind, column, labels, expected):
@@ -43,7 +44,7 @@ def test_labels_on_one_scale(tmp_path, kind, column, labels, expected):
 def test_labels_that_the_kind_does_not_have(tmp_path):
     with pytest.raises(ValueError, match=r"labels from 0 to 9, kind 'rel' means 0 to 2"):
         read_graded(write(tmp_path / "x.tsv", "label", [0, 9]), "rel")
-    with pytest.raises(ValueError, match="kind='pairs'.*expected one of pair, rel, nli, sts"):
+    with pytest.raises(ValueError, match="kind='pairs'.*expected one of pair, rel, nli, sts, unit"):
         read_graded(tmp_path / "x.tsv", "pairs")
     with pytest.raises(DataError):
         read_graded(write(tmp_path / "y.tsv", "label", ["maybe"]), "nli")

@@ -51,7 +51,7 @@ class TextClassifier(TextTask):
         self.classifier = keras.layers.Dense(
             num_classes, kernel_initializer=head_initializer(backbone), dtype="float32", name="classifier"
         )
-        self.classifier.build((None, self.hidden_dim))
+        self.classifier.build((None, self.pooling_layer.output_width(self.hidden_dim)))
 
     def call(self, inputs, training=None):
         return self.classifier(self.dropout_layer(self.pool(inputs, training=training), training=training))

@@ -51,6 +51,10 @@ class RepresentationMatcher(PairScores, TextTask):
         decision=None,
         name=None,
     ):
+        if pooling == "comparison":
+            raise ValueError(
+                "pooling 'comparison' is of two texts in one input (InteractionMatcher); here each is alone"
+            )
         super().__init__(backbone, tokenizer, pooling, max_length, segment_ids, name)
         self.num_classes, self.head_in_loss = num_classes, num_classes is not None
         self.decision = check_decision(decision)
@@ -241,7 +245,8 @@ class InteractionMatcher(PairScores, TextClassifier):
 
     Args:
         backbone, tokenizer, max_length, segment_ids, dropout: see `zoo.TextClassifier`.
-        pooling: as in `zoo.layers.Pooling`; `"cls"` in the lineage.
+        pooling: as in `zoo.layers.Pooling`; `"cls"` in the lineage. `"comparison"` starts as 20 (cosine − ½)
+            of the two texts' means, so from all that a backbone has learned as a representation matcher.
         decision: stored threshold, see `fit_threshold`.
 
     Inputs when called: token arrays `[B, n]` of packed pairs. Output: float32 `[B]`, free scores.
@@ -269,6 +274,13 @@ class InteractionMatcher(PairScores, TextClassifier):
             name=name,
         )
         self.decision = check_decision(decision)
+        if (
+            pooling == "comparison"
+        ):  # starts as 20 (cosine - 1/2): from a random head the backbone forgets what it knows
+            kernel = np.zeros(self.classifier.kernel.shape, "float32")
+            kernel[: self.hidden_dim] = 20 / self.hidden_dim
+            self.classifier.kernel.assign(kernel)
+            self.classifier.bias.assign([-10.0])
 
     def call(self, inputs, training=None):
         return super().call(inputs, training=training)[:, 0]

@@ -73,12 +73,22 @@ class TextTask(Preset, keras.Model):
 
     def _pooled(self, inputs, training):
         mask = inputs["padding_mask"]
+        second = {"second_text": self._second_text(inputs["token_ids"])} if self.pooling == "comparison" else {}
         if self._first_last is not None:
             first, last = self._first_last(inputs, training=training)
             return self.pooling_layer(last, mask, first)
         hidden = self.backbone(inputs, training=training)
         hidden = hidden["sequence_output"] if isinstance(hidden, dict) else hidden
-        return self.pooling_layer(hidden, mask)
+        return self.pooling_layer(hidden, mask, **second)
+
+    def _second_text(self, token_ids):
+        """True from behind the first [SEP] of a row on, bool `[B, n]`; segment ids need not tell the texts apart."""
+        if not hasattr(self.tokenizer, "sep_token_id"):
+            raise ValueError(
+                "pooling 'comparison' finds the second text by [SEP], so it needs tokenizer=zoo.Tokenizer(...)"
+            )
+        separators = ops.cast(ops.equal(token_ids, self.tokenizer.sep_token_id), "int32")
+        return ops.greater(ops.cumsum(separators, axis=1), separators)
 
     # From strings to tokens
 

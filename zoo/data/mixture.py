@@ -18,6 +18,7 @@ KINDS = {
     "rel": ("label", "int", 2),  # relevance 0, 1, 2
     "nli": ("label", {"contradiction": 0, "neutral": 1, "entailment": 2}, 2),  # as an order (kexue.fm/archives/8847)
     "sts": ("score", "score", 5),  # similarity 0 .. 5
+    "unit": ("score", "score", 1),  # anything from 0 to 1, such as a teacher's scores
 }
 
 
@@ -26,8 +27,8 @@ def read_graded(path, kind):
 
     Args:
         path: a file for `read_pairs`.
-        kind: `"pair"` (0, 1), `"rel"` (0, 1, 2), `"nli"` (contradiction, neutral, entailment) or `"sts"` (column score,
-            0 .. 5).
+        kind: `"pair"` (0, 1), `"rel"` (0, 1, 2), `"nli"` (contradiction, neutral, entailment), `"sts"` (column score,
+            0 .. 5) or `"unit"` (column score, 0 .. 1).
 
     Raises:
         ValueError: unknown kind; labels out of range.
