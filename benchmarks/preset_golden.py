@@ -8,10 +8,9 @@ import json
 import os
 
 from absl import app, flags
+from recipe import matcher_of
 
-import zoo
 from zoo.known_presets import bundled_folder
-from zoo.preset import read
 
 F = flags.FLAGS
 flags.DEFINE_string("preset", None, "Name of a bundled preset; without it nothing is written.")
@@ -29,8 +28,8 @@ TEXTS = [
 def main(_):
     if F.preset is None:  # `make bench` runs every file here
         return print("preset_golden: no --preset, nothing is written")
-    task = (read(F.preset).task or {"class": "RepresentationMatcher"})["class"]
-    matcher = getattr(zoo, task).from_preset(F.preset, dtype="float32")
+    matcher = matcher_of(F.preset, dtype="float32")
+    task = type(matcher).__name__
     golden = {
         "task": task,
         "pooling": matcher.pooling,

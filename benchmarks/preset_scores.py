@@ -16,13 +16,13 @@ import os
 import keras
 import numpy as np
 from absl import app, flags
+from recipe import matcher_of
 from records import processor, write
 from scipy import sparse
 
-import zoo
 from zoo.data.mixture import read_graded
 from zoo.pair_metrics import pair_metrics
-from zoo.preset import read, resolve
+from zoo.preset import resolve
 
 F = flags.FLAGS
 flags.DEFINE_string("data", None, "Folder of the sets; without it nothing is measured.")
@@ -88,11 +88,10 @@ def main(_):
     data = dict(read_sets())
     models = {}
     for preset in F.presets:
-        task = (read(preset).task or {"class": "RepresentationMatcher"})["class"]
         name = os.path.basename(os.path.normpath(preset))
         weights = hashlib.sha256(resolve(preset).memory_map("model.safetensors")).hexdigest()
         if results["scores"].get(name, {}).get("weights") != weights:
-            models[name] = getattr(zoo, task).from_preset(preset, dtype=F.dtype)
+            models[name] = matcher_of(preset, dtype=F.dtype)
             results["scores"][name] = {"weights": weights, "sets": {}}
     scores = results["scores"] = {FLOOR: {"sets": {}}, **results["scores"]}
     for key, pairs in data.items():

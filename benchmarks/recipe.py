@@ -1,8 +1,9 @@
-"""The training that benchmarks of matchers share: that of examples/text_matching.py."""
+"""What benchmarks of matchers share: the training of examples/text_matching.py, and a preset as the matcher that it is."""
 
 import keras
 
 import zoo
+from zoo.preset import read
 
 
 def optimizer(steps, learning_rate):
@@ -10,3 +11,9 @@ def optimizer(steps, learning_rate):
     warm_up = {"warmup_target": learning_rate, "warmup_steps": steps // 10}
     rate = keras.optimizers.schedules.CosineDecay(0.0, steps - steps // 10, alpha=0.02, **warm_up)
     return zoo.optimizers.FusedAdamW(rate, weight_decay=0.01, global_clipnorm=1.0)
+
+
+def matcher_of(preset, **options):
+    """A preset as the task it was saved as; a bare backbone as a representation matcher."""
+    task = (read(preset).task or {"class": "RepresentationMatcher"})["class"]
+    return getattr(zoo, task).from_preset(preset, **options)

@@ -53,17 +53,17 @@ flags.DEFINE_integer("seed", 0, "Seed of everything.")
 def read_corpus():
     """Tokenizer, training and held-out streams: from the file of an earlier start, or tokenized now."""
     path = os.path.join(F.output, "tokens.npz")
+    known = F.preset and zoo.Backbone.from_preset(F.preset, load_weights=False).tokenizer
     if not os.path.exists(path):
         files = sorted(found for pattern in F.corpus for found in glob.glob(pattern))
         if not files:
             raise app.UsageError(f"--corpus={','.join(F.corpus)}: there is no such file")
         cut = word_cutter() if F.whole_word else None
-        known = F.preset and zoo.Backbone.from_preset(F.preset, load_weights=False).tokenizer
         tokenizer = known or zoo.Tokenizer(character_vocabulary(files, F.vocabulary_size))
         train = tokenize_corpus(files, tokenizer, lambda name, n: print(f"{name}: {n:,} tokens", flush=True), cut)
         train, heldout = (train, tokenize_corpus([F.heldout], tokenizer)) if F.heldout else train.split(0.01)
         save_corpus(path, tokenizer.vocabulary, train, heldout)
-    vocabulary, train, heldout = load_corpus(path, words=F.whole_word)
+    vocabulary, train, heldout = load_corpus(path, words=F.whole_word, vocabulary=known and known.vocabulary)
     return zoo.Tokenizer(vocabulary), train, heldout
 
 

@@ -275,6 +275,8 @@ def test_pretrain_mlm_goes_on_from_a_preset(run, preset, tmp_path):
     assert new.tokenizer.vocabulary == old.tokenizer.vocabulary
     for a, b in zip(old.weights, new.weights, strict=True):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b))
+    with pytest.raises(ValueError, match="ids of another vocabulary"):
+        run("pretrain_mlm", f"--corpus={path}", "--preset=roformer_v2_tiny_zh", f"--output={tmp_path}/run", *options)
 
 
 @once

@@ -52,14 +52,15 @@ def save_corpus(path, vocabulary, train, heldout):
     os.replace(unfinished, path)
 
 
-def load_corpus(path, words=False):
+def load_corpus(path, words=False, vocabulary=None):
     """The vocabulary, the training stream and the held-out stream that `save_corpus` wrote; None without a file.
 
     Args:
         words: bool, whether word starts are needed.
+        vocabulary: list of str or None, whose ids the file must hold.
 
     Raises:
-        ValueError: word starts are needed and the file has none.
+        ValueError: word starts are needed and the file has none; its ids are of another vocabulary.
     """
     if not os.path.exists(path):
         return None
@@ -68,5 +69,7 @@ def load_corpus(path, words=False):
             raise ValueError(
                 f"{path}: tokenized without word starts; remove it to tokenize anew, or take another folder"
             )
-        starts = saved["word_starts"] if words else None
-        return saved["vocabulary"].tolist(), TokenStream(saved["stream"], starts), TokenStream(saved["heldout"])
+        starts, stored = saved["word_starts"] if words else None, saved["vocabulary"].tolist()
+        if vocabulary and list(vocabulary) != stored:
+            raise ValueError(f"{path}: ids of another vocabulary; remove it to tokenize anew, or take another folder")
+        return stored, TokenStream(saved["stream"], starts), TokenStream(saved["heldout"])
