@@ -28,7 +28,7 @@ from zoo.dev_sets import DevSets
 from zoo.learning_log import LearningLog
 
 F = flags.FLAGS
-flags.DEFINE_string("preset", "roformer_v2_tiny_zh", "Name or folder of a pretrained backbone or matcher.")
+flags.DEFINE_string("preset", "roformer_v2_mini_zh", "Name or folder of a pretrained backbone or matcher.")
 flags.DEFINE_enum("matcher", "representation", ["representation", "interaction"], "What to train.")
 flags.DEFINE_multi_string("data", None, "A training set, name=path:kind; may be repeated.", required=True)
 flags.DEFINE_multi_string("dev", None, "A set that chooses the epoch, name=path:kind; may be repeated.", required=True)

@@ -17,7 +17,7 @@ from zoo.retrieval import top_k
 
 F = flags.FLAGS
 FAQ = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "faq_zh")
-flags.DEFINE_string("preset", "roformer_v2_tiny_zh", "Name or folder of a representation matcher (or a backbone).")
+flags.DEFINE_string("preset", "roformer_v2_mini_zh_matching", "Name or folder of a representation matcher.")
 flags.DEFINE_string("texts", os.path.join(FAQ, "questions.tsv"), "Texts (.tsv .csv .jsonl, plain, .gz or .xz).")
 flags.DEFINE_string("column", None, "Name of its column of text; default: question for the FAQ, else text.")
 flags.DEFINE_integer("show", 6, "Texts in the table of cosines.")

@@ -27,6 +27,7 @@ flags.DEFINE_string("teacher", None, "Name or folder of an interaction matcher."
 flags.DEFINE_string("preset", "roformer_v2_tiny_zh", "Name or folder of a representation matcher (or a backbone).")
 flags.DEFINE_multi_string("data", [FAQ], "Pairs whose texts are paired anew; may be repeated. Labels are not read.")
 flags.DEFINE_multi_string("exclude", [], "Pairs that must not come out: what the matcher will be judged on.")
+flags.DEFINE_integer("limit", None, "So many texts, drawn at random; default: all.")
 flags.DEFINE_list("columns", "text_a,text_b", "Names of the columns.")
 flags.DEFINE_integer("neighbours", 10, "The second partner of a text is drawn from so many nearest.", lower_bound=2)
 flags.DEFINE_string("dtype", "float32", "float32, mixed_bfloat16 or mixed_float16.")
@@ -64,6 +65,7 @@ def main(_):
     given = read(F.data)
     known = {frozenset(map(normal_form, pair)) for pair in [*given, *read(F.exclude)]}
     texts = list(dict.fromkeys(text for pair in given for text in pair))
+    texts = np.random.default_rng(F.seed).permutation(np.array(texts, object))[: F.limit].tolist()
     pairs = mined(texts, known)
     if not pairs:
         raise app.UsageError(f"no two of the {len(texts):,} texts of --data make a new pair")
