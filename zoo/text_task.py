@@ -83,11 +83,12 @@ class TextTask(Preset, keras.Model):
 
     def _second_text(self, token_ids):
         """True from behind the first [SEP] of a row on, bool `[B, n]`; segment ids need not tell the texts apart."""
-        if not hasattr(self.tokenizer, "sep_token_id"):
+        sep_token_id = getattr(self.tokenizer, "sep_token_id", None)
+        if sep_token_id is None:
             raise ValueError(
                 "pooling 'comparison' finds the second text by [SEP], so it needs tokenizer=zoo.Tokenizer(...)"
             )
-        separators = ops.cast(ops.equal(token_ids, self.tokenizer.sep_token_id), "int32")
+        separators = ops.cast(ops.equal(token_ids, sep_token_id), "int32")
         return ops.greater(ops.cumsum(separators, axis=1), separators)
 
     # From strings to tokens
