@@ -33,7 +33,7 @@ flags.DEFINE_string("dev", None, "Pairs that choose the epoch and the threshold.
 flags.DEFINE_string("test", None, "Pairs that are reported.")
 flags.DEFINE_string("label", "binary", "binary, int, score, or names of classes, lowest first: no,maybe,yes.")
 flags.DEFINE_list("columns", "text_a,text_b,label", "Names of the columns.")
-flags.DEFINE_enum("loss", None, LOSSES, "Of the representation matcher; CoSENT: of both.", case_sensitive=False)
+flags.DEFINE_enum("loss", None, LOSSES, "Of the representation matcher; others have one.", case_sensitive=False)
 flags.DEFINE_string("pooling", None, "See zoo.layers.Pooling; default: as the matcher has it.")
 flags.DEFINE_integer("epochs", 3, "Epochs; the best on dev is kept.")
 flags.DEFINE_integer("batch_size", 64, "Pairs a step.")

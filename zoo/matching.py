@@ -274,9 +274,8 @@ class InteractionMatcher(PairScores, TextClassifier):
             name=name,
         )
         self.decision = check_decision(decision)
-        if (
-            pooling == "comparison"
-        ):  # starts as 20 (cosine - 1/2): from a random head the backbone forgets what it knows
+        if pooling == "comparison":
+            # Starts as 20 (cosine - 1/2): from a random head the backbone would forget what it knows.
             kernel = np.zeros(self.classifier.kernel.shape, "float32")
             kernel[: self.hidden_dim] = 20 / self.hidden_dim
             self.classifier.kernel.assign(kernel)

@@ -73,13 +73,14 @@ class TextTask(Preset, keras.Model):
 
     def _pooled(self, inputs, training):
         mask = inputs["padding_mask"]
-        second = {"second_text": self._second_text(inputs["token_ids"])} if self.pooling == "comparison" else {}
         if self._first_last is not None:
             first, last = self._first_last(inputs, training=training)
             return self.pooling_layer(last, mask, first)
         hidden = self.backbone(inputs, training=training)
         hidden = hidden["sequence_output"] if isinstance(hidden, dict) else hidden
-        return self.pooling_layer(hidden, mask, **second)
+        if self.pooling == "comparison":
+            return self.pooling_layer(hidden, mask, second_text=self._second_text(inputs["token_ids"]))
+        return self.pooling_layer(hidden, mask)
 
     def _second_text(self, token_ids):
         """True from behind the first [SEP] of a row on, bool `[B, n]`; segment ids need not tell the texts apart."""
