@@ -84,7 +84,7 @@ def build(tokenizer):
     options["gradient_accumulation_steps"] = F.accumulate
     optimizer = {"adamw": zoo.optimizers.FusedAdamW, "lamb": keras.optimizers.Lamb}[F.optimizer](rate, **options)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
+    loss = zoo.losses.TokenCrossEntropy()
     model.compile(optimizer, loss, weighted_metrics=["accuracy"], jit_compile=JIT[F.jit_compile])
     return model
 

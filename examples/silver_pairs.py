@@ -19,7 +19,7 @@ from absl import app, flags
 from scipy.stats import rankdata
 
 import zoo
-from zoo.data.normal_form import normal_form
+from zoo.data.normal_form import pair_key
 
 F = flags.FLAGS
 FAQ = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "faq_zh", "train.tsv")
@@ -55,7 +55,7 @@ def mined(texts, known):
         for partner in (partners[:1], rng.permutation(partners[1:])[:1]):
             for other in partner:
                 pair = tuple(sorted((texts[row], texts[other])))
-                key = frozenset(map(normal_form, pair))
+                key = pair_key(pair)
                 if len(key) == 2 and key not in known:
                     pairs.setdefault(key, pair)
     return list(pairs.values())
@@ -63,7 +63,7 @@ def mined(texts, known):
 
 def main(_):
     given = read(F.data)
-    known = {frozenset(map(normal_form, pair)) for pair in [*given, *read(F.exclude)]}
+    known = {pair_key(pair) for pair in [*given, *read(F.exclude)]}
     texts = list(dict.fromkeys(text for pair in given for text in pair))
     texts = np.random.default_rng(F.seed).permutation(np.array(texts, object))[: F.limit].tolist()
     pairs = mined(texts, known)

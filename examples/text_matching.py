@@ -24,7 +24,6 @@ from zoo.pair_metrics import pair_metrics
 F = flags.FLAGS
 FAQ = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "faq_zh")
 LOSSES = ["CoSENT", "AnglE", "Circle", "Contrastive", "CosineRegression", "InfoNCE"]
-BUNDLED = ("roformer_v2_mini_zh_matching", "roformer_v2_mini_zh_interaction")
 KINDS = {"both": ["representation", "interaction"], "all": ["representation", "sbert", "interaction"]}
 flags.DEFINE_string("preset", None, "Name or folder of a backbone or matcher; default: zoo's own matcher of each kind.")
 flags.DEFINE_enum("matcher", "both", [*KINDS["all"], *KINDS], "What to train.")
@@ -62,7 +61,8 @@ def read(names):
 def train(kind, classes, pairs, dev):
     """A matcher at its best epoch, the threshold fitted on dev, and the history."""
     keras.utils.set_random_seed(F.seed)
-    preset, pooling = F.preset or BUNDLED[kind == "interaction"], {"pooling": F.pooling} if F.pooling else {}
+    own = "roformer_v2_mini_zh_interaction" if kind == "interaction" else "roformer_v2_mini_zh_matching"
+    preset, pooling = F.preset or own, {"pooling": F.pooling} if F.pooling else {}
     options = {"dtype": F.dtype, "max_length": F.max_length * (1 + (kind == "interaction")), **pooling}
     loss, monitor, part = None, "val_spearman", F.micro_batch_size if kind != "sbert" else None
     if kind == "sbert":

@@ -11,6 +11,7 @@ from zoo.data import BUCKETS, Batches, BatchPlan, PredictionPlan, as_pairs, as_t
 from zoo.data.next_tokens import next_token_targets
 from zoo.encoded import Encoded
 from zoo.heads import TokenHead
+from zoo.losses import TokenCrossEntropy
 from zoo.samplers import Greedy
 from zoo.text_task import fine_tuning_optimizer, is_records
 
@@ -57,7 +58,7 @@ class CausalLM(TokenHead):
     def compile(self, optimizer=None, loss=None, **kwargs):
         """Keras' compile; by default `fine_tuning_optimizer` and the mean cross entropy over the learned tokens."""
         if loss is None:
-            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
+            loss = TokenCrossEntropy()
         super().compile(optimizer=optimizer or fine_tuning_optimizer(self.backbone.hidden_dim), loss=loss, **kwargs)
 
     def fit(self, x, y=None, batch_size=32, epochs=1, callbacks=None, seed=0, initial_epoch=0, **kwargs):

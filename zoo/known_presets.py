@@ -31,12 +31,12 @@ class KnownPreset:
     name: str
     family: str
     on_disk: bool = False
-    sizes: dict = dataclasses.field(default_factory=dict)
+    sizes: dict = dataclasses.field(default_factory=dict, repr=False)  # a list of presets fits a screen
     parameters: int | None = None
     language: str = "zh"
     units: str = "characters"
     licence: str = "unknown"
-    sources: list = dataclasses.field(default_factory=list)
+    sources: list = dataclasses.field(default_factory=list, repr=False)
     note: str = ""
 
     def how_to_get(self):

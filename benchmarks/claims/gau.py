@@ -42,9 +42,7 @@ def masked_loss(preset):
     vocabulary, _, heldout = load_corpus(F.tokens)
     tokenizer = zoo.Tokenizer(vocabulary)
     packed = PackedRows(heldout, 128, tokenizer.cls_token_id, tokenizer.sep_token_id, 2)
-    model.compile(
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
-    )
+    model.compile(loss=zoo.losses.TokenCrossEntropy())
     return model.evaluate(MaskedRows(packed, tokenizer, 64, F.test_steps, 2), verbose=0)
 
 

@@ -48,7 +48,7 @@ def accuracy(normalization):
         rate = keras.optimizers.schedules.CosineDecay(
             0.0, F.steps - warm, alpha=0.02, warmup_target=F.learning_rate, warmup_steps=warm
         )
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
+        loss = zoo.losses.TokenCrossEntropy()
         optimizer = keras.optimizers.AdamW(rate, weight_decay=0.01, beta_2=0.98, global_clipnorm=1.0)
         model.compile(optimizer, loss, weighted_metrics=["accuracy"])
         model.fit(rows(train, F.length, F.steps, seed), shuffle=False, verbose=0)

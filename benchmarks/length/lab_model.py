@@ -87,8 +87,7 @@ def language_model(setting, vocabulary_size, layer_attention):
     )
     optimizer = keras.optimizers.AdamW(rate, weight_decay=0.01, beta_2=0.98, global_clipnorm=1.0)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss, metrics=["accuracy"])
+    model.compile(optimizer, zoo.losses.TokenCrossEntropy(), metrics=["accuracy"])
     return model
 
 

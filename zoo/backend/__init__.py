@@ -4,6 +4,7 @@ from .compilation import compiled, compiled_step, compiles_each_shape, ignoring_
 from .gradients import dense_gradient, gradients_of, value_and_gradient
 from .kernels import affine, dense_lookup, dropout, layer_norm, rotate_pairs
 from .micro_steps import MicroSteps
+from .row_cross_entropy import row_cross_entropy
 from .rows import concurrently, in_groups_by_length
 from .training_loop import latest_values, pass_over, random_state, set_random_state
 from .updates import add_product, eagerly, fused_adam_step, refuse_non_finite, together
@@ -30,6 +31,7 @@ __all__ = [
     "random_state",
     "refuse_non_finite",
     "rotate_pairs",
+    "row_cross_entropy",
     "set_random_state",
     "together",
     "value_and_gradient",

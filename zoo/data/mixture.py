@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from .batching import BUCKETS, BatchPlan
-from .normal_form import normal_form
+from .normal_form import pair_key
 from .reader import read_pairs
 from .records import Pairs
 from .shuffling import SETS, permutation
@@ -50,9 +50,8 @@ def without_pairs_of(pairs, others):
     Args:
         pairs: `Pairs`. others: list of `Pairs`, such as what a model will be judged on.
     """
-    key = lambda row: frozenset(map(normal_form, row[:2]))
-    known = {key(row) for other in others for row in zip(*other.columns)}
-    return pairs.take([index for index, row in enumerate(zip(*pairs.columns)) if key(row) not in known])
+    known = {pair_key(row[:2]) for other in others for row in zip(*other.columns)}
+    return pairs.take([index for index, row in enumerate(zip(*pairs.columns)) if pair_key(row[:2]) not in known])
 
 
 def joined(sets):

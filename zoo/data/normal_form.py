@@ -22,3 +22,8 @@ def normal_form(text):
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
     return folded.translate(_KEPT) or "".join(folded.split())
+
+
+def pair_key(texts):
+    """What two pairs of texts have in common when the order of their texts is ignored too: a frozenset of normal forms."""
+    return frozenset(map(normal_form, texts))

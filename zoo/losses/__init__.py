@@ -13,7 +13,7 @@ A row of embeddings holds (text, its match) with k = 2 and (text, its match, neg
 rows of a last short batch expressed. Gradients by `y_pred` are all that exact big-batch training needs.
 
 Softmax over classes of a pair (Sentence-BERT, interaction models) is Keras' own
-`SparseCategoricalCrossentropy(from_logits=True)`.
+`SparseCategoricalCrossentropy(from_logits=True)`. `TokenCrossEntropy` is for language models: one class a place.
 """
 
 from zoo.losses.angle import AnglE
@@ -25,6 +25,7 @@ from zoo.losses.info_nce import InfoNCE
 from zoo.losses.matching_loss import MatchingLoss
 from zoo.losses.regression import CosineRegression
 from zoo.losses.similarity import angle_similarity, cosine_similarity, normalize
+from zoo.losses.token_cross_entropy import TokenCrossEntropy
 from zoo.losses.triplet import Triplet
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "CosineRegression",
     "InfoNCE",
     "MatchingLoss",
+    "TokenCrossEntropy",
     "Triplet",
     "angle_similarity",
     "cosine_similarity",
