@@ -12,7 +12,7 @@ import statistics
 import time
 
 import keras
-from absl import app, flags
+from absl import flags
 
 import zoo
 
@@ -61,4 +61,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    zoo.command_line.run(main)

@@ -5,17 +5,21 @@ import sys
 
 from absl import app
 
+from zoo.backend import keep_freed_memory
+
 INTERRUPTED, PIPE_CLOSED = 130, 141  # what a shell shows after SIGINT and SIGPIPE
 
 
 def run(main):
     """`absl.app.run` for scripts that print or train: parses flags, calls main(argv), ends the process.
 
-    Ctrl-C ends it with 130 and one line, a closed standard output (`| head`) with 141 and none.
+    Ctrl-C ends it with 130 and one line, a closed standard output (`| head`) with 141 and none. The process, which is
+    the script's own, keeps the memory it frees: see `zoo.backend.keep_freed_memory`.
 
     Args:
         main: function of the list of arguments that are no flags.
     """
+    keep_freed_memory()
     try:
         try:
             app.run(main)

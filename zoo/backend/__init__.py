@@ -3,6 +3,7 @@
 from .compilation import compiled, compiled_step, compiles_each_shape, ignoring_distribution
 from .gradients import dense_gradient, gradients_of, value_and_gradient
 from .kernels import affine, dense_lookup, dropout, layer_norm, rotate_pairs
+from .memory import keep_freed_memory
 from .micro_steps import MicroSteps
 from .row_cross_entropy import row_cross_entropy
 from .rows import concurrently, in_groups_by_length
@@ -25,6 +26,7 @@ __all__ = [
     "gradients_of",
     "ignoring_distribution",
     "in_groups_by_length",
+    "keep_freed_memory",
     "latest_values",
     "layer_norm",
     "pass_over",
