@@ -4,6 +4,11 @@
 
 1,216 and 8,192 places of width 256 over 6,000 classes: a masked-language-model and a causal batch of 64 rows x 128
 tokens. Milliseconds, medians of alternating training steps (SGD) of a model that is nothing but this head.
+
+Two cores of an AMD EPYC, 22 November 2026:
+
+     1,216 places: keras     80.2 ms, zoo     59.3 ms, 1.35
+     8,192 places: keras    869.9 ms, zoo    566.8 ms, 1.53
 """
 
 import statistics
