@@ -67,6 +67,13 @@ def test_training_curves_mark_the_best_epoch():
     assert [[2.0, 0.6]] in marked
 
 
+def test_one_epoch_has_no_fractions_on_its_axis():
+    figure = plots.training_curves({"one": {"loss": [2.0], "val": [0.4]}}, "val")
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1.0]
+
+
 def test_training_curves_bear_a_metric_that_was_undefined_at_first():
     """Spearman of constant scores is nan."""
     figure = plots.training_curves({"one": {"loss": [1, 1], "val": [np.nan, 0.3]}}, "val")

@@ -129,8 +129,10 @@ def training_curves(histories, metric, metric_name=None, title=None):
     right.plot([], [], "o", color=GREY, markersize=11, markerfacecolor="none", label="best epoch, kept")
     left.set(xlabel="epoch", ylabel="training loss, first epoch = 1", ylim=(0, None))
     right.set(xlabel="epoch", ylabel=metric_name or metric)
+    longest = max((len(history["loss"]) for history in histories.values()), default=1)
     for axes in (left, right):
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlim(0.5, longest + 0.5)  # one epoch alone has no range of its own
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     return _finish(figure)
 
 
