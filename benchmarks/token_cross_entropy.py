@@ -1,9 +1,9 @@
-"""Cross entropy of tokens, loss and gradient by the hidden states through a tied softmax, beside Keras' own loss.
+"""Cross entropy of tokens, loss and gradients through a layer of logits, beside Keras' own loss.
 
     KERAS_BACKEND=torch python benchmarks/token_cross_entropy.py
 
 1,216 and 8,192 places of width 256 over 6,000 classes: a masked-language-model and a causal batch of 64 rows x 128
-tokens. Milliseconds, medians of alternating training steps (SGD) of a model that is nothing but this head.
+tokens. Milliseconds, medians of alternating training steps (SGD) of a model that is nothing but this layer.
 
 Two cores of an AMD EPYC, 22 November 2026:
 

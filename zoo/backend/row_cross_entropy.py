@@ -11,8 +11,8 @@ BLOCK = 2**20  # logits at a time: what is computed of them stays in a processor
 def row_cross_entropy(labels, logits):
     """Cross entropy of each row.
 
-    On torch's CPU the gradient, softmax − one-hot, is computed with the loss, block by block of rows; the plain form
-    goes through memory eight times more, which is half a training step of a small model with 6,000 classes.
+    On torch's CPU the gradient, softmax − one-hot, is computed with the loss, block by block of rows that stay in
+    the cache; the plain form writes log-probabilities, their gradient and that of the logits to memory, whole.
 
     Args:
         labels: int `[N]`. logits: float32 `[N, V]`.

@@ -11,7 +11,7 @@ class TokenCrossEntropy(keras.losses.Loss):
     """−log softmax(logits)[label] of each place: the numbers of Keras' `SparseCategoricalCrossentropy`, sooner.
 
     On torch Keras moves the classes before the places, so that a softmax strides through memory, and keeps three arrays
-    of the size of the logits; here a place is a row, and one array is kept (`benchmarks/hot_paths.py`).
+    of the size of the logits; here a place is a row, and one array is kept (`benchmarks/token_cross_entropy.py`).
 
     Args:
         reduction: as of any Keras loss. The default divides by the sum of `sample_weight`, where given: the mean over
