@@ -207,7 +207,7 @@ def _sums_of(model):
     """Sum of the weighted cross entropy of a batch, and of its weights."""
 
     def sums(state, inputs, labels, weights):
-        losses = ops.sparse_categorical_crossentropy(labels, model(inputs, training=False), from_logits=True)
-        return (ops.sum(losses * weights), ops.sum(weights)), state
+        total = TokenCrossEntropy("sum")(labels, model(inputs, training=False), sample_weight=weights)
+        return (total, ops.sum(weights)), state
 
     return sums
