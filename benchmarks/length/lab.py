@@ -4,7 +4,7 @@
     KERAS_BACKEND=torch python benchmarks/length/lab.py --tokens=run/tokens.npz --output=length_lab --seeds=3
 
 --tokens is a corpus as examples/pretrain_mlm.py stores it. A causal GAU of 4.8 M parameters is trained at 128 tokens,
-seven times (baseline, log-n, bias, key norm with and without log-n, HWFA, HWFA2), about 10 minutes each on two cores;
+seven times (baseline, log-n, bias, key norm with and without log-n, HWFA, HWFA2), about 20 minutes each on one core;
 every way of reading longer inputs with the same weights is tested on the training that it changes. Stopped, the same
 command goes on: trainings after the last saved state, tests with the cells that are missing. --output gets the states
 (about 60 MB a training), a file of results for each reading, `lab.md` and `lab.png`, drawn anew after each training.
@@ -37,7 +37,7 @@ flags.DEFINE_integer("length", D.length, "N, tokens of a row in training.")
 flags.DEFINE_integer("batch_size", D.batch_size, "Rows a step.")
 flags.DEFINE_integer("steps", D.steps, "Steps of each training, a multiple of --steps_per_epoch.")
 flags.DEFINE_integer("steps_per_epoch", D.steps_per_epoch, "Steps between two saved states.")
-flags.DEFINE_float("learning_rate", D.learning_rate, "Peak, after a warm-up of 5 % and before a cosine decay.")
+flags.DEFINE_float("learning_rate", D.learning_rate, "Peak, after a sixth of the steps and before a cosine decay.")
 flags.DEFINE_string("dtype", D.dtype, "Dtype policy.")
 flags.DEFINE_float("factor", D.factor, "k of the frequency scalings, the same at every length.")
 flags.DEFINE_integer("test_tokens", D.test_tokens, "Tokens of held-out text tested at each length.")
