@@ -142,10 +142,12 @@ class AttentionOptions(plugins.Plugin):
         lengths += [type(self.normalization).__name__] * isinstance(self.normalization, SoftmaxPlus)
         if len(lengths) > 1:
             raise ValueError(f"{' and '.join(lengths)} both scale the scores with the log of the length; keep one")
+        if getattr(self.position, "logit_factor", 1.0) != 1:
+            lengths.append(type(self.position.scaling).__name__)
         if lengths and isinstance(self.normalization, SquaredReLU):
             raise ValueError(
                 f"{lengths[0]} with SquaredReLU: relu² is homogeneous, a scale changes its size and not its "
-                "concentration (kexue.fm/archives/9019); use a softmax, or no log-n scale"
+                "concentration (kexue.fm/archives/9019); use a softmax, or no scale of the scores"
             )
         if self.score_scale is not None and self.product is not None:
             raise ValueError(f"score_scale={self.score_scale} with {self.product}, which sets the scale itself")
@@ -157,13 +159,12 @@ class AttentionOptions(plugins.Plugin):
             pattern: `"bidirectional"`, `"causal"` or `"unilm"`.
         """
         sides = [rule.side for rule in self.visibility if hasattr(rule, "side")]
-        if pattern == "bidirectional":
-            if getattr(self.position, "causal_only", False) and "left" not in sides:
-                raise ValueError(
-                    f"{self.position!r} is for causal attention, where no query sees a key on its right; in a "
-                    "bidirectional model add Direction('left'), or let ReRoPE have causal=False"
-                )
-        elif set(sides) - {"left"}:
+        if pattern != "causal" and getattr(self.position, "causal_only", False) and "left" not in sides:
+            raise ValueError(
+                f"{self.position!r} is for causal attention, where no query sees a key on its right; in a model with "
+                f"attention_mask={pattern!r} add Direction('left'), or let ReRoPE have causal=False"
+            )
+        if pattern != "bidirectional" and set(sides) - {"left"}:
             raise ValueError(
                 f"Direction({sides[0]!r}) in a model with attention_mask={pattern!r}, which looks left only"
             )
@@ -231,8 +232,10 @@ class AttentionOptions(plugins.Plugin):
     def scale(self, key_dim):
         """Factor of all scores."""
         if self.score_scale is not None:
-            return self.score_scale
-        return 1 / math.sqrt(key_dim) if self.product is None else self.product.score_scale
+            scale = self.score_scale
+        else:
+            scale = 1 / math.sqrt(key_dim) if self.product is None else self.product.score_scale
+        return scale * getattr(self.position, "logit_factor", 1.0)
 
 
 def _per_head(vectors, rank):

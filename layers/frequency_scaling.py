@@ -20,7 +20,7 @@ class FrequencyScaling(Plugin):
         factor: float >= 1, k, how many times longer the inputs are than those of training.
     """
 
-    logit_factor = 1.0  # the scores are multiplied by it
+    logit_factor = 1.0  # the scores before a softmax are multiplied by it
 
     def __init__(self, factor):
         if not factor >= 1:

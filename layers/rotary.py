@@ -47,7 +47,13 @@ class RotaryEmbedding(keras.layers.Layer):
             raise ValueError(f"rotary embedding needs an even feature size, got {key_dim}")
 
     def call(self, x, positions=None):
-        return ops.cast(self.rotate(x, positions, self.sequence_axis), x.dtype)
+        rotated = self.rotate(x, positions, self.sequence_axis) * self.logit_factor**0.5  # query and key have one each
+        return ops.cast(rotated, x.dtype)
+
+    @property
+    def logit_factor(self):
+        """Factor of scores before a softmax, 1 but for `YaRN`: attention's, and a call's; the rotation alone has none."""
+        return 1.0 if self.scaling is None else self.scaling.logit_factor
 
     def frequencies(self, size):
         """θ_i, float32 `[s/2]`."""
@@ -58,10 +64,8 @@ class RotaryEmbedding(keras.layers.Layer):
         return theta / ops.convert_to_tensor(self.scaling.divisors(size, self.base).astype("float32"))
 
     def rotate(self, x, positions=None, sequence_axis=1):
-        """The rotation itself, float32 whatever the dtype of x."""
+        """The rotation alone, float32 whatever the dtype of x."""
         x = ops.cast(x, "float32")
-        if self.scaling is not None and self.scaling.logit_factor != 1:
-            x = x * self.scaling.logit_factor**0.5  # query and key have one factor each
         if positions is None:
             positions = ops.arange(ops.shape(x)[sequence_axis])
         angles = ops.expand_dims(ops.cast(positions, "float32"), -1) * self.frequencies(x.shape[-1])  # [(B,) n, s/2]

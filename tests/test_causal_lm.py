@@ -65,6 +65,19 @@ def test_only_targets_count_in_a_unilm(unilm):
     assert found["cross_entropy"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_cut_text_does_not_teach_its_end(model):
+    short = zoo.CausalLM(model.backbone, max_length=6)
+    short.tokenizer = model.tokenizer
+    texts = ["今天天气不错", "我去"]
+    rows = [model.tokenizer.encode(text) for text in texts]
+    kept = rows[0][0][:5]  # and no separator in the place of what was cut
+    expected, tokens = mean_loss(model, [(kept, [0] * 5), rows[1]], [[True] * 5, [True] * 4])
+    with pytest.warns(UserWarning, match="1 of 2 records have more than max_length=6 tokens, the longest 8"):
+        found = short.evaluate(texts)
+    assert found["tokens"] == tokens == 4 + 3
+    assert found["cross_entropy"] == pytest.approx(expected, rel=1e-5)
+
+
 def test_packed_rows_leave_out_padding(model):
     tokens = model.tokenizer(TEXTS, max_length=16, pad_to=16)["token_ids"]
     assert model.evaluate(tokens)["cross_entropy"] == pytest.approx(model.evaluate(TEXTS)["cross_entropy"], rel=1e-5)
@@ -93,12 +106,13 @@ def test_unilm_learns_answers():
 def test_fit_on_packed_rows_and_streams():
     stream = TokenStream(np.random.default_rng(0).integers(5, 120, 400).astype("uint16"))
     rows = PackedRows(stream, 16, 2, 3, seed=1)
+    texts = np.concatenate([rows.batch(i, 4)[0] for i in range(3)])[:, :-1]  # without the [SEP], which the text has not
     losses = []
-    for data in (NextTokenRows(rows, 4, 3), np.stack([rows.batch(i, 4)[0] for i in range(3)]).reshape(-1, 16)):
+    for data in (NextTokenRows(rows, 4, 3), texts):
         model = causal()
         model.compile(keras.optimizers.SGD(0.0))
         losses.append(model.fit(data, batch_size=4, verbose=0).history["loss"][0])
-        losses.append(model.evaluate(np.concatenate([rows.batch(i, 4)[0] for i in range(3)]))["cross_entropy"])
+        losses.append(model.evaluate(texts)["cross_entropy"])
     assert np.ptp(losses) < 1e-4
 
 
@@ -132,7 +146,7 @@ def test_a_masked_lm_becomes_a_causal_one(tmp_path, assert_close):
         assert_close(variable, weights[path], atol=0)
 
 
-def test_refusals(model, tmp_path):
+def test_refusals(model, unilm):
     with pytest.raises(ValueError, match="sees the token that it has to predict; give attention_mask='causal'"):
         zoo.CausalLM(backbone())
     with pytest.raises(TypeError, match="prompts is the str '今天'; expected a list"):
@@ -142,13 +156,22 @@ def test_refusals(model, tmp_path):
     with pytest.raises(ValueError, match="max_new_tokens=0; expected at least 1"):
         model.generate([[2]], 0)
     bert = zoo.CausalLM(backbone("BERT", attention_mask="causal"))
-    with pytest.raises(ValueError, match="a prompt with 15 new tokens has 17, the BERT knows 16 positions"):
-        bert.generate([[2, 3]], 15)
+    with pytest.raises(ValueError, match="a prompt with 16 new tokens needs 17 positions, the BERT knows 16"):
+        bert.generate([[2, 3]], 16)
+    assert len(bert.generate([[2, 3]], 15, end=())[0]) == 15, "of the last token nothing is computed"
     bert.tokenizer = None
     with pytest.raises(ValueError, match="CausalLM has no tokenizer"):
         bert.fit(["今天"])
     with pytest.raises(ValueError, match="x is empty"):
         model.fit([])
+    rows = PackedRows(TokenStream(np.arange(5, 105, dtype="uint16")), 8, 2, 3, 0)
+    for call, x in (
+        ("fit", NextTokenRows(rows, 2, 1)),
+        ("fit", np.ones((2, 8), "int32")),
+        ("evaluate", np.ones((2, 8), int)),
+    ):
+        with pytest.raises(ValueError, match="packed rows for a UniLM, which learns the targets"):
+            getattr(unilm, call)(x)
     with pytest.raises(ValueError, match=r"packed rows of shape \(3,\), float64; expected integers"):
         model.evaluate(np.zeros(3))
     assert model.generate([], 3) == []

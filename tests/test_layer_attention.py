@@ -134,6 +134,7 @@ def test_configs_of_before_are_read():
         ({"layer_attention": {"position": ReRoPE(3, causal=True)}}, "is for causal attention"),
         ({"layer_attention": [None, {"position": "xpos"}]}, "is for causal attention"),
         ({"position": ReRoPE(3, causal=True)}, "is for causal attention"),
+        ({"position": ReRoPE(3, causal=True), "attention_mask": "unilm"}, "attention_mask='unilm' add Direction"),
         ({"layer_attention": {"visibility": Direction("mixed")}, "attention_mask": "causal"}, "looks left only"),
         ({"layer_attention": {"visibility": Direction("right")}, "attention_mask": "unilm"}, "looks left only"),
         ({"layer_attention": {"windows": 3}}, "attention options .*windows"),
@@ -147,6 +148,6 @@ def test_errors(options, message):
 
 
 def test_causal_positions_fit_where_nothing_is_seen_on_the_right():
-    for options in ({"attention_mask": "causal"}, {"attention_mask": "unilm"}):
-        tiny("RoFormerV2", position=ReRoPE(3, causal=True), **options)
-    tiny("RoFormerV2", layer_attention={"position": "xpos", "visibility": Direction("left")})
+    tiny("RoFormerV2", position=ReRoPE(3, causal=True), attention_mask="causal")
+    for mask in ("bidirectional", "unilm"):
+        tiny("RoFormerV2", layer_attention={"position": "xpos", "visibility": Direction("left")}, attention_mask=mask)

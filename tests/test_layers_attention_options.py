@@ -60,9 +60,10 @@ def clashes(given):
     """Whether two options of a combination scale the same thing; stated apart from the library's own check."""
     by_length = (given["product"] == CosA()) + (given["log_n"] is not None)
     by_length += isinstance(given["normalization"], SoftmaxPlus)
+    yarn = isinstance(given["position"], RotaryEmbedding) and given["position"].scaling == YaRN(2, 16)
     return (
         by_length > 1
-        or (by_length and isinstance(given["normalization"], SquaredReLU))
+        or ((by_length or yarn) and isinstance(given["normalization"], SquaredReLU))
         or (given["score_scale"] is not None and given["product"] is not None)
     )
 

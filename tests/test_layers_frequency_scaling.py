@@ -97,7 +97,7 @@ def test_scores_equal_the_loop(assert_close, scaling, pairing):
         [product(rotary, a.astype("float64"), b, i, j) for b, j in zip(k[0], there)] for a, i in zip(q[0], here)
     ]
     scores = rotary.scores(ops.convert_to_tensor(q), ops.convert_to_tensor(k), here, there)
-    assert_close(numpy(scores)[0], np.array(expected), atol=2e-3)
+    assert_close(numpy(scores)[0] * rotary.logit_factor, np.array(expected), atol=2e-3)
 
 
 def test_yarn_stretches_slow_frequencies_only(assert_close):
@@ -109,8 +109,11 @@ def test_yarn_stretches_slow_frequencies_only(assert_close):
     assert_close(found[turns < 1], np.full((turns < 1).sum(), 8), atol=1e-12)
     assert (turns > 32).any() and (turns < 1).any()
     assert (np.diff(found) >= 0).all()
-    unit = np.eye(4, dtype="float32")[None]
-    assert_close(RotaryEmbedding(scaling=scaling).scores(unit, unit)[0, 0, 0], (1 + 0.1 * math.log(8)) ** 2, atol=1e-6)
+    unit, rotary = np.eye(4, dtype="float32")[None], RotaryEmbedding(scaling=scaling)
+    factor = (1 + 0.1 * math.log(8)) ** 2
+    assert_close(rotary(unit)[0, 0, 0] ** 2, factor, atol=1e-6)  # a call's queries and keys have a root of it each
+    assert rotary.logit_factor == factor
+    assert_close(rotary.rotate(unit)[0, 0, 0], 1, atol=1e-6)
 
 
 @every

@@ -159,6 +159,10 @@ def test_finished_cells_are_not_measured_again(lab, corpus, tmp_path, monkeypatc
         work([8], steps=2)
     page = lab.lab.summarize(setting, [8, 16], 1, str(tmp_path))
     assert "not measured" in page and (tmp_path / "lab.png").exists()
+    for name, steps in (("baseline", 2), ("PI", 4)):
+        lab.lab_results.keep(lab.lab_results.path_of(str(tmp_path), 0, name), {**SIZES, "steps": steps}, before)
+    with pytest.raises(ValueError, match=r"was made with other settings than .*; remove one"):
+        lab.lab.summarize(setting, [8, 16], 1, str(tmp_path))
 
 
 def test_a_stopped_training_ends_where_it_would_have(lab, corpus, baseline, tmp_path, monkeypatch):
@@ -195,21 +199,23 @@ def numbers(**readings):
 def test_agreement(lab):
     ranking = lab.lab_criteria.Ranking("a claim", "archives/1", ("PI", "baseline"))
     verdict = lambda **readings: ranking.verdict(numbers(**readings), 128)
-    assert verdict(PI=[20.0], baseline=[10.0]) == "yes"
+    assert verdict(PI=[20.0], baseline=[10.0]) == "yes (1 of 1 seeds agree)"
     assert verdict(PI=[9.0], baseline=[10.0]) == verdict(PI=[9.0], baseline=[9.0]) == "no (1 of 3 seeds run)"
     with_ties = dataclasses.replace(ranking, ties=True)
-    assert with_ties.verdict(numbers(PI=[9.0], baseline=[9.0]), 128) == "yes"
+    assert with_ties.verdict(numbers(PI=[9.0], baseline=[9.0]), 128) == "yes (1 of 1 seeds agree)"
     assert with_ties.verdict(numbers(PI=[8.9], baseline=[9.0]), 128) == "no (1 of 3 seeds run)"
     assert verdict(PI=[9.0, 9.0, 11.0], baseline=[10.0, 10.0, 10.0]) == "no (1 of 3 seeds agree)"
-    assert verdict(PI=[9.0, 9.0, 13.0], baseline=[10.0, 10.0, 10.0]) == "yes", "the mean decides"
+    assert verdict(PI=[9.0, 9.0, 13.0], baseline=[10.0, 10.0, 10.0]) == "yes (1 of 3 seeds agree)", "the mean decides"
     assert verdict(PI=[9.0]) == verdict() == "not measured"
-    assert verdict(PI=[9.0, 20.0], baseline=[8.0]) == "yes", "seeds that have both"
+    assert verdict(PI=[9.0, 20.0], baseline=[8.0]) == "yes (1 of 1 seeds agree)", "seeds that have both"
+    assert ranking.smallest_gap(numbers(PI=[9.0, 12.0], baseline=[10.0, 10.0]), 128) == 0.5
+    assert ranking.smallest_gap(numbers(), 128) is None
 
 
 def test_losses_rank_the_other_way_round(lab):
     criteria = lab.lab_criteria
     longer = criteria.Ranking("", "", (criteria.Term("PI"), criteria.Term("PI", (1,))), "loss", ties=True)
-    assert longer.verdict(numbers(PI=[30.0]), 128) == longer.verdict(numbers(PI=[31.0]), 128) == "yes"
+    assert longer.verdict(numbers(PI=[30.0]), 128)[:3] == longer.verdict(numbers(PI=[31.0]), 128)[:3] == "yes"
     assert longer.verdict(numbers(PI=[29.0]), 128) == "no (1 of 3 seeds run)"
 
 

@@ -89,12 +89,12 @@ def test_D04_odd_texts_have_finite_unit_vectors(model):
         "😀\u200d🔥",
         "[CLS] [SEP]",
     ]
-    with pytest.warns(UserWarning, match="2 of 9 texts"):
+    with pytest.warns(UserWarning, match="2 of 9 records"):
         vectors = model.encode(odd, batch_size=4)
     assert np.isfinite(vectors).all()
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6, err_msg="white space is no text")
-    with pytest.warns(UserWarning, match="2 of 9 texts"):
+    with pytest.warns(UserWarning, match="2 of 9 records"):
         scores = model.score([(text, "") for text in odd], batch_size=4)
     assert np.isfinite(scores).all() and scores[0] == pytest.approx(1.0)
 
@@ -105,15 +105,15 @@ def test_D05_cut_texts_are_reported_once_a_call(trainee):
     trainee.encode([full, *TEXTS])  # a warning would be an error
     pairs = [(full, longer, 1), (longest, longer, 0), ("上下", "人民", 1), ("人民", full, 0)]
     calls = [
-        (lambda: trainee.encode([full, longer, longest]), "2 of 3 texts"),
-        (lambda: trainee.score(pairs), "2 of 5 texts"),
-        (lambda: trainee.predict(pairs), "2 of 5 texts"),
-        (lambda: trainee.evaluate(pairs), "2 of 5 texts"),
-        (lambda: trainee.fit_threshold(pairs), "2 of 5 texts"),
-        (lambda: trainee.classify(pairs), "2 of 5 texts"),
-        (lambda: trainee.fit(pairs, batch_size=4, epochs=2, validation_data=pairs, verbose=0), "2 of 5 texts"),
+        (lambda: trainee.encode([full, longer, longest]), "2 of 3 records"),
+        (lambda: trainee.score(pairs), "2 of 5 records"),
+        (lambda: trainee.predict(pairs), "2 of 5 records"),
+        (lambda: trainee.evaluate(pairs), "2 of 5 records"),
+        (lambda: trainee.fit_threshold(pairs), "2 of 5 records"),
+        (lambda: trainee.classify(pairs), "2 of 5 records"),
+        (lambda: trainee.fit(pairs, batch_size=4, epochs=2, validation_data=pairs, verbose=0), "2 of 5 records"),
         # Nothing cut in training: then the validation texts are reported, after the first epoch alone.
-        (lambda: trainee.fit(PAIRS, batch_size=4, epochs=2, validation_data=pairs, verbose=0), "2 of 5 texts"),
+        (lambda: trainee.fit(PAIRS, batch_size=4, epochs=2, validation_data=pairs, verbose=0), "2 of 5 records"),
     ]
     for call, words in calls:
         with pytest.warns(UserWarning) as caught:
@@ -123,7 +123,7 @@ def test_D05_cut_texts_are_reported_once_a_call(trainee):
         assert "built for no more" in message
     trainee.max_length = 12
     with pytest.warns(
-        UserWarning, match=r"1 of 1 texts.*max_length=12.*from_preset\(..., max_length=...\) takes up to 16"
+        UserWarning, match=r"1 of 1 records.*max_length=12.*from_preset\(..., max_length=...\) takes up to 16"
     ):
         trainee.encode([full])
     trainee.max_length = 16

@@ -1,5 +1,7 @@
 """Causal language models: training on raw texts, perplexity, generation."""
 
+import warnings
+
 import keras
 import numpy as np
 from keras import ops
@@ -8,7 +10,7 @@ from zoo import decoding
 from zoo.backend import compiled_step, compiles_each_shape
 from zoo.callbacks import arranged
 from zoo.data import BUCKETS, Batches, BatchPlan, PredictionPlan, as_pairs, as_texts, length_buckets
-from zoo.data.next_tokens import next_token_targets
+from zoo.data.next_tokens import NextTokenRows, next_token_targets
 from zoo.encoded import Encoded
 from zoo.heads import TokenHead
 from zoo.losses import TokenCrossEntropy
@@ -74,6 +76,8 @@ class CausalLM(TokenHead):
         """
         if not self.compiled:
             self.compile()
+        if isinstance(x, NextTokenRows):
+            self._refuse_rows()
         if y is not None or not _has_rows(x):
             return super().fit(
                 x, y, batch_size=None if isinstance(x, keras.utils.PyDataset) else batch_size, epochs=epochs,
@@ -108,12 +112,23 @@ class CausalLM(TokenHead):
     def _encoded(self, x):
         """Records or packed rows as what can be cut into batches."""
         if isinstance(x, np.ndarray):
+            self._refuse_rows()
             return _Packed(x)
         records = as_pairs(x) if self.is_unilm else as_texts(x)
         if not len(records):
             raise ValueError("no records: x is empty")
         seconds = records.text_b if self.is_unilm else None
-        return Encoded(self._known_tokenizer(), records.columns[0], seconds, self.max_length, "pair")
+        encoded = Encoded(self._known_tokenizer(), records.columns[0], seconds, self.max_length, "pair")
+        if encoded.cut.any():
+            warnings.warn(encoded.cut_message(self.backbone), stacklevel=3)
+        return encoded
+
+    def _refuse_rows(self):
+        if self.is_unilm:
+            raise ValueError(
+                "packed rows for a UniLM, which learns the targets of (source, target) records alone and reads everything "
+                "else in both directions; give records, or load the model with attention_mask='causal'"
+            )
 
     def _buckets(self, rows):
         if isinstance(rows, _Packed) or not compiles_each_shape(self):
@@ -124,6 +139,8 @@ class CausalLM(TokenHead):
         inputs = rows.batch(batch.indices, batch.length)
         segments = inputs["segment_ids"] if self.is_unilm else None
         labels, weights = next_token_targets(inputs["token_ids"], inputs["padding_mask"], segments)
+        cut = np.flatnonzero(rows.cut[batch.indices])
+        weights[cut, rows.lengths[batch.indices][cut] - 2] = 0  # the separator after a cut is none of the text's
         return inputs, labels, weights * batch.weights[:, None]
 
     def _known_tokenizer(self):
@@ -147,13 +164,13 @@ class CausalLM(TokenHead):
             list of str for str, without the prompt; else list of lists of int, without the end.
         """
         rows, are_texts = self._prompts(prompts)
-        longest = max(map(len, rows), default=0) + max_new_tokens
+        longest = max(map(len, rows), default=0) + max_new_tokens - 1  # nothing is computed of the last one
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens={max_new_tokens}; expected at least 1")
         if longest > self.backbone.max_sequence_length and self.backbone.has_position_table:
             raise ValueError(
-                f"a prompt with {max_new_tokens} new tokens has {longest}, the {type(self.backbone).__name__} knows "
-                f"{self.backbone.max_sequence_length} positions; shorten the prompts or ask for fewer tokens"
+                f"a prompt with {max_new_tokens} new tokens needs {longest} positions, the {type(self.backbone).__name__} "
+                f"knows {self.backbone.max_sequence_length}; shorten the prompts or ask for fewer tokens"
             )
         if end is None:
             end = () if self.tokenizer is None else (self.tokenizer.sep_token_id,)
@@ -161,7 +178,7 @@ class CausalLM(TokenHead):
             return []
         if self._decoder is None:
             self._decoder = decoding.Decoder(self)
-        ends = (end,) if isinstance(end, int) else tuple(end)
+        ends = (int(end),) if np.ndim(end) == 0 else tuple(map(int, end))
         new = decoding.generate(self._decoder, rows, max_new_tokens, sampler or Greedy(), ends, seed)
         return [self._known_tokenizer().decode(row) for row in new] if are_texts else new
 
@@ -192,6 +209,7 @@ class _Packed:
             raise ValueError(f"packed rows of shape {token_ids.shape}, {token_ids.dtype}; expected integers [N, n]")
         self.token_ids = token_ids
         self.lengths = np.full(len(token_ids), token_ids.shape[1], "int64")
+        self.cut = np.zeros(len(token_ids), bool)  # that is up to who packed them
 
     def batch(self, rows, length):
         token_ids = self.token_ids[rows].astype("int32")

@@ -37,7 +37,8 @@ def extend_context(model, method="rerope", factor=8, window=None):
       * `"window"`: every layer sees the window alone, the baseline (kexue.fm/archives/9431).
 
     `"log_n"` and `"window"` may be put on what another method has given: `extend_context(extend_context(m), "log_n")`.
-    Layers without positions, or whose own window holds them within N, keep their attention.
+    Layers that are given nothing by a method keep their attention: those without positions where it is about positions,
+    those that a window of their own holds within N.
 
     Args:
         model: a zoo backbone, or a task over one. It is left as it is.
@@ -46,7 +47,8 @@ def extend_context(model, method="rerope", factor=8, window=None):
         window: int or None, of the methods named first and of `"window"`; None means N // 2, and N for `"window"`.
 
     Returns:
-        model of the same class. The `max_length` of a task is `factor` times as long; the backbone still says N.
+        model of the same class. The `max_length` of a task is `factor` times as long, at most `factor` · N; the backbone
+        still says N.
 
     Raises:
         ValueError: the method makes no sense for this model, with the reason.
@@ -67,8 +69,8 @@ def extend_context(model, method="rerope", factor=8, window=None):
     layers = [_extended(backbone, index, method, factor, window) for index in range(backbone.num_layers)]
     if not any(layers):
         raise ValueError(
-            f"method={method!r}: no layer of this {type(backbone).__name__} has plain rotary positions to extend beyond "
-            f"{backbone.max_sequence_length}"
+            f"method={method!r}: no layer of this {type(backbone).__name__} has anything to extend beyond "
+            f"{backbone.max_sequence_length} tokens: no plain rotary positions, or a window that holds it within"
         )
     own = [AttentionOptions.get(backbone.attention_options(index)) for index in range(backbone.num_layers)]
     options = [(one if new is None else new.over(one)).get_config() for one, new in zip(own, layers)]
@@ -101,7 +103,9 @@ def _extended(backbone, index, method, factor, window):
     if method == "window":
         return None if bounded else AttentionOptions(visibility=[*options.visibility, Window(window)])
     if method == "log_n":
-        return _with_log_n(options, index, length)
+        # To both sides a window shows up to twice its width.
+        nothing = bounded and backbone.attention_mask == "causal"
+        return None if nothing else _with_log_n(options, index, length)
     position = options.position
     if bounded or position is None:
         return None
@@ -139,7 +143,9 @@ def _rebuilt(model, layer_attention, factor):
     same = all(options == layer_attention[0] for options in layer_attention)
     backbone_config["layer_attention"] = layer_attention[0] if same else layer_attention
     if "max_length" in config:
-        config["max_length"] = int(model.max_length * factor)
+        # A second method, put on the first, makes it no longer.
+        most = min(model.max_length, backbone_of(model).max_sequence_length) * factor
+        config["max_length"] = max(model.max_length, int(most))
     longer = type(model).from_config(config)
     values, variables = weights_of(model), weights_of(longer)
     for path, variable in variables.items():

@@ -17,13 +17,13 @@ class Encoded:
 
     Attributes:
         lengths: int64 `[rows]`.
-        cut: int, rows that had more than `max_length` tokens. Not known of a keras-hub preprocessor: 0.
+        cut: bool `[rows]`, where a row had more than `max_length` tokens. Not known of a keras-hub preprocessor: False.
         longest: int, tokens of the longest row before it was cut.
     """
 
     def __init__(self, tokenizer, texts, seconds=None, max_length=512, segment_ids="zeros"):
         ids, segments, lengths = [np.zeros(0, "int32")], [np.zeros(0, "int8")], [np.zeros(0, "int64")]
-        self.cut, self.longest = 0, 0
+        self.max_length, self.cut, self.longest = max_length, np.zeros(len(texts), bool), 0
         for start in range(0, len(texts), _CHUNK):
             part = slice(start, start + _CHUNK)
             batch = tokenizer(
@@ -40,7 +40,7 @@ class Encoded:
                 # Only a row that is full may have been cut; without padding a very long text costs what it is long.
                 full = (start + np.flatnonzero(lengths[-1] == max_length)).tolist()
                 whole = [len(tokenizer.encode(texts[i], None if seconds is None else seconds[i])[0]) for i in full]
-                self.cut += sum(length > max_length for length in whole)
+                self.cut[full] = np.array(whole) > max_length
                 self.longest = max([self.longest, *whole])
         self._ids, self._segments = np.concatenate(ids), np.concatenate(segments)
         self.lengths = np.concatenate(lengths).astype("int64")
@@ -49,6 +49,18 @@ class Encoded:
 
     def __len__(self):
         return len(self.lengths)
+
+    def cut_message(self, backbone):
+        """What to tell the user of rows that were cut; the backbone says how long they might have been."""
+        limit = getattr(backbone, "max_sequence_length", 512)
+        if self.max_length < limit:
+            more = f"from_preset(..., max_length=...) takes up to {limit}"
+        else:
+            more = f"the backbone was {'built' if self.max_length == limit else 'extended'} for no more"
+        return (
+            f"{self.cut.sum():,} of {len(self):,} records have more than max_length={self.max_length} tokens, the longest "
+            f"{self.longest:,}, and lose their ends; {more}"
+        )
 
     def batch(self, rows, length, pad_token_id=0):
         """Padded rows.

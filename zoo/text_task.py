@@ -101,15 +101,8 @@ class TextTask(Preset, keras.Model):
                 f"{type(self).__name__} has no tokenizer: use from_preset, or pass tokenizer=zoo.Tokenizer(...)"
             )
         encoded = Encoded(self.tokenizer, texts, seconds, self.max_length, self.segment_ids)
-        if encoded.cut and not self._cut_reported:
-            limit = getattr(self.backbone, "max_sequence_length", 512)
-            more = f"from_preset(..., max_length=...) takes up to {limit}"
-            warnings.warn(
-                f"{encoded.cut:,} of {len(encoded):,} {'texts' if seconds is None else 'pairs'} have more than "
-                f"max_length={self.max_length} tokens, the longest {encoded.longest:,}, and lose their ends; "
-                f"{more if self.max_length < limit else 'the backbone was built for no more'}",
-                stacklevel=2,
-            )
+        if encoded.cut.any() and not self._cut_reported:
+            warnings.warn(encoded.cut_message(self.backbone), stacklevel=2)
             self._cut_reported = None if self._cut_reported is None else True
         return encoded
 

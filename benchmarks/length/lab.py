@@ -17,7 +17,7 @@ from absl import app, flags
 from lab_criteria import SEEDS
 from lab_model import Setting, cell_name, cells, reread, tested, trained
 from lab_report import picture, report
-from lab_results import collected, file_name, keep, kept, path_of, settings_of
+from lab_results import TESTED, collected, file_name, keep, kept, path_of, settings_of
 from lab_variants import READINGS, TRAININGS
 
 import zoo
@@ -45,7 +45,7 @@ flags.DEFINE_integer("test_tokens", D.test_tokens, "Tokens of held-out text test
 
 def work(training, seed, setting, lengths, tokenizer, train, heldout, output):
     """Tests of all readings of a training; trains first, if any is missing."""
-    settings = settings_of(setting, tokenizer, train)
+    settings = settings_of(setting, tokenizer, train, heldout)
     readings = [reading for reading in READINGS if reading.training == training]
     wanted = {cell_name(*cell): cell for cell in cells(setting, lengths)}
     found = {r.name: kept(path_of(output, seed, r.name), settings) for r in readings}
@@ -54,7 +54,7 @@ def work(training, seed, setting, lengths, tokenizer, train, heldout, output):
     print(f"== {training}, seed {seed}", flush=True)
     folder = os.path.join(output, f"seed-{seed}", file_name(training))
     # States know their model and data, but not their schedule
-    schedule = {name: value for name, value in settings.items() if name not in ("factor", "test_tokens")}
+    schedule = {name: value for name, value in settings.items() if name not in TESTED}
     keep(os.path.join(folder, "settings.json"), schedule, kept(os.path.join(folder, "settings.json"), schedule))
     options = TRAININGS[training](setting.layers, setting.length)
     model = trained(setting, options, tokenizer, train, seed, folder)

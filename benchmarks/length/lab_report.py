@@ -13,14 +13,18 @@ NOTE = (
     "the first {n} tokens of each row again and again (longer rows, fewer of them: compare within a column). "
     "Frequencies are scaled by {k:g} at every length. `log-n`: "
     "trained with the scale, base {n}; `log-n after`: given to the baseline after its training. The posts' numbers: a "
-    "100 M model trained at 512 tokens, at 1× read as it was trained; ours are read with the change at every length."
+    "100 M model trained at 512 tokens, at 1× read as it was trained; ours are read with the change at every length. An "
+    "accuracy of 25 over {tokens:,} tokens has a standard error of {error:.2f}, a difference of two on the same text less: "
+    "a ranking whose smallest gap is below that says little."
 )
 
 
 def report(results, setting, lengths):
     """The page, Markdown."""
     seeds = max((len(made) for made in results.values()), default=0)
-    lines = ["## Length lab", "", NOTE.format(n=setting.length, k=setting.factor), ""]
+    error = 100 * np.sqrt(0.25 * 0.75 / setting.test_tokens)
+    note = NOTE.format(n=setting.length, k=setting.factor, tokens=setting.test_tokens, error=error)
+    lines = ["## Length lab", "", note, ""]
     lines += [
         f"GAU of {setting.layers} layers, width {setting.width}, {setting.steps} steps of {setting.batch_size} rows of "
         f"{setting.length} tokens; {setting.test_tokens:,} tokens tested; up to {seeds} seed{'s' * (seeds != 1)}.",
@@ -33,7 +37,7 @@ def report(results, setting, lengths):
 
 
 def rankings(results, setting):
-    lines = ["| claim | post's ranking | ours | agrees |", "| --- | --- | --- | --- |"]
+    lines = ["| claim | post's ranking | ours | smallest gap | agrees |", "| --- | --- | --- | ---: | --- |"]
     verdicts = []
     for ranking in RANKINGS:
         values = ranking.ours(results, setting.length)
@@ -43,8 +47,10 @@ def rankings(results, setting):
             str(term) if number is None else f"{term} {number:.2f}"
             for term, number in zip(ranking.ranked(), ranking.posts())
         )
-        lines.append(f"| {claim} | {post} | {_ordered(ranking, values)} | {verdicts[-1]} |")
-    agreed = sum(verdict == "yes" for verdict in verdicts)
+        gap = ranking.smallest_gap(results, setting.length)
+        gap = "" if gap is None else f"{gap:.{3 if ranking.metric == 'loss' else 2}f}"
+        lines.append(f"| {claim} | {post} | {_ordered(ranking, values)} | {gap} | {verdicts[-1]} |")
+    agreed = sum(verdict.startswith("yes") for verdict in verdicts)
     known = sum(verdict != "not measured" for verdict in verdicts)
     lines += ["", f"{agreed} of {known} agree, {len(verdicts) - known} not measured."]
     open_ones = sum(verdict.endswith("run)") for verdict in verdicts)

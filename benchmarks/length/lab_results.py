@@ -19,10 +19,14 @@ def path_of(output, seed, reading):
     return os.path.join(output, f"seed-{seed}", "results", f"{file_name(reading)}.json")
 
 
-def settings_of(setting, tokenizer, stream):
+TESTED = ("factor", "test_tokens", "heldout")  # settings that a training does not depend on
+
+
+def settings_of(setting, tokenizer, stream, heldout):
     """JSON values that say what the numbers of a folder were made with."""
-    text = {"vocabulary": tokenizer.vocabulary_size, "tokens": len(stream), "text": digest(stream.ids[:100000])[:16]}
-    return {**asdict(setting), **text, "backend": keras.backend.backend()}
+    texts = {"text": digest(stream.ids[:100000])[:16], "heldout": digest(heldout.ids[: setting.test_tokens])[:16]}
+    size = {"vocabulary": tokenizer.vocabulary_size, "tokens": len(stream)}
+    return {**asdict(setting), **size, **texts, "backend": keras.backend.backend()}
 
 
 def kept(path, settings):
@@ -31,10 +35,9 @@ def kept(path, settings):
     Raises:
         ValueError: they were made with other settings.
     """
-    if not os.path.exists(path):
+    made = _read(path)
+    if made is None:
         return {}
-    with open(path, encoding="utf-8") as file:
-        made = json.load(file)
     differing = {n: (made["settings"].get(n), v) for n, v in settings.items() if made["settings"].get(n) != v}
     if differing:
         raise ValueError(f"{path} was made with other settings, {differing}; take another --output or remove it")
@@ -50,11 +53,29 @@ def keep(path, settings, found):
 
 
 def collected(output, seeds, readings):
-    """Reading name -> seed -> cell -> {"loss", "accuracy"}, of what is there."""
-    found = {}
+    """Reading name -> seed -> cell -> {"loss", "accuracy"}, of what is there.
+
+    Raises:
+        ValueError: two files were made with different settings, and cannot be in one table.
+    """
+    found, first = {}, None
     for name in readings:
         for seed in range(seeds):
-            made = kept(path_of(output, seed, name), {})
-            if made:
-                found.setdefault(name, {})[seed] = made
+            path = path_of(output, seed, name)
+            made = _read(path)
+            if made is None:
+                continue
+            first = first or (path, made["settings"])
+            if made["settings"] != first[1]:
+                raise ValueError(
+                    f"{path} was made with other settings than {first[0]}; remove one, or take another --output"
+                )
+            found.setdefault(name, {})[seed] = made["cells"]
     return found
+
+
+def _read(path):
+    if not os.path.exists(path):
+        return None
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)

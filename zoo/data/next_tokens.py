@@ -31,7 +31,8 @@ class NextTokenRows(NumberedBatches):
         rows: `PackedRows`.
         batch_size: int, rows a batch. steps: int, batches an epoch.
 
-    Batches are ({token_ids `[B, n]`}, labels `[B, n]`, weights `[B, n]`). Without `follow()` among the callbacks of `fit`
+    Batches are ({token_ids `[B, n]`}, labels `[B, n]`, weights `[B, n]`). The [SEP] at the end of a row has weight 0: the
+    text goes on there, and learning it would teach to end at place n. Without `follow()` among the callbacks of `fit`
     every epoch is the first: right for validation.
     """
 
@@ -45,4 +46,6 @@ class NextTokenRows(NumberedBatches):
 
     def numbered(self, number):
         token_ids, _ = self.rows.batch(number, self.batch_size)
-        return {"token_ids": token_ids}, *next_token_targets(token_ids, np.ones_like(token_ids, "bool"))
+        labels, weights = next_token_targets(token_ids, np.ones_like(token_ids, "bool"))
+        weights[:, -2] = 0
+        return {"token_ids": token_ids}, labels, weights
