@@ -22,7 +22,7 @@ class FLASHBlock(GAUBlock):
     Inputs and output: those of `TransformerBlock`, without attention_mask.
 
     Raises:
-        ValueError: attention_options are given.
+        ValueError: attention_options are given; a cache is asked for.
     """
 
     def __init__(
@@ -49,3 +49,8 @@ class FLASHBlock(GAUBlock):
         self.gau_norm = self.make_norm("gau_norm", x_shape)
         self.gau_residual = self.make_residual("gau_residual")
         self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
+
+    def empty_cache(self, batch_size, capacity):
+        raise ValueError(
+            f"{self.name}: a FLASHBlock decodes without a cache; call the model on the whole text at every token"
+        )

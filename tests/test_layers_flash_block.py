@@ -37,6 +37,8 @@ def test_config(assert_close):
     assert_close(twin(x), block(x), atol=0)
     with pytest.raises(ValueError, match="pairs of tokens"):
         FLASHBlock(10, 4, attention_options={"log_n": None})
+    with pytest.raises(ValueError, match="decodes without a cache"):
+        block.empty_cache(1, 8)
 
 
 def test_names_are_those_of_gau_blocks():

@@ -35,6 +35,8 @@ class BERT(Backbone):
         normalization: name or object of the score normaliser.
         layer_attention: None, `zoo.layers.AttentionOptions` (or a dict of its arguments) for all layers, or a list
             with one of these for each layer; what they give replaces position and normalization there.
+        residual: None for x + F(x), `zoo.layers.DeepNorm(alpha)` or `zoo.layers.AlphaResidual(...)`, in every block: for
+            training from nothing.
         dtype: dtype policy, e.g. `"mixed_bfloat16"`.
 
     See `zoo.Backbone` for inputs and output.
@@ -82,6 +84,7 @@ class BERT(Backbone):
         position=None,
         normalization="softmax",
         layer_attention=None,
+        residual=None,
         dtype=None,
         name=None,
     ):
@@ -120,6 +123,7 @@ class BERT(Backbone):
         self.position = plugins.serialize(plugins.get(position, "position"))
         self.normalization = plugins.serialize(plugins.get(normalization, "normalization"))
         self.layer_attention = self.checked_layers(layer_attention)
+        self.residual = plugins.serialize(plugins.get(residual, "residual"))
         super().__init__(dtype=dtype, name=name)
 
     def kernel_initializer(self):
@@ -179,6 +183,7 @@ class BERT(Backbone):
             dropout=self.dropout,
             attention_dropout=self.attention_dropout,
             attention_options=self.attention_options(index),
+            residual=self.residual,
             kernel_initializer=self.kernel_initializer(),
             name=f"layer_{index}",
         )

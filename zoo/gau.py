@@ -59,6 +59,7 @@ class GAUAlpha(RoFormerV2):
             dropout=self.dropout,
             attention_dropout=self.attention_dropout,
             attention_options=self.attention_options(index),
+            residual=self.residual,
             kernel_initializer=self.kernel_initializer(),
             name=f"layer_{index}",
         )

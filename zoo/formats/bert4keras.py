@@ -101,7 +101,7 @@ def to_bert4keras(model, prefix="bert_model.ckpt"):
         raise ValueError(
             "bert_config.json has no field for layer_attention: the original would build another model; save a zoo preset"
         )
-    for name in ("position", "normalization", "norm_epsilon"):
+    for name in ("position", "normalization", "residual", "norm_epsilon"):
         own, usual = (_described(value, name) for value in (getattr(backbone, name), _default(type(backbone), name)))
         if own != usual:
             raise ValueError(

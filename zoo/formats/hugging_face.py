@@ -372,6 +372,7 @@ def _foreign_config(family, config, weights):
         "position": rotary in (_PLAIN_POSITIONS if family == "RoFormer" else (None,)),
         "normalization": config.get("normalization") in (None, "softmax", {"class": "Softmax", "config": {}}),
         "layer_attention": config.get("layer_attention") is None,
+        "residual": config.get("residual") is None,
         "num_segments": config.get("num_segments", 2) > 0,
     }
     for field, fits in same.items():
