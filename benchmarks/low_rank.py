@@ -1,12 +1,14 @@
 """Training step and optimizer bytes of LowRank, beside full Adam and Keras' own LoRA layers, on RoFormerV2-small.
 
     KERAS_BACKEND=torch python benchmarks/low_rank.py                      # 32 rows of 64 tokens, rank 8
-    KERAS_BACKEND=jax python benchmarks/low_rank.py --dtype=mixed_bfloat16 --json=low_rank.json
+    KERAS_BACKEND=jax python benchmarks/low_rank.py --dtype=mixed_bfloat16 --out=benchmarks/low_rank.json
 
 Each way is a process of its own with a model of random weights; the ways take turns, --rounds times, and a turn is
---steps steps. Prints medians over the turns, the ratios to full Adam within the same round, and JSON.
+--steps steps. Prints medians over the turns and the ratios to full Adam within the same round; `--out` keeps them, and a
+table of all that it keeps beside it (.md).
 """
 
+import datetime
 import json
 import os
 import statistics
@@ -15,6 +17,7 @@ import sys
 import time
 
 from absl import app, flags
+from records import merge, processor, write
 
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each way.")
 STEPS = flags.DEFINE_integer("steps", 5, "Steps of a turn.")
@@ -25,7 +28,8 @@ RANK = flags.DEFINE_integer("rank", 8, "r.")
 DTYPE = flags.DEFINE_string("dtype", "float32", "Dtype policy.")
 JIT = flags.DEFINE_enum("jit", "auto", ["auto", "true", "false"], "jit_compile of compile().")
 WAYS = flags.DEFINE_list("ways", ["adam", "low_rank", "low_rank_frozen", "lora_layers"], "What to measure, Adam first.")
-JSON = flags.DEFINE_string("json", None, "File for the numbers.")
+OUT = flags.DEFINE_string("out", None, "JSON file that gets the numbers beside those of other backends and flags.")
+SETTING = (DTYPE, JIT, RANK, LAYERS, BATCH, LENGTH)  # what makes numbers another row
 ONLY = flags.DEFINE_string("only", None, "Be the process of one way: a turn for each line of input, JSON for answer.")
 
 
@@ -62,6 +66,7 @@ def compiled(way):
 
 def answer(way):
     """One line of JSON, then one for each line read: seconds a step."""
+    import keras
     import numpy as np
 
     model = compiled(way)
@@ -77,7 +82,7 @@ def answer(way):
         model.train_on_batch(inputs, labels)
     trained = model.optimizer.variables
     bytes_ = sum(int(np.prod(v.shape)) * np.dtype(str(v.dtype).removeprefix("torch.")).itemsize for v in trained)
-    print(json.dumps({"optimizer_bytes": bytes_}), flush=True)
+    print(json.dumps({"backend": keras.backend.backend(), "optimizer_bytes": bytes_}), flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()
         for _ in range(STEPS.value):
@@ -86,7 +91,7 @@ def answer(way):
 
 
 def started(way):
-    flags_ = [f"--{f.name}={f.value}" for f in (STEPS, BATCH, LENGTH, LAYERS, RANK, DTYPE, JIT)]
+    flags_ = [f"--{f.name}={f.value}" for f in (STEPS, *SETTING)]
     process = subprocess.Popen(
         [sys.executable, __file__, f"--only={way}", *flags_],
         stdin=subprocess.PIPE,
@@ -120,9 +125,7 @@ def main(_):
         process.stdin.close()
         process.wait()
     first = seen[WAYS.value[0]]
-    print(
-        f"backend {os.environ.get('KERAS_BACKEND', '(keras.json)')}, {DTYPE.value}, jit {JIT.value}, rank {RANK.value}"
-    )
+    print(f"backend {first['backend']}, {DTYPE.value}, jit {JIT.value}, rank {RANK.value}")
     print(f"{'way':>16} {'ms a step':>10} {'ratio':>7} {'optimizer MiB':>14} {'ratio':>7}")
     for way, numbers in seen.items():
         ratios = [a / b for a, b in zip(numbers["seconds"], first["seconds"])]
@@ -133,11 +136,28 @@ def main(_):
             f"{way:>16} {numbers['ms_per_step']:10.1f} {numbers['step_ratio']:7.3f} "
             f"{numbers['optimizer_bytes'] / 2**20:14.2f} {numbers['bytes_ratio']:7.4f}"
         )
-    text = json.dumps({"flags": {f.name: f.value for f in (BATCH, LENGTH, LAYERS, RANK, DTYPE, JIT)}, "ways": seen})
-    print(text)
-    if JSON.value:
-        with open(JSON.value, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
+    if OUT.value:
+        made = {"processor": processor(), "cores": os.cpu_count(), "date": str(datetime.date.today())}
+        setting = {"backend": first["backend"], **{f.name: f.value for f in SETTING}}
+        rows = [{**setting, **made, "way": way, **numbers} for way, numbers in seen.items()]
+        write(os.path.splitext(OUT.value)[0] + ".md", table(merge(OUT.value, rows, tuple(setting))))
+
+
+def table(rows):
+    """Markdown of all that is stored."""
+    lines = ["`benchmarks/low_rank.py`: RoFormerV2-small, or as many layers of it; ratios are to the first way.", ""]
+    lines += [
+        "| backend, dtype, jit | rank | layers | rows x tokens | way | ms a step | ratio | optimizer MiB | ratio | day |"
+    ]
+    lines += ["| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | --- |"]
+    for row in rows:
+        lines.append(
+            f"| {row['backend']}, {row['dtype']}, {row['jit']} | {row['rank']} | {row['layers']} | {row['batch']} x "
+            f"{row['length']} | {row['way']} | {row['ms_per_step']:.1f} | {row['step_ratio']:.3f} | "
+            f"{row['optimizer_bytes'] / 2**20:.2f} | {row['bytes_ratio']:.2%} | {row['date']}, {row['cores']} cores of "
+            f"{row['processor']} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ Two questions, each on the bundled FAQ pairs with the bundled preset. Evaluation
 trained anew under every combination with the same orders of rows, one per seed; from rounding differences of 1e-7 on
 trainings drift apart, so their differences are held against how much training in float32 scatters between backends.
 Scores are Spearman's correlation on the test pairs, times 100. Writes a JSON file, a cell at a time, and a table beside
-it (.md).
+it (.md). Cells made elsewhere, with other versions, epochs or another trained matcher are not mixed with new ones: that is
+refused.
 """
 
+import importlib.metadata as metadata
 import itertools
 import json
 import os
@@ -28,6 +30,7 @@ FAQ = os.path.join(os.path.dirname(HERE), "examples", "data", "faq_zh")
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16", "bfloat16", "float16")
 TRAINED = DTYPES[:3]  # weights in half precision are for use, not for training
 BAR = 0.2  # points
+REFERENCE = "torch/reference/float32/eager/0"  # the cell that trains the matcher of all evaluations
 MARK = "result: "  # before lines of a child process that hold one
 
 F = flags.FLAGS
@@ -64,11 +67,51 @@ def run(kind, dtype, mode, seed):
         keras.utils.set_random_seed(int(seed))
         matcher = zoo.RepresentationMatcher.from_preset("roformer_v2_tiny_zh", dtype=dtype, max_length=64)
         compiled(matcher, mode, steps).fit(train, batch_size=64, epochs=F.epochs, seed=int(seed), verbose=0)
+        result = {}
         if kind == "reference":
             matcher.save_to_preset(F.folder)
-        result = {}
+            result = {"weights": weights(F.folder)}
     spearman = 100 * matcher.evaluate(test, verbose=0)["spearman"]
     return {"spearman": float(spearman), **result, "seconds": round(time.perf_counter() - start, 1)}
+
+
+def weights(folder):
+    """Hash of the weights of a preset; None where there is none."""
+    path = os.path.join(folder, "manifest.json")
+    if not os.path.exists(path):
+        return None
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)["files"]["model.safetensors"]["sha256"]
+
+
+def settings():
+    """What all cells of a file have in common."""
+    packages = ("keras", "torch", "jax", "tensorflow")
+    versions = {name: metadata.version(name) for name in packages} | {"python": platform.python_version()}
+    return {"machine": {"cpu": processor(), "cores": os.cpu_count()}, "versions": versions, "epochs": F.epochs}
+
+
+def opened():
+    """The results there are, if they may be continued."""
+    made = settings()
+    if not os.path.exists(F.output):
+        return {"cells": {}, **made}
+    with open(F.output, encoding="utf-8") as file:
+        results = json.load(file)
+    differing = {key: (results.get(key), value) for key, value in made.items() if results.get(key) != value}
+    if differing:
+        raise app.UsageError(f"{F.output} was made with other settings, {differing}; take another --output")
+    return results
+
+
+def check_reference(cells):
+    """Refuse to evaluate another matcher than that of the results."""
+    of_then, of_now = cells[REFERENCE].get("weights"), weights(F.folder)
+    if of_now is None or of_then != of_now:
+        raise app.UsageError(
+            f"the matcher of {F.output} has weights {of_then}, that in {F.folder} {of_now}; take the --folder of then or "
+            "another --output"
+        )
 
 
 def measured(backend, cells):
@@ -129,26 +172,17 @@ def main(_):
         for cell in F.cells:
             print(MARK + json.dumps([cell, run(*cell.split("/"))]), flush=True)
         return
-    results = {"cells": {}}
-    if os.path.exists(F.output):
-        with open(F.output, encoding="utf-8") as file:
-            results = json.load(file)
-    import importlib.metadata as metadata
-
-    packages = ("keras", "torch", "jax", "tensorflow")
-    results["machine"] = {"cpu": processor(), "cores": os.cpu_count()}
-    results["versions"] = {name: metadata.version(name) for name in packages} | {"python": platform.python_version()}
-    results["epochs"] = F.epochs
+    results = opened()
     cells, modes = results["cells"], ("eager", "compiled")
-    plan = [("torch", ["reference/float32/eager/0"])]
+    plan = [("torch", [REFERENCE.split("/", 1)[1]])]
     for backend in F.backends:
         plan.append((backend, [f"evaluation/{dtype}/{mode}/0" for mode in modes for dtype in DTYPES]))
     for seed, mode, backend in itertools.product(range(F.seeds), modes, F.backends):
         plan.append((backend, [f"training/{dtype}/{mode}/{seed}" for dtype in TRAINED]))
     for backend, wanted in plan:
         missing = [cell for cell in wanted if f"{backend}/{cell}" not in cells]
-        if "reference" in wanted[0] and not os.path.isdir(F.folder):
-            missing = wanted
+        if "evaluation" in wanted[0] and missing:
+            check_reference(cells)
         for cell, result in measured(backend, missing) if missing else ():
             cells[f"{backend}/{cell}"] = result
             print(backend, cell, {key: value for key, value in result.items() if key != "scores"}, flush=True)

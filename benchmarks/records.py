@@ -1,5 +1,6 @@
 """What benchmarks write down: files that are whole, and the processor that made them."""
 
+import json
 import os
 import platform
 
@@ -9,6 +10,18 @@ def write(path, text):
     with open(f"{path}.new", "w", encoding="utf-8") as file:
         file.write(text)
     os.replace(f"{path}.new", path)
+
+
+def merge(path, rows, keys):
+    """Store rows, dicts, in a JSON file in place of those with the same values of `keys`; returns all rows there are."""
+    known = []
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            known = json.load(file)["rows"]
+    made = {tuple(row[key] for key in keys) for row in rows}
+    known = [row for row in known if tuple(row[key] for key in keys) not in made] + rows
+    write(path, json.dumps({"rows": known}, indent=1) + "\n")
+    return known
 
 
 def processor():

@@ -83,6 +83,27 @@ def test_results_of_other_settings_are_refused(claim, tmp_path):
         claim.measured(example(claim, []), "row")
 
 
+def test_what_compares_variants_stands_in_the_table(claim):
+    says = lambda s: f"b is {s.mean('b', '64') / s.mean('a', '64'):.0f} times a"
+    assert "\nb is 3 times a\n" in claim.measured(example(claim, [], says=says), "row")
+    flags.FLAGS.only = ["a"]
+    assert "times a" not in claim.measured(example(claim, [], says=says), "other-row"), "b has not run"
+
+
+def test_low_rank_is_held_against_the_gain_of_fine_tuning(claim):
+    import low_rank
+
+    accuracy = lambda value, state: {"lcqmc accuracy": [value], "lcqmc optimizer state / weights": [state]}
+    summary = claim.Summary(
+        {"frozen": accuracy(70, 0), "fine-tuned": accuracy(80, 2.0), "rank-8": accuracy(79.5, 0.08)}
+    )
+    assert low_rank.share_of_gain(summary) == pytest.approx(0.95) and low_rank.share_of_state(summary) == 0.04
+    summary["fine-tuned"] = accuracy(69, 2.0)
+    assert math.isnan(low_rank.share_of_gain(summary)), "where fine-tuning gains nothing there is nothing to share"
+    for name in ("low_rank", "training", "recipe"):
+        sys.modules.pop(name)
+
+
 def test_bars(claim):
     summary = claim.Summary(a={"x": [1.0, 2.0], "y": [3.0]}, b={"x": [2.0]})
     figure = claim._picture(example(claim, [], x=None, pictured=["x"]), summary)

@@ -44,6 +44,8 @@ class Claim:
         unit: str, of the numbers in the picture.
         pictured: list of the numbers' names in the picture; None: all.
         x: str or None. The names of the numbers are themselves numbers (lengths), of this axis.
+        says: function from a `Summary` of all variants to str, what else the table states: numbers of the criterion that
+            compare variants.
         log: bool, whether the picture's numbers are on a logarithmic axis.
     """
 
@@ -55,6 +57,7 @@ class Claim:
     unit: str
     pictured: list = None
     x: str = None
+    says: object = None
     log: bool = False
 
 
@@ -157,6 +160,8 @@ def _table(claim, row, summary, settings):
         verdict = f"not yet known, {f'{sorted(missing)} missing' if missing else f'{fewest} of {SEEDS} seeds'}"
     else:
         verdict = "yes" if claim.holds(summary) else "no"
+    if claim.says and not missing:
+        lines += ["", claim.says(summary)]
     shown = {name: ",".join(value) if isinstance(value, list) else value for name, value in settings.items()}
     flags_text = " ".join(f"--{name}={value}" for name, value in shown.items() if name != "backend")
     command = (

@@ -37,7 +37,7 @@ def train_small(workdir):
     model = keras.models.Model(base.inputs, keras.layers.Lambda(lambda x: x[:, 0])(base.output))
     model.compile(loss=cosent, optimizer=Adam(2e-5))
     inputs, y = list(small.batch(32)), np.repeat(small.labels(16), 2)[:, None]
-    return lambda: model.train_on_batch(inputs, y), {"work": 1}
+    return lambda: model.train_on_batch(inputs, y), {"work": 1, "flops": small.flops(32, 3)}
 
 
 def infer_small(workdir):
@@ -46,7 +46,11 @@ def infer_small(workdir):
     parts = [[token_ids[i : i + 64], segment_ids[i : i + 64]] for i in range(0, 256, 64)]
     path = os.path.join(workdir, "bert4keras.npy")
     np.save(path, model.predict_on_batch(parts[0])[:, 0])
-    return lambda: [model.predict_on_batch(part) for part in parts], {"work": 256, "output": path}
+    return lambda: [model.predict_on_batch(part) for part in parts], {
+        "work": 256,
+        "flops": small.flops(256),
+        "output": path,
+    }
 
 
 def tokenize(workdir):

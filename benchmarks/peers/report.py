@@ -1,83 +1,132 @@
 """Table and picture of results.json."""
 
-from rows import ROWS
+import json
+import os
+
+from rows import ROWS, missing_flags
 
 
-def ratio(row, results, index):
-    """How many times as fast as the fastest peer of its group (of all peers where it has none)."""
-    contender = row.contenders[index]
-    if contender.peer:
+def known(path):
+    """Rows of earlier runs, without those whose contenders have changed since."""
+    if not os.path.exists(path):
+        return {}
+    with open(path, encoding="utf-8") as file:
+        rows = json.load(file)["rows"]
+    return {
+        name: row
+        for name, row in rows.items()
+        if name in ROWS
+        and isinstance(row, dict)
+        and [result["name"] for result in row["contenders"]] == [contender.name for contender in ROWS[name].contenders]
+    }
+
+
+def peers(row):
+    """The libraries that zoo is held against in a row."""
+    return list(dict.fromkeys(c.peer for c in row.contenders if c.peer))
+
+
+def ratio(row, results, index, peer):
+    """How many times as fast as a peer, at the same dtype and backend where both exist; None for peers themselves.
+
+    A peer without that backend is taken at its fastest with the same dtype, one without the dtype at its fastest.
+    """
+    own = row.contenders[index]
+    if own.peer:
         return None
-    groups = [contender.group, f"hub {contender.name.removeprefix('zoo ')}"]
-    peers = [(c, r) for c, r in zip(row.contenders, results) if c.peer]
-    own = [r for c, r in peers if c.group in groups] if contender.group else [r for c, r in peers if not c.group]
-    own = own or [r for _, r in peers]
-    return min(r["median"] for r in own) / results[index]["median"] if own else None
+    same_dtype = lambda c: c.dtype == own.dtype
+    for alike in (lambda c: same_dtype(c) and c.backend == own.backend, same_dtype, lambda c: True):
+        seconds = [r["median"] for c, r in zip(row.contenders, results) if c.peer == peer and alike(c)]
+        if seconds:
+            return min(seconds) / results[index]["median"]
 
 
-def markdown(results, head=False):
-    lines = []
-    if head:
-        m = results["machine"]
-        rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in results["matmul"].items())
+def markdown(rows):
+    lines = [
+        "# zoo beside its peers", "",
+        "`make bench-peers`; contenders in turn, medians. Versions: `requirements.txt`. *x PEER*: times as fast as this "
+        "peer at the same dtype and backend; where it has no such backend, as its fastest at the same dtype; where it has "
+        "not that dtype either, as its fastest. *of matmul*: the share of this machine's rate for the dtype which the "
+        "matrix products that the job needs account for; products with padding are needed by nobody.", "",
+    ]  # fmt: skip
+    runs = {}
+    for name, row in rows.items():
+        runs.setdefault(json.dumps({key: row[key] for key in ("machine", "matmul", "repeats")}), []).append(name)
+    for run, names in runs.items():
+        made = json.loads(run)
+        m, rates = made["machine"], ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in made["matmul"].items())
         lines += [
-            "# zoo beside its peers", "",
-            f"`make bench-peers`, {m['date']}, {m['cores']} cores of {m['cpu']}, Python {m['python']}; contenders in turn, "
-            "medians. Versions: `requirements.txt`.", "",
-            f"Matrix products of this machine, GFLOP/s: {rates}. *of matmul* is the share of that rate which the row's own "
-            "matrix products alone account for.", "",
+            f"{m['date']}, {m['cores']} cores of {m['cpu']}, Python {m['python']}, {made['repeats']} rounds. Matrix "
+            f"products, GFLOP/s: {rates}. Rows: {', '.join(names)}.", "",
         ]  # fmt: skip
-    for name, measured in results["rows"].items():
-        row = ROWS[name]
-        lines += [
-            f"## {row.title}",
-            "",
-            f"| | {row.unit} | x peer | spread | of matmul | peak MB | agrees |",
-            "| --- |" + " ---: |" * 6,
+    absent = [name for name in ROWS if name not in rows]
+    if absent:
+        needed = missing_flags(absent, ())
+        shown = [f"{name} (needs {needed[name]})" if name in needed else name for name in absent]
+        lines += [f"**Not measured: {', '.join(shown)}.**", ""]
+    return "\n".join([*lines, *(table(name, rows[name]) for name in ROWS if name in rows)])
+
+
+def table(name, measured):
+    """Markdown of one row."""
+    row, results = ROWS[name], measured["contenders"]
+    against = peers(row)
+    columns = [row.unit, *(f"x {peer}" for peer in against), "spread", "of matmul", "peak MB", "agrees"]
+    lines = [f"## {row.title}", "", *([row.note, ""] if row.note else [])]
+    lines += [f"| | {' | '.join(columns)} |", "| --- |" + " ---: |" * len(columns)]
+    for index, (contender, r) in enumerate(zip(row.contenders, results)):
+        bold = "" if contender.peer else "**"
+        extra = f" ({r['optimizer_mb']:.1f} MB of optimizer)" if "optimizer_mb" in r else ""
+        times = (ratio(row, results, index, peer) for peer in against)
+        rate = measured["matmul"][f"{contender.backend} {contender.dtype}"]
+        cells = [
+            f"{contender.name}{extra}",
+            f"{bold}{r['work'] / r['median']:,.4g}{bold}",
+            *("" if t is None else f"{t:.2f}" for t in times),
+            f"{(max(r['seconds']) - min(r['seconds'])) / r['median']:.0%}",
+            f"{r['flops'] / r['median'] / rate:.0%}" if "flops" in r else "",
+            f"{r['peak_mb']:,.0f}" if "peak_mb" in r else "",
+            agreement(r),
         ]
-        for index, (contender, r) in enumerate(zip(row.contenders, measured)):
-            rate = r["work"] / r["median"]
-            spread = (max(r["seconds"]) - min(r["seconds"])) / r["median"]
-            times = ratio(row, measured, index)
-            share = "" if "flops" not in r else f"{r['flops'] / r['median'] / matmul_rate(results, contender):.0%}"
-            agrees = f"{r['difference']:.0e}, cos {r['least_cosine']:.5f}" if "difference" in r else ""
-            extra = f" ({r['optimizer_mb']:.1f} MB of optimizer)" if "optimizer_mb" in r else ""
-            memory = f"{r['peak_mb']:,.0f}" if "peak_mb" in r else ""
-            bold = "" if contender.peer else "**"
-            lines.append(
-                f"| {contender.name}{extra} | {bold}{rate:,.4g}{bold} | {'' if times is None else f'{times:.2f}'} | "
-                f"{spread:.0%} | {share} | {memory} | {agrees} |"
-            )
-        lines.append("")
-    return "\n".join(lines)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
 
 
-def matmul_rate(results, contender):
-    dtype = "bfloat16" if "bfloat16" in contender.options.get("dtype", "") else "float32"
-    return results["matmul"][f"{contender.backend} {dtype}"]
+def agreement(result):
+    """How the output compares with that of the row's first contender."""
+    if "same_ids" in result:
+        return "agree" if result["same_ids"] else "differ"
+    return f"{result['difference']:.0e}, cos {result['least_cosine']:.5f}" if "difference" in result else ""
 
 
-def picture(results, path):
+def picture(rows, path):
     """Bars of the ratios to the peers, a panel a row; and rate against length."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    shown = {n: r for n, r in results["rows"].items() if any(c.peer for c in ROWS[n].contenders)}
-    lengths = {int(n.split("_")[1]): r for n, r in results["rows"].items() if n.startswith("length_")}
-    panels = len(shown) + bool(lengths)
-    if not panels:
+    shown = {
+        name: [
+            (f"{contender.name} : {peer}", ratio(ROWS[name], row["contenders"], index, peer))
+            for index, contender in enumerate(ROWS[name].contenders)
+            if not contender.peer
+            for peer in peers(ROWS[name])
+        ]
+        for name, row in rows.items()
+        if peers(ROWS[name])
+    }
+    lengths = {int(n.split("_")[1]): r["contenders"] for n, r in rows.items() if n.startswith("length_")}
+    heights = [0.9 + 0.2 * len(bars) for bars in shown.values()] + [2.4] * bool(lengths)
+    if not heights:
         return
-    figure = plt.figure(figsize=(8, 2.2 * panels), layout="constrained")
-    axes = list(figure.subplots(panels, 1, squeeze=False)[:, 0])
-    for axis, (name, measured) in zip(axes, shown.items()):
-        row = ROWS[name]
-        bars = [(c.name, ratio(row, measured, i)) for i, c in enumerate(row.contenders) if not c.peer]
-        axis.barh([n for n, _ in bars], [t for _, t in bars], color="#3b6ea5", height=0.6)
+    figure = plt.figure(figsize=(8, sum(heights)), layout="constrained")
+    axes = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axis, (name, bars) in zip(axes, shown.items()):
+        axis.barh([label for label, _ in bars], [times for _, times in bars], color="#3b6ea5", height=0.6)
         axis.axvline(1, color="black", lw=0.8)
         axis.invert_yaxis()
-        axis.set_title(row.title, fontsize=9, loc="left")
+        axis.set_title(ROWS[name].title, fontsize=9, loc="left")
         axis.set_xlabel("times as fast as the peer", fontsize=8)
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)

@@ -6,6 +6,8 @@ divided by for the table. A contender is a function of a module of this folder (
 
 from dataclasses import dataclass, field
 
+F32, BF16 = "float32", "mixed_bfloat16"
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -13,9 +15,12 @@ class Contender:
     side: str
     backend: str = "torch"
     options: dict = field(default_factory=dict)
-    peer: bool = False  # ratios are taken against the fastest peer of the same `group`
-    group: str = ""
+    peer: str = ""  # the library, of one that zoo is held against
     compare: bool = False  # its output is held against the first contender's
+
+    @property
+    def dtype(self):
+        return self.options.get("dtype", F32).removeprefix("mixed_")
 
 
 @dataclass(frozen=True)
@@ -24,15 +29,29 @@ class Row:
     unit: str
     contenders: tuple
     needs: tuple = ()  # flags that must be given
+    note: str = ""  # what the contenders do differently
 
 
-def zoo(backend, dtype, group="", **options):
+def zoo(backend, dtype):
+    return Contender(f"zoo {backend} {dtype}", "zoo_side", backend, {"dtype": dtype}, compare=True)
+
+
+def keras_hub(backend, dtype):
+    return Contender(f"keras-hub {backend} {dtype}", "keras_hub_side", backend, {"dtype": dtype}, peer="keras-hub")
+
+
+def sentence_transformers(dtype, compare=False):
+    name = "sentence-transformers"
     return Contender(
-        f"zoo {backend} {dtype}", "zoo_side", backend, {"dtype": dtype, **options}, group=group, compare=True
+        f"{name} {dtype}", "sentence_transformers_side", options={"dtype": dtype}, peer=name, compare=compare
     )
 
 
-F32, BF16 = "float32", "mixed_bfloat16"
+BERT4KERAS = Contender("bert4keras float32", "bert4keras_side", "tensorflow", peer="bert4keras")
+ROFORMER = Contender(
+    "transformers RoFormer float32", "transformers_side", options={"dtype": F32}, peer="transformers RoFormer"
+)
+KINDS = (("torch", F32), ("torch", BF16), ("jax", F32), ("tensorflow", F32), ("tensorflow", BF16))
 LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096)
 PAIRS = (64, 1024, 4096, 16384, 65536)
 
@@ -41,106 +60,31 @@ ROWS = {
         "Encode 2,000 English sentences with all-MiniLM-L6-v2, batches of 64 by length",
         "sentences/s",
         (
-            Contender(
-                "sentence-transformers float32",
-                "sentence_transformers_side",
-                options={"dtype": F32},
-                peer=True,
-                group=F32,
-            ),
-            zoo("torch", F32, F32),
-            zoo("jax", F32, F32),
-            zoo("tensorflow", F32, F32),
-            Contender(
-                "sentence-transformers bfloat16",
-                "sentence_transformers_side",
-                options={"dtype": "bfloat16"},
-                peer=True,
-                group=BF16,
-                compare=True,
-            ),
-            zoo("torch", BF16, BF16),
+            sentence_transformers(F32),
+            zoo("torch", F32),
+            zoo("jax", F32),
+            zoo("tensorflow", F32),
+            sentence_transformers("bfloat16", compare=True),
+            zoo("torch", BF16),
         ),
         needs=("sentences",),
     ),
     "train_small": Row(
         "Training step of RoFormerV2-small (L6 H384 A6 V12000), CoSENT, 32 rows x 64 tokens, Adam",
         "steps/s",
-        (
-            Contender("bert4keras float32", "bert4keras_side", "tensorflow", peer=True),
-            zoo("torch", F32),
-            zoo("torch", BF16),
-            zoo("jax", F32),
-            zoo("tensorflow", F32),
-            zoo("tensorflow", BF16),
-            Contender(
-                "keras-hub torch float32",
-                "keras_hub_side",
-                "torch",
-                {"dtype": F32},
-                peer=True,
-                group="hub torch float32",
-            ),
-            Contender(
-                "keras-hub torch mixed_bfloat16",
-                "keras_hub_side",
-                "torch",
-                {"dtype": BF16},
-                peer=True,
-                group="hub torch mixed_bfloat16",
-            ),
-            Contender(
-                "keras-hub jax float32", "keras_hub_side", "jax", {"dtype": F32}, peer=True, group="hub jax float32"
-            ),
-            Contender(
-                "keras-hub tensorflow float32",
-                "keras_hub_side",
-                "tensorflow",
-                {"dtype": F32},
-                peer=True,
-                group="hub tensorflow float32",
-            ),
-            Contender(
-                "transformers RoFormer float32",
-                "transformers_side",
-                options={"dtype": F32},
-                peer=True,
-                group="transformers",
-            ),
-        ),
+        (BERT4KERAS, *(maker(*kind) for kind in KINDS for maker in (zoo, keras_hub)), ROFORMER),
     ),
     "infer_small": Row(
         "Inference of RoFormerV2-small, 256 rows x 64 tokens in batches of 64",
         "rows/s",
-        (
-            Contender("bert4keras float32", "bert4keras_side", "tensorflow", peer=True),
-            zoo("torch", F32),
-            zoo("torch", BF16),
-            zoo("jax", F32),
-            zoo("tensorflow", F32),
-            Contender(
-                "keras-hub torch float32",
-                "keras_hub_side",
-                "torch",
-                {"dtype": F32},
-                peer=True,
-                group="hub torch float32",
-            ),
-            Contender(
-                "transformers RoFormer float32",
-                "transformers_side",
-                options={"dtype": F32},
-                peer=True,
-                group="transformers",
-            ),
-        ),
+        (BERT4KERAS, *(maker(*kind) for kind in KINDS for maker in (zoo, keras_hub)), ROFORMER),
     ),
     "low_rank": Row(
         "Rank-8 training step, 32 rows x 64 tokens, AdamW",
         "steps/s",
         (
             Contender(
-                "peft LoRA on transformers RoFormer float32", "transformers_side", options={"dtype": F32}, peer=True
+                "peft LoRA on transformers RoFormer float32", "transformers_side", options={"dtype": F32}, peer="peft"
             ),
             Contender("zoo LowRank torch float32", "zoo_side", "torch", {"dtype": F32}),
             Contender("zoo full Adam torch float32", "zoo_side", "torch", {"dtype": F32, "rank": 0}),
@@ -153,7 +97,14 @@ ROWS = {
             "1/s",
             tuple(Contender(f"zoo {b}", "zoo_side", b, {"pairs": n}) for b in ("torch", "jax", "tensorflow"))
             + (
-                (Contender("sentence-transformers", "sentence_transformers_side", options={"pairs": n}, peer=True),)
+                (
+                    Contender(
+                        "sentence-transformers",
+                        "sentence_transformers_side",
+                        options={"pairs": n},
+                        peer="sentence-transformers",
+                    ),
+                )
                 if n <= 4096
                 else ()
             ),
@@ -164,17 +115,19 @@ ROWS = {
         "Tokenize 20,000 Chinese sentences of the bundled set, to padded arrays",
         "sentences/s",
         (
-            Contender("transformers BertTokenizerFast", "transformers_side", peer=True, group="transformers"),
-            Contender("bert4keras", "bert4keras_side", "tensorflow", peer=True, group="bert4keras"),
-            Contender("keras-hub (Python path)", "keras_hub_side", "torch", peer=True, group="hub"),
+            Contender("transformers BertTokenizerFast", "transformers_side", peer="transformers"),
+            Contender("bert4keras", "bert4keras_side", "tensorflow", peer="bert4keras"),
+            Contender("keras-hub (Python path)", "keras_hub_side", "torch", peer="keras-hub"),
             Contender("zoo", "zoo_side"),
         ),
+        note="All add [CLS] and [SEP] and lower-case. keras-hub's lower-casing also makes ASCII of full-width "
+        "punctuation, which this vocabulary lacks: same work, other ids.",
     ),
     "start": Row(
         "From a fresh process to the first embedding with MiniLM: import, load, encode one sentence",
         "1/s",
         (
-            Contender("sentence-transformers", "sentence_transformers_side", peer=True),
+            Contender("sentence-transformers", "sentence_transformers_side", peer="sentence-transformers"),
             Contender("zoo torch", "zoo_side", "torch"),
             Contender("zoo jax", "zoo_side", "jax"),
             Contender("zoo tensorflow", "zoo_side", "tensorflow"),
@@ -209,3 +162,9 @@ ROWS = {
         for n in (1, 4, 16, 64)
     },
 }
+
+
+def missing_flags(names, given):
+    """The flags that rows need and nobody gave, by row."""
+    missing = {name: [f"--{flag}" for flag in ROWS[name].needs if flag not in given] for name in names}
+    return {name: ", ".join(flags) for name, flags in missing.items() if flags}

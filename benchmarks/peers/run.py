@@ -1,10 +1,11 @@
 """zoo beside its peers: every row of rows.py, contenders in turn, medians, one table, one picture, JSON.
 
-    make bench-peers SENTENCES=stsb-en/test.tsv.gz        # installs the peers apart, then runs this
+    make bench-peers PEERS=--sentences=stsb-en/test.tsv.gz        # installs the peers apart, then runs this
     python benchmarks/peers/run.py --rows=train_small,infer_small --repeats=7
 
 Each contender is a process that is ready and warm before any of a row is timed; they then run one after the other,
-`--repeats` rounds, never at the same time. The machine should do nothing else.
+`--repeats` rounds, never at the same time. The machine should do nothing else. Rows that are not run keep their results,
+each with the day and the machine it was measured on.
 """
 
 import datetime
@@ -19,8 +20,8 @@ import time
 
 import numpy as np
 from absl import app, flags
-from report import markdown, picture
-from rows import ROWS, Contender
+from report import known, markdown, picture, table
+from rows import ROWS, Contender, missing_flags
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.append(os.path.dirname(HERE))
@@ -108,14 +109,17 @@ def measure(name, row, workdir):
         for process, result in zip(processes, results):
             result |= process.ask("end")
             process.process.wait()
-    agree(row, results)
+    compare(row, results)
     for result in results:
         result["median"] = statistics.median(result["seconds"])
     return results
 
 
-def agree(row, results):
-    """Hold the outputs of the contenders against the first one's."""
+def compare(row, results):
+    """Hold the outputs of the contenders, or sums of their ids, against the first one's."""
+    for result in results[1:]:
+        if "sum" in result:
+            result["same_ids"] = result["sum"] == results[0]["sum"]
     reference = results[0].get("output")
     expected = None if reference is None else np.load(reference)
     for contender, result in zip(row.contenders, results):
@@ -154,27 +158,28 @@ def main(_):
     unknown = sorted(set(F.rows or []) - set(ROWS))
     if unknown:
         raise app.UsageError(f"no rows {unknown}; there are {sorted(ROWS)}")
+    given = {flag for row in ROWS.values() for flag in row.needs if getattr(F, flag) is not None}
+    missing = missing_flags(F.rows or ROWS, given)
+    if missing and F.rows:
+        raise app.UsageError(f"rows and the flags they need: {missing}")
     os.makedirs(F.output, exist_ok=True)
     path = os.path.join(F.output, "results.json")
-    results = {"rows": {}}
-    if os.path.exists(path):
-        with open(path) as file:
-            results = json.load(file)
+    rows = known(path)
     with tempfile.TemporaryDirectory() as workdir:
-        results |= {"machine": machine(), "matmul": matmul_rates(workdir)}
+        made = {"machine": machine(), "matmul": matmul_rates(workdir), "repeats": F.repeats}
         prepare = f"import zoo_side; zoo_side.checkpoint({workdir!r})"
         subprocess.run([sys.executable, "-c", prepare], env=environment("torch"), check=True)
         for name in F.rows or ROWS:
-            missing = [flag for flag in ROWS[name].needs if getattr(F, flag) is None]
-            if missing:
-                print(f"{name}: left out, it needs --{missing[0]}")
+            if name in missing:
                 continue
             print(name, flush=True)
-            results["rows"][name] = measure(name, ROWS[name], workdir)
-            write(path, json.dumps(results, indent=1))
-            print(markdown({**results, "rows": {name: results["rows"][name]}}), flush=True)
-    write(os.path.join(F.output, "README.md"), markdown(results, head=True))
-    picture(results, os.path.join(F.output, "peers.png"))
+            rows[name] = {**made, "contenders": measure(name, ROWS[name], workdir)}
+            write(path, json.dumps({"rows": rows}, indent=1))
+            print(table(name, rows[name]), flush=True)
+    write(os.path.join(F.output, "README.md"), markdown(rows))
+    picture(rows, os.path.join(F.output, "peers.png"))
+    for name, needed in missing.items():
+        print(f"NOT MEASURED: {name}, which needs {needed}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import os
 
 import numpy as np
+import products
 import texts
 import torch
 
@@ -24,7 +25,9 @@ def encode_minilm(workdir, dtype, sentences):
 
     path = os.path.join(workdir, f"sentence-transformers-{dtype}.npy")
     np.save(path, np.asarray(run(), "float32"))
-    return run, {"work": len(lines), "output": path}
+    ids = encoder.tokenizer(lines, truncation=True, max_length=encoder.max_seq_length)["input_ids"]
+    flops = products.transformer([len(row) for row in ids], layers=6, width=384, inner=1536)
+    return run, {"work": len(lines), "flops": flops, "output": path}
 
 
 def start(workdir):

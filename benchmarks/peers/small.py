@@ -1,6 +1,7 @@
 """The model and the batch that everyone trains: RoFormerV2-small and 16 pairs of rows, a fifth of them padding."""
 
 import numpy as np
+import products
 
 CONFIG = {  # as in the published chinese_roformer-v2-char_L-6_H-384_A-6
     "vocab_size": 12000,
@@ -27,11 +28,14 @@ def arguments():
     }
 
 
-def flops_per_token(length, training):
-    """Multiplications and additions of the matrix products for a token of a row of `length`."""
-    d, inner = CONFIG["hidden_size"], CONFIG["intermediate_size"]
-    kernels = CONFIG["num_hidden_layers"] * (4 * d * d + 2 * d * inner)
-    return (3 if training else 1) * (2 * kernels + CONFIG["num_hidden_layers"] * 4 * length * d)
+def flops(rows, passes=1):
+    """Operations of the matrix products on `batch(rows)`.
+
+    Three passes are a training step, two one that needs no gradients of kernels, such as LoRA's with layers.
+    """
+    lengths = (batch(rows)[0] != 0).sum(1)
+    sizes = CONFIG["num_hidden_layers"], CONFIG["hidden_size"], CONFIG["intermediate_size"]
+    return passes * products.transformer(lengths, *sizes)
 
 
 def batch(rows, length=64, seed=0):

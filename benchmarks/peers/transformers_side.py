@@ -32,7 +32,7 @@ def step(model, optimizer):
 
 def train_small(workdir, dtype):
     model = encoder(dtype).train()
-    return step(model, torch.optim.Adam(model.parameters(), 2e-5)), {"work": 1}
+    return step(model, torch.optim.Adam(model.parameters(), 2e-5)), {"work": 1, "flops": small.flops(32, 3)}
 
 
 def infer_small(workdir, dtype):
@@ -45,7 +45,7 @@ def infer_small(workdir, dtype):
             model(input_ids=part, attention_mask=(part != 0).long()).last_hidden_state for part in token_ids.split(64)
         ]
 
-    return run, {"work": 256}
+    return run, {"work": 256, "flops": small.flops(256)}
 
 
 def low_rank(workdir, dtype):
@@ -58,7 +58,7 @@ def low_rank(workdir, dtype):
     run()
     size = sum(t.numel() * t.element_size() for s in optimizer.state.values() for t in s.values() if torch.is_tensor(t))
     adapters = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    return run, {"work": 1, "optimizer_mb": (size + adapters) / 2**20}
+    return run, {"work": 1, "flops": small.flops(32, 2), "optimizer_mb": (size + adapters) / 2**20}
 
 
 def tokenize(workdir):

@@ -4,6 +4,7 @@ import os
 
 import keras
 import numpy as np
+import products
 import small
 import texts
 
@@ -18,11 +19,9 @@ def minilm(dtype="float32"):
 
 def encode_minilm(workdir, dtype, sentences):
     matcher, lines = minilm(dtype), texts.english(sentences)
-    tokens = int(matcher.tokens_of(lines).lengths.sum())
-    d, inner, layers = 384, 1536, 6
     return lambda: matcher.encode(lines, verbose=0), {
         "work": len(lines),
-        "flops": tokens * layers * 2 * (4 * d * d + 2 * d * inner),
+        "flops": products.transformer(matcher.tokens_of(lines).lengths, layers=6, width=384, inner=1536),
         "output": save(workdir, matcher.encode(lines, verbose=0)),
     }
 
@@ -67,7 +66,7 @@ def training(matcher):
 
 def train_small(workdir, dtype):
     matcher = small_matcher(workdir, dtype, zoo.optimizers.FusedAdam(2e-5))
-    return training(matcher), {"work": 1, "flops": 32 * 64 * small.flops_per_token(64, training=True)}
+    return training(matcher), {"work": 1, "flops": small.flops(32, 3)}
 
 
 def infer_small(workdir, dtype):
@@ -76,7 +75,7 @@ def infer_small(workdir, dtype):
     parts = [{"token_ids": token_ids[i : i + 64], "segment_ids": segment_ids[i : i + 64]} for i in range(0, 256, 64)]
     return lambda: [backbone.predict_on_batch(part) for part in parts], {
         "work": 256,
-        "flops": 256 * 64 * small.flops_per_token(64, training=False),
+        "flops": small.flops(256),
         "output": save(workdir, backbone.predict_on_batch(parts[0])[:, 0]),
     }
 
@@ -89,7 +88,7 @@ def low_rank(workdir, dtype, rank=8):
     run = training(matcher)
     run()
     size = sum(int(np.prod(v.shape)) * np.dtype("float32").itemsize for v in matcher.optimizer.variables)
-    return run, {"work": 1, "optimizer_mb": size / 2**20}
+    return run, {"work": 1, "flops": small.flops(32, 3), "optimizer_mb": size / 2**20}
 
 
 def cosent(workdir, pairs):
@@ -113,15 +112,17 @@ def tokenize(workdir):
 
 def length(workdir, family, length, dtype, batch=None):
     sizes = {"vocabulary_size": 6000, "hidden_dim": 256, "dtype": dtype, "max_sequence_length": length}
+    rows = 8192 // length
     if family == "RoFormerV2":
         backbone = zoo.RoFormerV2(num_layers=4, num_heads=4, intermediate_dim=1024, **sizes)
+        flops = products.transformer(rows * [length], layers=4, width=256, inner=1024)
     else:
         backbone = zoo.GAUAlpha(num_layers=8, key_dim=64, **sizes)
-    rows = 8192 // length
+        flops = products.gated(rows * [length], layers=8, width=256, expanded=512, key=64)
     batch = batch or max(1, 4096 // length)
     token_ids = np.random.default_rng(0).integers(5, 6000, (rows, length)).astype("int32")
     parts = [{"token_ids": token_ids[i : i + batch]} for i in range(0, rows, batch)]
-    return lambda: [backbone.predict_on_batch(part) for part in parts], {"work": rows * length}
+    return lambda: [backbone.predict_on_batch(part) for part in parts], {"work": rows * length, "flops": flops}
 
 
 batch = length
