@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from tiny_models import PAIRS, TEXTS, matcher, scatter_weights
 
+import zoo
 from zoo.encoded import Encoded
 from zoo.metrics import best_threshold
 
@@ -188,7 +189,7 @@ def test_validation_is_over_the_whole_set(trainee):
     """In every epoch; the last one's numbers are those of evaluate, whatever the batch size."""
     history = trainee.fit(PAIRS, batch_size=4, epochs=2, validation_data=PAIRS, verbose=0).history
     assert {name for name in history if name.startswith("val_")} == {
-        f"val_{name}" for name in ("spearman", "pearson", "auc", "average_precision", "best_accuracy")
+        f"val_{name}" for name in ("spearman", "pearson", "auc", "average_precision", "best_accuracy", "accuracy", "f1")
     }
     for batch_size in (4, 64):
         result = trainee.evaluate(PAIRS, batch_size=batch_size)
@@ -205,7 +206,7 @@ def test_threshold_is_fitted_after_training(trainee):
 
 
 def test_training_drops_the_threshold_of_older_weights(trainee):
-    """It neither classifies nor colours the validation numbers; its metric is kept for the next one."""
+    """It neither classifies nor colours the metrics; what it made best is kept for the next one."""
     trainee.fit_threshold(PAIRS, "f1")
     old = trainee.decision["threshold"]
     history = trainee.fit(PAIRS, batch_size=4, verbose=0).history
@@ -214,7 +215,7 @@ def test_training_drops_the_threshold_of_older_weights(trainee):
     with pytest.raises(ValueError, match=rf"threshold {old:.4g} was fitted before the last fit .*fit_threshold"):
         trainee.classify(PAIRS)
     history = trainee.fit(PAIRS, batch_size=4, validation_data=PAIRS, verbose=0).history
-    assert trainee.decision["metric"] == "f1" and "val_accuracy" not in history
+    assert trainee.decision["metric"] == "f1" and history["val_f1"] == [trainee.decision["value"]]
     assert trainee.decision["threshold"] == best_threshold(LABELS, trainee.score(PAIRS), "f1")[0]
     with pytest.raises(ValueError, match="no records"):
         trainee.fit([])
@@ -222,6 +223,30 @@ def test_training_drops_the_threshold_of_older_weights(trainee):
     # Arrays that go straight to Keras change the weights just as well.
     encoded, rows = trainee.encode_records(trainee.as_records(PAIRS[:4]))
     trainee.fit(encoded.batch(rows, 16), LABELS[:4].astype("float32"), batch_size=4, verbose=0)
+    assert trainee.decision is None
+
+
+def test_the_best_preset_has_the_threshold_of_its_epoch(trainee, tmp_path):
+    """Saved inside `fit`, it decides; an epoch that was worse leaves another threshold in the model."""
+    best = zoo.callbacks.BestPreset(tmp_path / "best", "val_cut", mode="min")
+
+    class Cut(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["val_cut"] = epoch  # the first epoch is the best
+
+    history = trainee.fit(
+        PAIRS, batch_size=4, epochs=2, validation_data=PAIRS, callbacks=[Cut(), best], verbose=0
+    ).history
+    loaded = zoo.RepresentationMatcher.from_preset(tmp_path / "best")
+    assert loaded.decision["threshold"] == pytest.approx(best_threshold(LABELS, loaded.score(PAIRS), "accuracy")[0])
+    assert loaded.decision["threshold"] != trainee.decision["threshold"]
+    assert np.mean(loaded.classify(PAIRS) == LABELS) == history["val_accuracy"][0] == loaded.decision["value"]
+
+
+def test_a_restored_state_drops_the_threshold_of_other_weights(trainee, tmp_path):
+    trainee.fit(PAIRS, batch_size=4, callbacks=[zoo.callbacks.Resume(tmp_path)], verbose=0)
+    trainee.fit_threshold(PAIRS)
+    assert zoo.callbacks.Resume(tmp_path).restore(trainee) == 1
     assert trainee.decision is None
 
 

@@ -13,7 +13,6 @@ from zoo.decision import PairScores, check_decision
 from zoo.formats import sentence_transformers
 from zoo.losses import Circle, Contrastive, CoSENT, InfoNCE, Triplet, cosine_similarity
 from zoo.metrics import accuracy
-from zoo.pair_metrics import pair_metrics
 from zoo.preset import resolve
 from zoo.store import PresetError
 from zoo.text_task import TextTask, flatten_texts, head_initializer, unit
@@ -216,14 +215,13 @@ class RepresentationMatcher(PairScores, TextTask):
             parts.append(ops.convert_to_numpy(ops.softmax(logits)))
         return np.concatenate(parts)
 
-    def evaluate_records(self, pairs, batch_size=64, verbose="auto"):
-        """Metrics of the cosines; with a head of classes, whose labels the pairs have, also its `head_accuracy`."""
+    def judged(self, pairs, batch_size, verbose):
+        """Cosines of labelled pairs; with a head of classes, whose labels the pairs have, also its `head_accuracy`."""
         embeddings = self.pair_embeddings(pairs, batch_size, verbose)
-        result = pair_metrics(pairs.labels, cosines(embeddings), self.decision)
-        if self.num_classes is not None and set(np.unique(pairs.labels)) <= set(range(self.num_classes)):
-            best = self._head_probabilities(embeddings).argmax(axis=1)
-            result["head_accuracy"] = accuracy(pairs.labels, best)
-        return result
+        if self.num_classes is None or not set(np.unique(pairs.labels)) <= set(range(self.num_classes)):
+            return cosines(embeddings), {}
+        best = self._head_probabilities(embeddings).argmax(axis=1)
+        return cosines(embeddings), {"head_accuracy": accuracy(pairs.labels, best)}
 
     def task_config(self):
         return {

@@ -10,7 +10,8 @@ from keras import ops
 
 from zoo.backend import compiles_each_shape, concurrently, in_groups_by_length
 from zoo.big_batch import fit_big_batches
-from zoo.callbacks import arranged
+from zoo.callbacks import NonFiniteError, arranged
+from zoo.callbacks.arranging import listed
 from zoo.data import BUCKETS, Batches, BatchPlan, PredictionPlan, length_buckets
 from zoo.encoded import Encoded
 from zoo.keras_hub_text import KerasHubTokenizer
@@ -175,9 +176,9 @@ class TextTask(Preset, keras.Model):
         """Train on records of raw strings (or, as `keras.Model.fit`, on arrays and datasets).
 
         Rows are shuffled by `seed` and the epoch, in batches of nearly equal length. With labelled
-        `validation_data` each epoch ends with `evaluate` on all of it (`val_spearman`, `val_accuracy`, ...), and
-        training ends with the threshold fitted on it where the labels are 0 and 1. A threshold from before belongs to
-        weights that are no more, so training drops it.
+        `validation_data` each epoch ends with `evaluate` on all of it (`val_spearman`, `val_accuracy`, ...), where its
+        labels are 0 and 1 at the threshold that is fitted on it then, and once more when training is over. A threshold
+        from before belongs to weights that are no more, so training drops it.
 
         Args:
             x: records, see the class; a `zoo.data` type or a list of tuples.
@@ -191,9 +192,9 @@ class TextTask(Preset, keras.Model):
         """
         if not is_records(x):
             check_training(self)
-            self.before_fit()
             return super().fit(
-                x, y, batch_size=batch_size, epochs=epochs, verbose=verbose, callbacks=arranged(callbacks, x),
+                x, y, batch_size=batch_size, epochs=epochs, verbose=verbose,
+                callbacks=arranged([_Epochs(self), *listed(callbacks)], x),
                 validation_data=validation_data, initial_epoch=initial_epoch, **kwargs,
             )  # fmt: skip
         if y is not None:
@@ -239,14 +240,11 @@ class TextTask(Preset, keras.Model):
         def collate(batch):
             return encoded.batch(rows[batch.indices], batch.length), labels[batch.indices], batch.weights
 
-        self.before_fit()
-        if validation is not None:
-            # Before others, which can monitor val_*, but after what puts averages of the weights into the model.
-            averages = [callback for callback in callbacks if isinstance(callback, EvaluateAverages)]
-            others = [callback for callback in callbacks if callback not in averages]
-            callbacks = [*averages, _Validation(self, validation), *others]
+        # Before others, which can monitor val_*, but after what puts averages of the weights into the model.
+        averages = [callback for callback in callbacks if isinstance(callback, EvaluateAverages)]
+        others = [callback for callback in callbacks if callback not in averages]
         data = Batches(plan, collate, epoch=initial_epoch)
-        callbacks = arranged([data.follow(), *callbacks], data)
+        callbacks = arranged([data.follow(), *averages, _Epochs(self, validation), *others], data)
         if micro_batch_size is None:
             history = super().fit(
                 data, epochs=epochs, verbose=verbose, callbacks=callbacks, shuffle=False,
@@ -260,8 +258,12 @@ class TextTask(Preset, keras.Model):
             self.after_fit(validation)
         return history
 
-    def before_fit(self):
-        """What no longer holds once the weights change."""
+    def weights_changed(self):
+        """Drop what held for the weights before."""
+
+    def validate(self, validation):
+        """Metrics on the validation records after an epoch."""
+        return self.evaluate_records(validation, batch_size=64, verbose=0)
 
     def after_fit(self, validation):
         """What is settled on the validation records once training is over."""
@@ -321,16 +323,19 @@ class TextTask(Preset, keras.Model):
         return cls(**config)
 
 
-class _Validation(keras.callbacks.Callback):
-    """Puts `val_*` metrics of the whole validation set into the logs of each epoch."""
+class _Epochs(keras.callbacks.Callback):
+    """Tells a task when its weights begin to change, and puts `val_*` of the whole validation set into the logs."""
 
-    def __init__(self, task, records):
+    def __init__(self, task, validation=None):
         super().__init__()
-        self.task, self.records = task, records
+        self.task, self.validation = task, validation
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.task.weights_changed()
 
     def on_epoch_end(self, epoch, logs=None):
-        metrics = self.task.evaluate_records(self.records, batch_size=64, verbose=0)
-        logs.update({f"val_{name}": value for name, value in metrics.items()})
+        if self.validation is not None:
+            logs.update({f"val_{name}": value for name, value in self.task.validate(self.validation).items()})
 
 
 def is_records(x):
