@@ -4,6 +4,7 @@ The main job runs on each backend; what its options choose between is tested the
 """
 
 import ast
+import contextlib
 import importlib.util
 import itertools
 import json
@@ -158,7 +159,9 @@ def test_text_matching_with_whole_grades(matching):
 @once
 @pytest.mark.parametrize("loss", ["AnglE", "Circle", "Contrastive", "CosineRegression", "InfoNCE"])
 def test_text_matching_with_each_loss(matching, loss):
-    _, _, metrics = matching([1, 0], "--matcher=representation", f"--loss={loss}", "--epochs=1")
+    # The small files hold eight texts, each in more rows than InfoNCE has batches.
+    with pytest.warns(UserWarning, match="sit out each epoch") if loss == "InfoNCE" else contextlib.nullcontext():
+        _, _, metrics = matching([1, 0], "--matcher=representation", f"--loss={loss}", "--epochs=1")
     assert np.isfinite(metrics["dev"]["representation"]["loss"]).all()
 
 

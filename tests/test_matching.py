@@ -7,7 +7,7 @@ from tiny_models import PAIRS, TEXTS, backbone, matcher, scatter_weights, to_num
 
 import zoo
 from zoo.encoded import Encoded
-from zoo.losses import AnglE, Circle, CoSENT, InfoNCE, Triplet
+from zoo.losses import AnglE, Circle, CoSENT, CoSENTInfoNCE, CosineRegression, InfoNCE, Triplet
 
 LABELS = np.array([pair[2] for pair in PAIRS])
 
@@ -137,6 +137,37 @@ def test_records_that_the_loss_cannot_mean(model, loss, records, words):
     model.compile(keras.optimizers.SGD(0.0), loss)
     with pytest.raises(ValueError, match=words):
         model.fit(records)
+
+
+REPEATED = [("今天天气很好", text) for text in TEXTS[1:6]] + [("上下", "人民")]
+
+
+def test_rows_that_in_batch_negatives_leave_out_are_told(model):
+    """One text in five rows, two batches: three rows sit out, unless groups say that they mean the same."""
+    model.compile(keras.optimizers.SGD(0.0), InfoNCE())
+    words = r"3 of 6 rows sit out .*'今天天气很好' stands in 5 rows while there are 2 batches.*grouped=True"
+    with pytest.warns(UserWarning, match=words) as caught:
+        model.fit(REPEATED, batch_size=3, epochs=2, verbose=0)
+    assert [one.filename for one in caught if one.category is UserWarning] == [__file__]
+    model.compile(keras.optimizers.SGD(0.0), InfoNCE(grouped=True))
+    grouped = [(a, b, int(a == "上下")) for a, b in REPEATED]
+    model.fit(grouped, batch_size=3, verbose=0)  # a warning would be an error
+    assert model.distinct(model.as_records(grouped)) is None
+
+
+def test_only_matches_are_kept_apart_beside_cosent(model):
+    """Texts of pairs below `positive` are no negatives, so they may meet."""
+    records = model.as_records([(a, b, 0.2 * i) for i, (a, b) in enumerate(REPEATED)])
+    for loss, expected in (
+        (CoSENTInfoNCE(positive=0.8), [(), (), (), (), *REPEATED[4:]]),
+        (CoSENTInfoNCE(weight=0.0), None),
+        (CoSENT(), None),
+    ):
+        model.compile(keras.optimizers.SGD(0.0), loss)
+        assert model.distinct(records) == expected
+    model.compile(keras.optimizers.SGD(0.0), CoSENTInfoNCE())
+    with pytest.warns(UserWarning, match="3 of 6 rows sit out each epoch: CoSENTInfoNCE .*smaller batch_size$"):
+        model.fit([(*pair, 1) for pair in REPEATED], batch_size=3, verbose=0)
 
 
 def test_validation_needs_labels(model):

@@ -11,7 +11,16 @@ from zoo.classification import TextClassifier
 from zoo.data import Triplets, as_pairs, as_triplets
 from zoo.decision import PairScores, check_decision
 from zoo.formats import sentence_transformers
-from zoo.losses import Circle, Contrastive, CoSENT, InfoNCE, Triplet, cosine_similarity
+from zoo.losses import (
+    Circle,
+    Contrastive,
+    CoSENT,
+    CoSENTInfoNCE,
+    CosineRegression,
+    InfoNCE,
+    Triplet,
+    cosine_similarity,
+)
 from zoo.metrics import accuracy
 from zoo.preset import resolve
 from zoo.store import PresetError
@@ -138,8 +147,12 @@ class RepresentationMatcher(PairScores, TextTask):
             )
 
     def distinct(self, records):
-        # A text that stands twice in a batch would be its own negative.
-        return list(zip(*records.columns)) if isinstance(self.loss, InfoNCE) else None
+        # A text that stands twice in a batch would be its own negative, unless groups say which texts mean the same.
+        rows, loss = list(zip(*records.columns)), self.loss
+        if isinstance(loss, CoSENTInfoNCE) and loss.weight:
+            matches = np.asarray(records.labels, "float32") >= loss.positive  # others are nobody's negatives
+            return [row if match else () for row, match in zip(rows, matches)]
+        return rows if isinstance(loss, InfoNCE) and not loss.grouped else None
 
     # Data
 

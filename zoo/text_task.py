@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import warnings
+from collections import Counter
 
 import keras
 import numpy as np
@@ -16,6 +17,7 @@ from zoo.data import BUCKETS, Batches, BatchPlan, PredictionPlan, length_buckets
 from zoo.encoded import Encoded
 from zoo.keras_hub_text import KerasHubTokenizer
 from zoo.layers.pooling import Pooling
+from zoo.losses import InfoNCE
 from zoo.optimizers import EvaluateAverages, ExcludeFromDecay, FusedAdamW
 from zoo.preset import Preset
 from zoo.switches import check_distribution, check_training
@@ -233,9 +235,10 @@ class TextTask(Preset, keras.Model):
     ):
         encoded, rows = self.encode_records(records)
         labels = np.zeros(len(records), "float32") if records.labels is None else self.targets(records.labels)
-        plan = BatchPlan(
-            encoded.lengths[rows], batch_size, self.buckets, seed=seed, last="pad", no_duplicates=self.distinct(records)
-        )
+        texts = self.distinct(records)
+        plan = BatchPlan(encoded.lengths[rows], batch_size, self.buckets, seed=seed, last="pad", no_duplicates=texts)
+        if texts is not None:
+            self._warn_of_left_out(plan, texts, initial_epoch)
 
         def collate(batch):
             return encoded.batch(rows[batch.indices], batch.length), labels[batch.indices], batch.weights
@@ -257,6 +260,17 @@ class TextTask(Preset, keras.Model):
         if validation is not None:
             self.after_fit(validation)
         return history
+
+    def _warn_of_left_out(self, plan, texts, epoch):
+        if len(left_out := plan.left_out(epoch)):
+            (text, count), *_ = Counter(text for row in texts for text in set(row)).most_common(1)
+            groups = ", or zoo.losses.InfoNCE(grouped=True) with the number of a row's meaning as its label"
+            warnings.warn(
+                f"{len(left_out):,} of {len(texts):,} rows sit out each epoch: {type(self.loss).__name__} takes no text "
+                f"twice in a batch, and {text!r:.60} stands in {count:,} rows while there are {len(plan):,} batches; use "
+                f"a smaller batch_size{groups if isinstance(self.loss, InfoNCE) else ''}",
+                stacklevel=4,
+            )
 
     def weights_changed(self):
         """Drop what held for the weights before."""
