@@ -89,6 +89,17 @@ def test_labels_that_are_no_classes(model, records, words):
         model.fit(records)
 
 
+def test_logits_that_are_not_finite_are_no_class():
+    """argmax of a row of NaN is 0, the first class."""
+    model = zoo.TextClassifier(backbone(), 3, dropout=0.0, max_length=16, class_names=NAMES)
+    model.classifier.bias.assign([0.0, np.nan, 0.0])
+    for call in (model.classify, model.predict, model.evaluate):
+        with pytest.raises(
+            zoo.callbacks.NonFiniteError, match=r"TextClassifier's output for records\[0\].* 7 of 7 are"
+        ):
+            call(RECORDS)
+
+
 def test_evaluate_checks_labels_too(model):
     with pytest.raises(ValueError, match=r"labels \[7\]"):
         model.evaluate([("a", 7)])

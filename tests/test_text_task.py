@@ -299,6 +299,23 @@ def test_arrays_go_to_keras(model, assert_close):
 def test_labels_beside_the_records(trainee):
     with pytest.raises(ValueError, match="labels belong into the records"):
         trainee.fit([("a", "b")], [1])
+@pytest.mark.parametrize(
+    ("dtype", "mend"), [(None, "its weights hold NaN"), ("mixed_bfloat16", "try .*dtype='float32'")]
+)
+def test_scores_that_are_not_finite_are_no_decisions(dtype, mend):
+    """NaN >= threshold would be 0, which is an answer. One text whose only token has a row of NaN."""
+    model = scatter_weights(matcher(dtype=dtype))
+    model.fit_threshold(PAIRS)
+    table = model.backbone.token_embedding.embeddings
+    values = np.array(keras.ops.convert_to_numpy(table))
+    values[model.tokenizer.encode("the")[0][1]] = np.nan
+    table.assign(values)
+    assert np.isfinite(model.encode(TEXTS[:2])).all()
+    with pytest.raises(zoo.callbacks.NonFiniteError, match=rf"output for texts\[7\].* 1 of 12 .*policy '.*': .*{mend}"):
+        model.encode(TEXTS)
+    for call in (model.classify, model.score, model.evaluate, model.fit_threshold):
+        with pytest.raises(zoo.callbacks.NonFiniteError, match=r"output for pairs\[5\].* 2 of 7 are"):
+            call(PAIRS)
 
 
 def test_unknown_pooling_names_the_known():

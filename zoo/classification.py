@@ -98,7 +98,7 @@ class TextClassifier(TextTask):
         if not len(records):
             return np.zeros((0, self.num_classes) if self.num_classes > 1 else (0,), "float32")
         encoded, rows = self.encode_records(records)
-        return self.run(encoded, rows, batch_size, verbose)
+        return self.check_finite(self.run(encoded, rows, batch_size, verbose), "records")
 
     def predict(self, x, batch_size=64, verbose="auto", **kwargs):
         """Probabilities float32 `[N, C]` of raw texts or pairs; for arrays and datasets Keras' own predict."""

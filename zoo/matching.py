@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from zoo.classification import TextClassifier
-from zoo.data import Triplets, as_pairs, as_triplets
+from zoo.data import Triplets, as_pairs, as_texts, as_triplets
 from zoo.decision import PairScores, check_decision
 from zoo.formats import sentence_transformers
 from zoo.losses import (
@@ -185,20 +185,22 @@ class RepresentationMatcher(PairScores, TextTask):
             float32 `[N, d]`.
 
         Raises:
-            TypeError: a text is no str; the message names its index.
+            TypeError, ValueError: see `zoo.data.as_texts`; the message names the index of a text that is no str.
+            NonFiniteError: a vector is NaN or infinite, here and wherever texts are scored.
         """
         if isinstance(texts, str):
             raise TypeError("encode takes a list of texts; for one text: encode([text])[0]")
-        texts = list(texts)
-        for index, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise TypeError(f"texts[{index}] is {text!r:.60}, expected a str")
+        texts = as_texts(texts, labelled=False).text
+        vectors = self.check_finite(self._vectors(texts, batch_size, verbose), "texts")
+        return unit(vectors) if normalize else vectors
+
+    def _vectors(self, texts, batch_size, verbose):
+        """Float32 `[N, d]`; every distinct text is computed once."""
         if not texts:
             return np.zeros((0, self.hidden_dim), "float32")
         unique = list(dict.fromkeys(texts))
         rows = np.arange(len(unique))[:, None]
         vectors = self.run(self.tokens_of(unique), rows, batch_size, verbose)[:, 0]
-        vectors = unit(vectors) if normalize else vectors
         place = {text: row for row, text in enumerate(unique)}
         return vectors[[place[text] for text in texts]]
 
@@ -218,15 +220,15 @@ class RepresentationMatcher(PairScores, TextTask):
 
     def pair_embeddings(self, pairs, batch_size, verbose):
         """Embeddings float32 `[N, 2, d]` of `zoo.data.Pairs`, not normalised."""
-        vectors = self.encode(pairs.text_a + pairs.text_b, batch_size, normalize=False, verbose=verbose)
-        return np.stack([vectors[: len(pairs)], vectors[len(pairs) :]], axis=1)
+        vectors = self._vectors(pairs.text_a + pairs.text_b, batch_size, verbose)
+        return self.check_finite(np.stack([vectors[: len(pairs)], vectors[len(pairs) :]], axis=1), "pairs")
 
     def _head_probabilities(self, embeddings):
         parts = [np.zeros((0, self.num_classes), "float32")]
         for start in range(0, len(embeddings), 4096):  # [u, v, |u − v|] of all pairs need not fit beside them
             logits = self.class_logits(ops.convert_to_tensor(embeddings[start : start + 4096]))
             parts.append(ops.convert_to_numpy(ops.softmax(logits)))
-        return np.concatenate(parts)
+        return self.check_finite(np.concatenate(parts), "pairs")
 
     def judged(self, pairs, batch_size, verbose):
         """Cosines of labelled pairs; with a head of classes, whose labels the pairs have, also its `head_accuracy`."""

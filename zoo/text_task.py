@@ -327,6 +327,23 @@ class TextTask(Preset, keras.Model):
                 bar.update(len(outputs))
         return plan.restore(outputs)
 
+    def check_finite(self, outputs, what):
+        """Outputs `[N, ...]` as they are.
+
+        Raises:
+            NonFiniteError: one is NaN or infinite, of which a class or a decision would be made silently.
+        """
+        wrong = np.flatnonzero(~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)) if len(outputs) else ()
+        if len(wrong):
+            mend = "its weights hold NaN, or grew too large in training: go back to a sound preset"
+            if self.compute_dtype != "float32":
+                mend = f"{self.compute_dtype} may have overflowed: try from_preset(..., dtype='float32')"
+            raise NonFiniteError(
+                f"{type(self).__name__}'s output for {what}[{wrong[0]}] is NaN or infinite, and {len(wrong):,} of "
+                f"{len(outputs):,} are, under dtype policy {self.dtype_policy.name!r}: {mend}"
+            )
+        return outputs
+
     def get_config(self):
         return {"backbone": keras.saving.serialize_keras_object(self.backbone), **self.task_config()}
 
