@@ -168,7 +168,9 @@ def test_text_matching_with_each_loss(matching, loss):
 @once
 def test_text_matching_cuts_off_what_is_missing(run, tmp_path):
     """From one file of 60 unrelated pairs; dev and test then share no text with train."""
-    cells = [(f"{a}{b}", f"{b}{a}", i % 2) for i, (a, b) in enumerate(zip("的一是了我不人在他有" * 6, range(100, 160)))]
+    cells = [
+        (f"{a}{b}", f"{b}{a}", i // 2 % 2) for i, (a, b) in enumerate(zip("的一是了我不人在他有" * 6, range(100, 160)))
+    ]
     path = write(tmp_path / "all.tsv", ("text_a", "text_b", "label"), cells)
     out = run("text_matching", f"--train={path}", "--matcher=representation", "--epochs=1", f"--output={tmp_path}/o")
     assert "train: 54 pairs; dev: 3 pairs; test: 3 pairs; 0 leaked between them" in out

@@ -129,6 +129,7 @@ def test_info_nce_on_triplets(model):
         (InfoNCE(), [("a", "b", 1), ("c", "d", 0)], "takes every row for a match"),
         (Triplet(), [("a", "b", 0)], "takes every row for a match"),
         (Circle(), [("a", "b", 2), ("c", "d", 0)], "takes labels 0 and 1"),
+        (CosineRegression(), [("a", "b", 5), ("c", "d", 0)], r"from 0 to 1, got 0 to 5; .*CosineRegression\(0, 5\)"),
         (CoSENT(), [("a", "b", float("nan"))], r"pairs\[0\]\[2\] is the label nan"),
         (CoSENT(), [], "x is empty"),
     ],
@@ -176,6 +177,22 @@ def test_validation_needs_labels(model):
         model.fit([("a", "b")], validation_data=[("a", "b")])
     with pytest.raises(ValueError, match="labelled pairs"):
         model.fit([("a", "b", "c")], validation_data=[("a", "b", "c")])
+
+
+def test_validation_pairs_are_checked_before_training(model):
+    model.compile(keras.optimizers.SGD(0.0))
+    with pytest.raises(ValueError, match="validation_data is empty"):
+        model.fit(PAIRS, validation_data=[])
+
+
+def test_one_label_has_no_correlation_and_stops_no_training(model):
+    model.compile(keras.optimizers.SGD(0.0))
+    dev = [(a, b, 1) for a, b, _ in PAIRS]
+    with pytest.warns(UserWarning, match="all 7 labels are 1, so there is no val_spearman") as caught:
+        history = model.fit(PAIRS, validation_data=dev, callbacks=[zoo.callbacks.StopOnNaN()], verbose=0).history
+    assert [one.filename for one in caught if one.category is UserWarning] == [__file__]
+    assert "val_best_accuracy" in history and not {"val_spearman", "val_pearson"} & set(history)
+    assert np.isnan(model.evaluate(dev)["spearman"])
 
 
 def test_no_head_of_classes(model):
@@ -297,6 +314,9 @@ def test_interaction_needs_zeros_and_ones_for_cross_entropy(interaction):
         interaction.fit([("a", "b", 3)])
     with pytest.raises(ValueError, match="labelled pairs"):
         interaction.fit([("a", "b")])
+    interaction.compile(keras.optimizers.SGD(0.0), Circle())
+    with pytest.raises(ValueError, match="Circle takes labels 0 and 1"):
+        interaction.fit([("a", "b", 2), ("c", "d", 0)])
     interaction.compile(keras.optimizers.SGD(0.0), loss)
 
 

@@ -66,12 +66,21 @@ class TextClassifier(TextTask):
     def check_labels(self, records):
         if records.labels is None:
             raise ValueError("a classifier is trained on labelled records, (text, label) or (text_a, text_b, label)")
+        names = getattr(records, "class_names", None)
+        if names and self.class_names and list(names) != self.class_names[: len(names)]:
+            raise ValueError(
+                f"the records number the classes {', '.join(names)}, the classifier {', '.join(self.class_names)}, so the "
+                f"labels would mean other classes; read them with label={self.class_names!r}"
+            )
         wrong = np.setdiff1d(records.labels, np.arange(self.num_classes))
         if len(wrong):
             raise ValueError(
                 f"labels {wrong[:5].tolist()}; {self.num_classes} classes are whole numbers from 0 to "
                 f"{self.num_classes - 1}"
             )
+
+    def check_validation(self, records):
+        self.check_labels(records)
 
     def as_records(self, x, labelled=None):
         x = list(x) if isinstance(x, tuple) else x

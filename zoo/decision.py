@@ -1,6 +1,7 @@
 """The threshold of a matcher: fitted on labelled pairs, stored with where it comes from, used by `classify`."""
 
 import math
+import warnings
 from collections.abc import Callable
 
 import keras
@@ -112,6 +113,14 @@ class PairScores:
     def loaded_with(self, changes):
         if "decision" not in changes and (others := [words for name, words in changes.items() if name not in _KEEPING]):
             self.drop_decision(f"was fitted to the stored matcher, and this one was loaded with {', '.join(others)}")
+
+    def check_validation(self, records):
+        if len(found := np.unique(records.labels)) < 2:
+            warnings.warn(
+                f"validation_data: all {len(records):,} labels are {found[0]:g}, so there is no val_spearman, no "
+                "val_pearson and no threshold; expected pairs of different labels",
+                stacklevel=4,
+            )
 
     def weights_changed(self):
         self.drop_decision(PairScores._why_dropped)

@@ -141,10 +141,7 @@ class RepresentationMatcher(PairScores, TextTask):
                 f"{name} takes every row for a match, got labels {labels[:8].tolist()}; leave out the pairs that do not "
                 "match, and the labels: fit([(text, its_match), ...])"
             )
-        if isinstance(self.loss, Circle | Contrastive) and not set(labels) <= {0, 1}:
-            raise ValueError(
-                f"{name} takes labels 0 and 1, got {labels[:8].tolist()}; for graded labels use zoo.losses.CoSENT()"
-            )
+        check_label_range(self.loss, labels)
 
     def distinct(self, records):
         # A text that stands twice in a batch would be its own negative, unless groups say which texts mean the same.
@@ -310,6 +307,7 @@ class InteractionMatcher(PairScores, TextClassifier):
                 f"binary cross entropy takes labels 0 and 1, got also {wrong[:5].tolist()}; "
                 "for graded labels compile(loss=zoo.losses.CoSENT(scale=1.0)), for classes use zoo.TextClassifier"
             )
+        check_label_range(self.loss, np.unique(records.labels))
 
     def as_records(self, x, labelled=None):
         return as_pairs(x, labelled)
@@ -322,6 +320,18 @@ class InteractionMatcher(PairScores, TextClassifier):
         config = super().task_config()
         del config["num_classes"], config["class_names"]
         return {**config, "decision": self.decision}
+
+
+def check_label_range(loss, labels):
+    """Refuse labels `[L]` that a loss with a range of them would train towards all the same."""
+    name, found = type(loss).__name__, labels[:8].tolist()
+    if isinstance(loss, Circle | Contrastive) and not set(labels) <= {0, 1}:
+        raise ValueError(f"{name} takes labels 0 and 1, got {found}; for graded labels use zoo.losses.CoSENT()")
+    if isinstance(loss, CosineRegression) and not loss.lowest <= min(labels) <= max(labels) <= loss.highest:
+        raise ValueError(
+            f"{name} takes labels from {loss.lowest:g} to {loss.highest:g}, got {min(labels):g} to {max(labels):g}; say "
+            f"which mean similarity 0 and 1, e.g. zoo.losses.CosineRegression({min(labels):g}, {max(labels):g})"
+        )
 
 
 def cosines(embeddings):

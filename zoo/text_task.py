@@ -213,7 +213,7 @@ class TextTask(Preset, keras.Model):
                 "micro_batch_size trains what the model computes, and this head of classes is part of the loss; its loss "
                 "couples no rows: use a smaller batch_size and an optimizer with gradient_accumulation_steps"
             )
-        validation = None if validation_data is None else self.as_records(validation_data, labelled=True)
+        validation = None if validation_data is None else self._validation_records(validation_data)
         with self._one_report():
             return self._fit_records(
                 records, validation, batch_size, micro_batch_size, seed, epochs=epochs, verbose=verbose,
@@ -281,6 +281,20 @@ class TextTask(Preset, keras.Model):
 
     def after_fit(self, validation):
         """What is settled on the validation records once training is over."""
+
+    def _validation_records(self, x):
+        """What is wrong with validation records is said before an epoch is trained, and that it is theirs."""
+        if hasattr(x, "__len__") and not len(x):
+            raise ValueError("validation_data is empty; expected labelled records, or None to train without")
+        try:
+            records = self.as_records(x, labelled=True)
+            self.check_validation(records)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"validation_data: {error}") from None
+        return records
+
+    def check_validation(self, records):
+        """Refuse labels that `evaluate` cannot mean."""
 
     def targets(self, labels):
         """Labels as the loss takes them."""
