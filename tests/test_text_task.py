@@ -219,6 +219,14 @@ def test_training_drops_the_threshold_of_older_weights(trainee):
     assert trainee.decision["threshold"] == best_threshold(LABELS, trainee.score(PAIRS), "f1")[0]
     with pytest.raises(ValueError, match="no records"):
         trainee.fit([])
+    with pytest.raises(TypeError, match="no shuffle with records: rows are shuffled by `seed`"):
+        trainee.fit(PAIRS, shuffle=False)
+    with pytest.raises(ValueError, match="batch_size=0"):
+        trainee.fit(PAIRS, batch_size=0)
+    with pytest.raises(ValueError, match="2 Resume callbacks"):
+        trainee.fit(PAIRS, callbacks=[zoo.callbacks.Resume("a"), zoo.callbacks.Resume("b")])
+    with pytest.raises(TypeError, match="no_such_option"):
+        trainee.fit({"token_ids": np.zeros((1, 2, 4), "int32")}, np.ones(1), no_such_option=1)
     assert trainee.decision is not None, "nothing was trained"
     # Arrays that go straight to Keras change the weights just as well.
     encoded, rows = trainee.encode_records(trainee.as_records(PAIRS[:4]))
@@ -296,9 +304,41 @@ def test_arrays_go_to_keras(model, assert_close):
     assert_close(model.predict(arrays, verbose=0)[:, 0], model.encode(TEXTS[:4], normalize=False, batch_size=4))
 
 
-def test_labels_beside_the_records(trainee):
-    with pytest.raises(ValueError, match="labels belong into the records"):
+def test_what_means_nothing_with_records_is_refused(trainee):
+    with pytest.raises(ValueError, match=r"labels belong into the records: fit\("):
         trainee.fit([("a", "b")], [1])
+    with pytest.raises(ValueError, match=r"labels belong into the records: evaluate\("):
+        trainee.evaluate([("a", "b")], [1])
+    for options in ({"validation_freq": 5}, {"sample_weight": [1.0]}, {"steps_per_epoch": 1}, {"validation_steps": 1}):
+        with pytest.raises(TypeError, match=f"fit takes no {next(iter(options))} with records"):
+            trainee.fit(PAIRS, **options)
+    with pytest.raises(TypeError, match="evaluate takes no sample_weight with records"):
+        trainee.evaluate(PAIRS, sample_weight=LABELS)
+    with pytest.raises(ValueError, match="return_dict=False"):
+        trainee.evaluate(PAIRS, return_dict=False)
+    assert trainee.evaluate(PAIRS, return_dict=True) == trainee.evaluate(PAIRS)
+    with pytest.raises(TypeError, match="predict takes no steps with records"):
+        trainee.predict(PAIRS, steps=1)
+
+
+class Frame:
+    """What of a pandas.DataFrame matters here: it iterates over the names of its columns."""
+
+    columns, iloc = ("text_a", "text_b", "label"), None
+
+    def __iter__(self):
+        return iter(self.columns)
+
+
+def test_containers_that_do_not_iterate_over_rows_are_refused(model):
+    for call in (model.encode, model.score, model.fit, model.evaluate):
+        with pytest.raises(TypeError, match=r"the Frame with columns 'text_a'.*values\.tolist\(\)"):
+            call(Frame())
+    for wrong in ({"a": 1}, {"a", "b"}):
+        with pytest.raises(TypeError, match=f"texts is the {type(wrong).__name__}"):
+            model.encode(wrong)
+
+
 @pytest.mark.parametrize(
     ("dtype", "mend"), [(None, "its weights hold NaN"), ("mixed_bfloat16", "try .*dtype='float32'")]
 )

@@ -5,7 +5,7 @@ import numpy as np
 
 from zoo.data import Pairs, as_records, as_texts
 from zoo.layers.dropout import Dropout
-from zoo.text_task import TextTask, head_initializer
+from zoo.text_task import TextTask, head_initializer, refuse_with_records
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -113,6 +113,7 @@ class TextClassifier(TextTask):
         """Probabilities float32 `[N, C]` of raw texts or pairs; for arrays and datasets Keras' own predict."""
         if isinstance(x, dict | np.ndarray | keras.utils.PyDataset):
             return super().predict(x, batch_size=batch_size, verbose=verbose, **kwargs)
+        refuse_with_records("predict", None, kwargs)
         logits = self.outputs_of(self.as_records(x), batch_size, verbose).astype("float64")
         odds = np.exp(logits - logits.max(axis=-1, keepdims=True, initial=-np.inf))
         return (odds / odds.sum(axis=-1, keepdims=True)).astype("float32")

@@ -69,6 +69,8 @@ class PairScores:
         """Scores of pairs of raw strings; for arrays and datasets Keras' own predict."""
         if isinstance(x, dict | np.ndarray | keras.utils.PyDataset):
             return super().predict(x, batch_size=batch_size, verbose=verbose, **kwargs)
+        if kwargs:
+            raise TypeError(f"predict takes no {', '.join(kwargs)} with records: options for arrays and datasets")
         return self.score(x, batch_size, verbose)
 
     def fit_threshold(self, pairs, metric="accuracy", batch_size=64, verbose="auto"):

@@ -199,8 +199,7 @@ class TextTask(Preset, keras.Model):
                 callbacks=arranged([_Epochs(self), *listed(callbacks)], x),
                 validation_data=validation_data, initial_epoch=initial_epoch, **kwargs,
             )  # fmt: skip
-        if y is not None:
-            raise ValueError("labels belong into the records: fit([(text_a, text_b, label), ...])")
+        refuse_with_records("fit", y, kwargs)
         if not self.compiled:
             self.compile()
         records = self.as_records(x)
@@ -217,7 +216,7 @@ class TextTask(Preset, keras.Model):
         with self._one_report():
             return self._fit_records(
                 records, validation, batch_size, micro_batch_size, seed, epochs=epochs, verbose=verbose,
-                callbacks=list(callbacks or []), initial_epoch=initial_epoch, **kwargs,
+                callbacks=listed(callbacks), initial_epoch=initial_epoch,
             )  # fmt: skip
 
     def _fit_records(
@@ -231,7 +230,6 @@ class TextTask(Preset, keras.Model):
         verbose,
         callbacks,
         initial_epoch,
-        **kwargs,
     ):
         encoded, rows = self.encode_records(records)
         labels = np.zeros(len(records), "float32") if records.labels is None else self.targets(records.labels)
@@ -250,13 +248,10 @@ class TextTask(Preset, keras.Model):
         callbacks = arranged([data.follow(), *averages, _Epochs(self, validation), *others], data)
         if micro_batch_size is None:
             history = super().fit(
-                data, epochs=epochs, verbose=verbose, callbacks=callbacks, shuffle=False,
-                initial_epoch=initial_epoch, **kwargs,
-            )  # fmt: skip
-        else:
-            history = fit_big_batches(
-                self, plan, collate, micro_batch_size, epochs, initial_epoch, callbacks, verbose, **kwargs
+                data, epochs=epochs, verbose=verbose, callbacks=callbacks, shuffle=False, initial_epoch=initial_epoch
             )
+        else:
+            history = fit_big_batches(self, plan, collate, micro_batch_size, epochs, initial_epoch, callbacks, verbose)
         if validation is not None:
             self.after_fit(validation)
         return history
@@ -311,6 +306,9 @@ class TextTask(Preset, keras.Model):
         """Metrics over all of the records at once, as a dict; for arrays and datasets Keras' own evaluate."""
         if not is_records(x):
             return super().evaluate(x, y, batch_size=batch_size, verbose=verbose, **kwargs)
+        if kwargs.pop("return_dict", True) is not True:
+            raise ValueError("evaluate(return_dict=False): the metrics of records are a dict; take the ones you need")
+        refuse_with_records("evaluate", y, kwargs)
         return self.evaluate_records(self.as_records(x, labelled=True), batch_size, verbose)
 
     def run(self, encoded, rows, batch_size, verbose="auto"):
@@ -387,9 +385,29 @@ def is_records(x):
     """Raw records, as opposed to arrays, dicts of arrays and datasets."""
     from zoo.data import Records
 
-    if isinstance(x, Records):
+    # A DataFrame or a set is taken for records, so that it is refused by name and not by Keras.
+    if isinstance(x, Records | set | frozenset) or hasattr(x, "iloc"):
         return True
     return isinstance(x, list | tuple) and (not x or isinstance(x[0], str | tuple | list) or x[0] is None)
+
+
+NOT_WITH_RECORDS = {
+    "shuffle": "rows are shuffled by `seed`",
+    "sample_weight": "every record counts once; repeat those that count more",
+    "class_weight": "every record counts once; repeat those that count more",
+    "validation_split": "cut them by zoo.data.split, which keeps shared texts on one side",
+    "validation_freq": "validation comes after each epoch",
+    "steps_per_epoch": "an epoch is every record once",
+}
+
+
+def refuse_with_records(verb, y, options):
+    """Refuse what Keras would apply to arrays, and what would be passed over here."""
+    if y is not None:
+        raise ValueError(f"labels belong into the records: {verb}([(text_a, text_b, label), ...])")
+    for name in options:
+        reason = NOT_WITH_RECORDS.get(name, "it is an option for arrays and datasets")
+        raise TypeError(f"{verb} takes no {name} with records: {reason}")
 
 
 def _columns(y, y_pred):
