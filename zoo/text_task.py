@@ -191,6 +191,10 @@ class TextTask(Preset, keras.Model):
 
         Returns:
             `keras.callbacks.History`.
+
+        Raises:
+            TypeError, ValueError: records that are none, labels that the loss or the validation cannot mean, options of
+                Keras that mean nothing with records; all before anything is trained.
         """
         if not is_records(x):
             check_training(self)
@@ -303,7 +307,11 @@ class TextTask(Preset, keras.Model):
         return None
 
     def evaluate(self, x=None, y=None, batch_size=64, verbose="auto", **kwargs):
-        """Metrics over all of the records at once, as a dict; for arrays and datasets Keras' own evaluate."""
+        """Metrics over all of the records at once, as a dict; for arrays and datasets Keras' own evaluate.
+
+        Raises:
+            TypeError, ValueError: as `fit`.
+        """
         if not is_records(x):
             return super().evaluate(x, y, batch_size=batch_size, verbose=verbose, **kwargs)
         if kwargs.pop("return_dict", True) is not True:
