@@ -47,9 +47,7 @@ flags.DEFINE_float("dropout", None, "Of the backbone; default: as pretrained.")
 flags.DEFINE_string("dtype", "float32", "float32, mixed_bfloat16 or mixed_float16.")
 flags.DEFINE_integer("max_length", 64, "Tokens of a text; a packed pair has twice as many.")
 flags.DEFINE_integer("seed", 0, "Seed of everything.")
-flags.DEFINE_string(
-    "matches", None, "File that gets the training pairs that match, one text a line; nothing is trained."
-)
+flags.DEFINE_string("matches", None, "File that gets the matching pairs of --data, a text a line; nothing is trained.")
 flags.DEFINE_string("output", "mixture", "Folder of the preset.")
 
 
@@ -59,6 +57,8 @@ def read(entries):
     for entry in entries:
         name, _, rest = entry.rpartition("=")
         path, _, kind = rest.rpartition(":")
+        if (name or path) in sets:
+            raise app.UsageError(f"two sets are named {name or path}: say another name for {path}, name=path:kind")
         sets[name or path] = read_graded(path, kind)[: F.limit], kind
     return sets
 
@@ -72,6 +72,8 @@ def chosen_loss(matcher):
 def main(_):
     if F.loss == "cross_entropy" and F.matcher == "representation":
         raise app.UsageError("--loss=cross_entropy is of the interaction matcher's free score; cosines take cosent")
+    if F.info_nce and F.matcher == "interaction":
+        raise app.UsageError("--info_nce compares vectors of texts, which --matcher=interaction has not; leave it out")
     keras.utils.set_random_seed(F.seed)
     dev = read(F.dev)
     judged = [pairs for pairs, _ in (*dev.values(), *read(F.exclude).values())]
@@ -106,8 +108,7 @@ def main(_):
     data = zoo.data.Batches(plan, collate, epoch=epoch)
     callbacks = [data.follow(), judge, log, BestPreset(F.output, "val_spearman"), resume]
     if F.micro_batch_size:
-        callbacks = arranged(callbacks, data)
-        fit_big_batches(matcher, plan, collate, F.micro_batch_size, F.epochs, epoch, callbacks, verbose=2)
+        fit_big_batches(matcher, plan, collate, F.micro_batch_size, F.epochs, epoch, arranged(callbacks, data), 2)
     else:
         matcher.fit(data, epochs=F.epochs, initial_epoch=epoch, callbacks=callbacks, shuffle=False, verbose=2)
     for row in log.rows:

@@ -26,7 +26,7 @@ flags.DEFINE_string("pooling", None, "Default: that of the matcher; mean for a b
 flags.DEFINE_string("dtype", "float32", "float32, mixed_bfloat16 or mixed_float16.")
 flags.DEFINE_integer("max_length", 64, "Tokens of a text.")
 flags.DEFINE_integer("batch_size", 64, "Texts a step.")
-flags.DEFINE_string("output", None, "File for the vectors: .npy, float32 [texts, width], rows of length 1.")
+flags.DEFINE_string("output", None, "File for the vectors: .npy, float32 [texts, width], a row of length 1 each.")
 
 
 def most_similar(vectors, count):
@@ -45,7 +45,7 @@ def main(arguments):
     texts = arguments[1:]
     if not texts:
         column = F.column or ("question" if F["texts"].using_default_value else "text")
-        texts = list(dict.fromkeys(zoo.data.read_texts(F.texts, column, label=None)))
+        texts = list(zoo.data.read_texts(F.texts, column, label=None))
     options = {"pooling": F.pooling} if F.pooling else {}
     model = zoo.RepresentationMatcher.from_preset(F.preset, dtype=F.dtype, max_length=F.max_length, **options)
     vectors = model.encode(texts, batch_size=F.batch_size)
@@ -56,8 +56,9 @@ def main(arguments):
     for row, cosines in enumerate(some @ some.T):
         print(f"{row:6}" + "".join(f"{cosine:7.3f}" for cosine in cosines) + f"   {texts[row]}")
     print("\nmost similar pairs")
-    for score, i, j in most_similar(vectors, F.pairs):
-        print(f"{score:7.3f}   {texts[i]}  |  {texts[j]}")
+    different = np.sort(np.unique(texts, return_index=True)[1])  # repeated texts would be the most similar ones
+    for score, i, j in most_similar(vectors[different], F.pairs):
+        print(f"{score:7.3f}   {texts[different[i]]}  |  {texts[different[j]]}")
     if F.output:
         np.save(F.output, vectors)
 

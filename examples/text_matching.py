@@ -4,9 +4,8 @@
     KERAS_BACKEND=jax python examples/text_matching.py --matcher=representation --dtype=mixed_bfloat16
     python examples/text_matching.py --preset=FOLDER --train=train.tsv.gz --test=dev.tsv.gz --epochs=3
 
-Files hold text_a, text_b and a label (.tsv .csv .jsonl, plain, .gz or .xz). What is missing of dev and test is cut off
-train, without shared texts. --output gets a preset of each matcher, metrics.json and plots.
-Reached on the bundled test pairs: representation ρ 0.41, interaction ρ 0.42 (torch, float32, seed 0; 75 s each on two cores).
+Files hold text_a, text_b, label (.tsv .csv .jsonl, plain, .gz or .xz); dev and test, if missing, are cut off train without
+shared texts. --output gets presets, metrics.json, plots. Bundled test pairs: ρ 0.41 and 0.42 (torch, 75 s each on two cores).
 """
 
 import json
@@ -15,7 +14,7 @@ import time
 
 import keras
 import numpy as np
-from absl import flags
+from absl import app, flags
 
 import zoo.plots
 from zoo.decision import fit_decision
@@ -95,12 +94,13 @@ def overlap(pairs):
 
 
 def main(_):
+    if F.loss == "InfoNCE" and F.label != "binary":
+        raise app.UsageError("--loss=InfoNCE trains on the pairs labelled 1 as matches; it takes --label=binary")
     classes, pairs, dev, test = read(("train", "dev", "test"))
     decision = fit_decision(dev.labels, overlap(dev), "accuracy", dev.sha256) if F.label == "binary" else None
     report, models, histories = {"shared characters": pair_metrics(test.labels, overlap(test), decision)}, {}, {}
     for kind in KINDS.get(F.matcher, [F.matcher]):
-        start = time.time()
-        models[kind], histories[kind] = train(kind, classes, pairs, dev)
+        start, (models[kind], histories[kind]) = time.time(), train(kind, classes, pairs, dev)
         report[kind] = {**models[kind].evaluate(test, verbose=0), "seconds": time.time() - start}
         models[kind].save_to_preset(os.path.join(F.output, kind))
     with open(os.path.join(F.output, "metrics.json"), "w", encoding="utf-8") as file:

@@ -159,6 +159,24 @@ def test_other_pairs_are_named(run):
         made(seed=3).fit(others, batch_size=8, epochs=3, callbacks=[Resume(folder / "second")], verbose=0)
 
 
+def test_callbacks_serve_a_second_training(tmp_path):
+    """The data, the validation records and the callbacks beside a Resume are those of the `fit` that runs."""
+    model, resume, stop = made(seed=3), Resume(tmp_path), zoo.callbacks.StopOnNaN()
+    first = model.fit(PAIRS, batch_size=4, validation_data=PAIRS, callbacks=[resume, stop, Trace()], verbose=0)
+    data, trace = resume.data, Trace()
+    assert stop.data is data and "val_spearman" in first.history
+    with pytest.raises(PresetError, match="this is training on"):
+        model.fit(PAIRS[:5], batch_size=4, epochs=2, callbacks=[resume, stop], verbose=0)
+    assert resume.data is not data and stop.data is resume.data
+    second = model.fit(PAIRS, batch_size=4, epochs=2, callbacks=[resume, trace], verbose=0)
+    assert "val_spearman" in first.history and len(second.history.get("val_spearman", ())) < 2
+    assert stop not in resume.callbacks and len(trace.lines) == 2
+    given = Numbers()
+    mine = zoo.callbacks.StopOnNaN(given)
+    model.fit(PAIRS, batch_size=4, callbacks=mine, verbose=0)
+    assert mine.data is given, "what a user has given stays"
+
+
 def test_a_state_of_another_training_is_refused_whole(run):
     folder, _, _, _ = run
     model = made(seed=3, optimizer=keras.optimizers.SGD(0.1))

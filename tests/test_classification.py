@@ -89,6 +89,36 @@ def test_labels_that_are_no_classes(model, records, words):
         model.fit(records)
 
 
+def test_logits_that_are_not_finite_are_no_class():
+    """argmax of a row of NaN is 0, the first class."""
+    model = zoo.TextClassifier(backbone(), 3, dropout=0.0, max_length=16, class_names=NAMES)
+    model.classifier.bias.assign([0.0, np.nan, 0.0])
+    for call in (model.classify, model.predict, model.evaluate):
+        with pytest.raises(
+            zoo.callbacks.NonFiniteError, match=r"TextClassifier's output for records\[0\].* 7 of 7 are"
+        ):
+            call(RECORDS)
+
+
+def test_validation_records_are_checked_before_training(model):
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="validation_data is empty"):
+        model.fit(RECORDS, validation_data=[])
+    with pytest.raises(ValueError, match=r"validation_data: labels \[7\]"):
+        model.fit(RECORDS, validation_data=[("a", 7)])
+    with pytest.raises(TypeError, match=r"validation_data: texts\[0\]\[0\] is None"):
+        model.fit(RECORDS, validation_data=[(None, 1)])
+    assert all((a == b).all() for a, b in zip(before, model.get_weights()))
+
+
+def test_classes_in_another_order_are_refused(model):
+    texts = zoo.data.Texts(["a", "b"], np.array([0, 1]), class_names=("school", "weather"))
+    for call in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=r"classes school, weather, .*label=\['weather', 'school', 'rest'\]"):
+            call(texts)
+    assert "accuracy" in model.evaluate(zoo.data.Texts(texts.text, texts.labels, class_names=("weather", "school")))
+
+
 def test_evaluate_checks_labels_too(model):
     with pytest.raises(ValueError, match=r"labels \[7\]"):
         model.evaluate([("a", 7)])

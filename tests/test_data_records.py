@@ -58,6 +58,7 @@ def test_a_normalised_sequence_is_returned_as_it_is():
         ("ab", TypeError, "pairs is the str"),
         (3, TypeError, "pairs is the int"),
         ({"a": "b"}, TypeError, "pairs is the dict"),
+        ({("a", "b", 1)}, TypeError, "pairs is the set"),
         (("a", "b"), TypeError, r"pairs\[0\] is the str 'a'.*one row, not in a list"),
         ([*ROWS, None], TypeError, r"pairs\[3\] is None"),
         ([*ROWS, ("a", None, 1)], TypeError, r"pairs\[3\]\[1\] is None, expected a str"),
@@ -131,6 +132,33 @@ def test_the_hash_depends_on_texts_labels_and_order():
     assert len(hashes) == 8
     assert as_pairs(list(ROWS)).sha256 == as_pairs(ROWS).sha256
     assert len(as_pairs([("\ud800", "b")]).sha256) == 64  # half a surrogate pair has no UTF-8
+
+
+@pytest.mark.parametrize(
+    "columns, error, says",
+    [
+        ((["a"], ["b"], [[1]]), ValueError, r"labels have shape \(1, 1\), expected \(1,\)"),
+        ((["a"], ["b"], [1, 0]), ValueError, r"labels have shape \(2,\)"),
+        ((["a"], ["b"], [float("nan")]), ValueError, r"labels\[0\] is nan"),
+        ((["a"], ["b"], ["1"]), TypeError, r"Pairs: labels\[0\] is the str"),
+        ((["a"], ["b"], np.array([None], object)), TypeError, r"labels\[0\] is the NoneType"),
+        ((["a", "b"], ["b"]), ValueError, "text_b has 1 rows, text_a has 2"),
+        ((["a", None], ["b", "c"]), TypeError, r"text_a\[1\] is None"),
+        ((["a"], "b"), TypeError, "text_b is the str 'b'"),
+        (({"a"}, ["b"]), TypeError, "text_a is the set"),
+    ],
+)
+def test_columns_are_checked_when_records_are_made(columns, error, says):
+    with pytest.raises(error, match=says):
+        Pairs(*columns)
+
+
+def test_columns_of_any_kind_become_lists_and_one_array():
+    pairs = Pairs(np.array(["a", "b"], object), ("c", "d"), [1, 0])
+    assert pairs.text_a + pairs.text_b == ["a", "b", "c", "d"], "of arrays + would join row by row"
+    assert list(pairs) == [("a", "c", 1), ("b", "d", 0)] and pairs.labels.dtype == "int64"
+    assert Texts(["a"], np.array([True])).labels.dtype == "int64"
+    assert Texts(["a"], np.array([0.5], object)).labels.dtype == Texts(["a"], [0.5]).labels.dtype == "float64"
 
 
 def test_take_keeps_rows_together():

@@ -7,7 +7,7 @@ from tiny_models import PAIRS, TEXTS, backbone, matcher, scatter_weights, to_num
 
 import zoo
 from zoo.encoded import Encoded
-from zoo.losses import AnglE, Circle, CoSENT, InfoNCE, Triplet
+from zoo.losses import AnglE, Circle, CoSENT, CoSENTInfoNCE, CosineRegression, InfoNCE, Triplet
 
 LABELS = np.array([pair[2] for pair in PAIRS])
 
@@ -129,6 +129,7 @@ def test_info_nce_on_triplets(model):
         (InfoNCE(), [("a", "b", 1), ("c", "d", 0)], "takes every row for a match"),
         (Triplet(), [("a", "b", 0)], "takes every row for a match"),
         (Circle(), [("a", "b", 2), ("c", "d", 0)], "takes labels 0 and 1"),
+        (CosineRegression(), [("a", "b", 5), ("c", "d", 0)], r"from 0 to 1, got 0 to 5; .*CosineRegression\(0, 5\)"),
         (CoSENT(), [("a", "b", float("nan"))], r"pairs\[0\]\[2\] is the label nan"),
         (CoSENT(), [], "x is empty"),
     ],
@@ -139,12 +140,59 @@ def test_records_that_the_loss_cannot_mean(model, loss, records, words):
         model.fit(records)
 
 
+REPEATED = [("今天天气很好", text) for text in TEXTS[1:6]] + [("上下", "人民")]
+
+
+def test_rows_that_in_batch_negatives_leave_out_are_told(model):
+    """One text in five rows, two batches: three rows sit out, unless groups say that they mean the same."""
+    model.compile(keras.optimizers.SGD(0.0), InfoNCE())
+    words = r"3 of 6 rows sit out .*'今天天气很好' stands in 5 rows while there are 2 batches.*grouped=True"
+    with pytest.warns(UserWarning, match=words) as caught:
+        model.fit(REPEATED, batch_size=3, epochs=2, verbose=0)
+    assert [one.filename for one in caught if one.category is UserWarning] == [__file__]
+    model.compile(keras.optimizers.SGD(0.0), InfoNCE(grouped=True))
+    grouped = [(a, b, int(a == "上下")) for a, b in REPEATED]
+    model.fit(grouped, batch_size=3, verbose=0)  # a warning would be an error
+    assert model.distinct(model.as_records(grouped)) is None
+
+
+def test_only_matches_are_kept_apart_beside_cosent(model):
+    """Texts of pairs below `positive` are no negatives, so they may meet."""
+    records = model.as_records([(a, b, 0.2 * i) for i, (a, b) in enumerate(REPEATED)])
+    for loss, expected in (
+        (CoSENTInfoNCE(positive=0.8), [(), (), (), (), *REPEATED[4:]]),
+        (CoSENTInfoNCE(weight=0.0), None),
+        (CoSENT(), None),
+    ):
+        model.compile(keras.optimizers.SGD(0.0), loss)
+        assert model.distinct(records) == expected
+    model.compile(keras.optimizers.SGD(0.0), CoSENTInfoNCE())
+    with pytest.warns(UserWarning, match="3 of 6 rows sit out each epoch: CoSENTInfoNCE .*smaller batch_size$"):
+        model.fit([(*pair, 1) for pair in REPEATED], batch_size=3, verbose=0)
+
+
 def test_validation_needs_labels(model):
     model.compile(keras.optimizers.SGD(0.0), InfoNCE())
     with pytest.raises(ValueError, match=r"expected \(text_a, text_b, label\)"):
         model.fit([("a", "b")], validation_data=[("a", "b")])
     with pytest.raises(ValueError, match="labelled pairs"):
         model.fit([("a", "b", "c")], validation_data=[("a", "b", "c")])
+
+
+def test_validation_pairs_are_checked_before_training(model):
+    model.compile(keras.optimizers.SGD(0.0))
+    with pytest.raises(ValueError, match="validation_data is empty"):
+        model.fit(PAIRS, validation_data=[])
+
+
+def test_one_label_has_no_correlation_and_stops_no_training(model):
+    model.compile(keras.optimizers.SGD(0.0))
+    dev = [(a, b, 1) for a, b, _ in PAIRS]
+    with pytest.warns(UserWarning, match="all 7 labels are 1, so there is no val_spearman") as caught:
+        history = model.fit(PAIRS, validation_data=dev, callbacks=[zoo.callbacks.StopOnNaN()], verbose=0).history
+    assert [one.filename for one in caught if one.category is UserWarning] == [__file__]
+    assert "val_best_accuracy" in history and not {"val_spearman", "val_pearson"} & set(history)
+    assert np.isnan(model.evaluate(dev)["spearman"])
 
 
 def test_no_head_of_classes(model):
@@ -266,6 +314,9 @@ def test_interaction_needs_zeros_and_ones_for_cross_entropy(interaction):
         interaction.fit([("a", "b", 3)])
     with pytest.raises(ValueError, match="labelled pairs"):
         interaction.fit([("a", "b")])
+    interaction.compile(keras.optimizers.SGD(0.0), Circle())
+    with pytest.raises(ValueError, match="Circle takes labels 0 and 1"):
+        interaction.fit([("a", "b", 2), ("c", "d", 0)])
     interaction.compile(keras.optimizers.SGD(0.0), loss)
 
 

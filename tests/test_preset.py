@@ -345,6 +345,28 @@ def test_the_threshold_is_in_the_preset(ours):
 
 
 @pytest.mark.neutral
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"pooling": "cls"}, "pooling='cls'"),
+        ({"position": None, "dropout": 0.3}, "position=None"),
+        ({"keep_tokens": range(50)}, "keep_tokens of 50 tokens"),
+        ({"load_weights": False}, "load_weights=False"),
+        ({"pooling": "mean", "dropout": 0.3, "attention_dropout": 0.3, "max_length": 9, "dtype": "bfloat16"}, None),
+        ({"pooling": "cls", "decision": {**DECISION, "threshold": 0.5}}, None),
+    ],
+)
+def test_the_threshold_is_dropped_where_options_change_the_scores(ours, options, words):
+    model = zoo.RepresentationMatcher.from_preset(ours, **options)
+    if words is None:
+        assert model.decision == options.get("decision", DECISION)
+        return
+    assert model.decision is None
+    with pytest.raises(ValueError, match=f"the threshold 0.125 was fitted to the stored .* loaded with {words}: call"):
+        model.classify([("a", "b")])
+
+
+@pytest.mark.neutral
 def test_the_card_says_how_to_load_it(ours):
     card = (ours / "README.md").read_text(encoding="utf-8")
     assert "zoo.RepresentationMatcher.from_preset" in card and re.search(r"20,288 parameters", card)

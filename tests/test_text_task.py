@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from tiny_models import PAIRS, TEXTS, matcher, scatter_weights
 
+import zoo
 from zoo.encoded import Encoded
 from zoo.metrics import best_threshold
 
@@ -188,7 +189,7 @@ def test_validation_is_over_the_whole_set(trainee):
     """In every epoch; the last one's numbers are those of evaluate, whatever the batch size."""
     history = trainee.fit(PAIRS, batch_size=4, epochs=2, validation_data=PAIRS, verbose=0).history
     assert {name for name in history if name.startswith("val_")} == {
-        f"val_{name}" for name in ("spearman", "pearson", "auc", "average_precision", "best_accuracy")
+        f"val_{name}" for name in ("spearman", "pearson", "auc", "average_precision", "best_accuracy", "accuracy", "f1")
     }
     for batch_size in (4, 64):
         result = trainee.evaluate(PAIRS, batch_size=batch_size)
@@ -205,7 +206,7 @@ def test_threshold_is_fitted_after_training(trainee):
 
 
 def test_training_drops_the_threshold_of_older_weights(trainee):
-    """It neither classifies nor colours the validation numbers; its metric is kept for the next one."""
+    """It neither classifies nor colours the metrics; what it made best is kept for the next one."""
     trainee.fit_threshold(PAIRS, "f1")
     old = trainee.decision["threshold"]
     history = trainee.fit(PAIRS, batch_size=4, verbose=0).history
@@ -214,14 +215,46 @@ def test_training_drops_the_threshold_of_older_weights(trainee):
     with pytest.raises(ValueError, match=rf"threshold {old:.4g} was fitted before the last fit .*fit_threshold"):
         trainee.classify(PAIRS)
     history = trainee.fit(PAIRS, batch_size=4, validation_data=PAIRS, verbose=0).history
-    assert trainee.decision["metric"] == "f1" and "val_accuracy" not in history
+    assert trainee.decision["metric"] == "f1" and history["val_f1"] == [trainee.decision["value"]]
     assert trainee.decision["threshold"] == best_threshold(LABELS, trainee.score(PAIRS), "f1")[0]
     with pytest.raises(ValueError, match="no records"):
         trainee.fit([])
+    with pytest.raises(TypeError, match="no shuffle with records: rows are shuffled by `seed`"):
+        trainee.fit(PAIRS, shuffle=False)
+    with pytest.raises(ValueError, match="batch_size=0"):
+        trainee.fit(PAIRS, batch_size=0)
+    with pytest.raises(ValueError, match="2 Resume callbacks"):
+        trainee.fit(PAIRS, callbacks=[zoo.callbacks.Resume("a"), zoo.callbacks.Resume("b")])
+    with pytest.raises(TypeError, match="no_such_option"):
+        trainee.fit({"token_ids": np.zeros((1, 2, 4), "int32")}, np.ones(1), no_such_option=1)
     assert trainee.decision is not None, "nothing was trained"
     # Arrays that go straight to Keras change the weights just as well.
     encoded, rows = trainee.encode_records(trainee.as_records(PAIRS[:4]))
     trainee.fit(encoded.batch(rows, 16), LABELS[:4].astype("float32"), batch_size=4, verbose=0)
+    assert trainee.decision is None
+
+
+def test_the_best_preset_has_the_threshold_of_its_epoch(trainee, tmp_path):
+    """Saved inside `fit`, it decides; an epoch that was worse leaves another threshold in the model."""
+    best = zoo.callbacks.BestPreset(tmp_path / "best", "val_cut", mode="min")
+
+    class Cut(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["val_cut"] = epoch  # the first epoch is the best
+
+    history = trainee.fit(
+        PAIRS, batch_size=4, epochs=2, validation_data=PAIRS, callbacks=[Cut(), best], verbose=0
+    ).history
+    loaded = zoo.RepresentationMatcher.from_preset(tmp_path / "best")
+    assert loaded.decision["threshold"] == pytest.approx(best_threshold(LABELS, loaded.score(PAIRS), "accuracy")[0])
+    assert loaded.decision["threshold"] != trainee.decision["threshold"]
+    assert np.mean(loaded.classify(PAIRS) == LABELS) == history["val_accuracy"][0] == loaded.decision["value"]
+
+
+def test_a_restored_state_drops_the_threshold_of_other_weights(trainee, tmp_path):
+    trainee.fit(PAIRS, batch_size=4, callbacks=[zoo.callbacks.Resume(tmp_path)], verbose=0)
+    trainee.fit_threshold(PAIRS)
+    assert zoo.callbacks.Resume(tmp_path).restore(trainee) == 1
     assert trainee.decision is None
 
 
@@ -271,9 +304,58 @@ def test_arrays_go_to_keras(model, assert_close):
     assert_close(model.predict(arrays, verbose=0)[:, 0], model.encode(TEXTS[:4], normalize=False, batch_size=4))
 
 
-def test_labels_beside_the_records(trainee):
-    with pytest.raises(ValueError, match="labels belong into the records"):
+def test_what_means_nothing_with_records_is_refused(trainee):
+    with pytest.raises(ValueError, match=r"labels belong into the records: fit\("):
         trainee.fit([("a", "b")], [1])
+    with pytest.raises(ValueError, match=r"labels belong into the records: evaluate\("):
+        trainee.evaluate([("a", "b")], [1])
+    for options in ({"validation_freq": 5}, {"sample_weight": [1.0]}, {"steps_per_epoch": 1}, {"validation_steps": 1}):
+        with pytest.raises(TypeError, match=f"fit takes no {next(iter(options))} with records"):
+            trainee.fit(PAIRS, **options)
+    with pytest.raises(TypeError, match="evaluate takes no sample_weight with records"):
+        trainee.evaluate(PAIRS, sample_weight=LABELS)
+    with pytest.raises(ValueError, match="return_dict=False"):
+        trainee.evaluate(PAIRS, return_dict=False)
+    assert trainee.evaluate(PAIRS, return_dict=True) == trainee.evaluate(PAIRS)
+    with pytest.raises(TypeError, match="predict takes no steps with records"):
+        trainee.predict(PAIRS, steps=1)
+
+
+class Frame:
+    """What of a pandas.DataFrame matters here: it iterates over the names of its columns."""
+
+    columns, iloc = ("text_a", "text_b", "label"), None
+
+    def __iter__(self):
+        return iter(self.columns)
+
+
+def test_containers_that_do_not_iterate_over_rows_are_refused(model):
+    for call in (model.encode, model.score, model.fit, model.evaluate):
+        with pytest.raises(TypeError, match=r"the Frame with columns 'text_a'.*values\.tolist\(\)"):
+            call(Frame())
+    for wrong in ({"a": 1}, {"a", "b"}):
+        with pytest.raises(TypeError, match=f"texts is the {type(wrong).__name__}"):
+            model.encode(wrong)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "mend"), [(None, "its weights hold NaN"), ("mixed_bfloat16", "try .*dtype='float32'")]
+)
+def test_scores_that_are_not_finite_are_no_decisions(dtype, mend):
+    """NaN >= threshold would be 0, which is an answer. One text whose only token has a row of NaN."""
+    model = scatter_weights(matcher(dtype=dtype))
+    model.fit_threshold(PAIRS)
+    table = model.backbone.token_embedding.embeddings
+    values = np.array(keras.ops.convert_to_numpy(table))
+    values[model.tokenizer.encode("the")[0][1]] = np.nan
+    table.assign(values)
+    assert np.isfinite(model.encode(TEXTS[:2])).all()
+    with pytest.raises(zoo.callbacks.NonFiniteError, match=rf"output for texts\[7\].* 1 of 12 .*policy '.*': .*{mend}"):
+        model.encode(TEXTS)
+    for call in (model.classify, model.score, model.evaluate, model.fit_threshold):
+        with pytest.raises(zoo.callbacks.NonFiniteError, match=r"output for pairs\[5\].* 2 of 7 are"):
+            call(PAIRS)
 
 
 def test_unknown_pooling_names_the_known():

@@ -5,7 +5,7 @@ import numpy as np
 
 from zoo.data import Pairs, as_records, as_texts
 from zoo.layers.dropout import Dropout
-from zoo.text_task import TextTask, head_initializer
+from zoo.text_task import TextTask, head_initializer, refuse_with_records
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -66,12 +66,21 @@ class TextClassifier(TextTask):
     def check_labels(self, records):
         if records.labels is None:
             raise ValueError("a classifier is trained on labelled records, (text, label) or (text_a, text_b, label)")
+        names = getattr(records, "class_names", None)
+        if names and self.class_names and list(names) != self.class_names[: len(names)]:
+            raise ValueError(
+                f"the records number the classes {', '.join(names)}, the classifier {', '.join(self.class_names)}, so the "
+                f"labels would mean other classes; read them with label={self.class_names!r}"
+            )
         wrong = np.setdiff1d(records.labels, np.arange(self.num_classes))
         if len(wrong):
             raise ValueError(
                 f"labels {wrong[:5].tolist()}; {self.num_classes} classes are whole numbers from 0 to "
                 f"{self.num_classes - 1}"
             )
+
+    def check_validation(self, records):
+        self.check_labels(records)
 
     def as_records(self, x, labelled=None):
         x = list(x) if isinstance(x, tuple) else x
@@ -98,12 +107,13 @@ class TextClassifier(TextTask):
         if not len(records):
             return np.zeros((0, self.num_classes) if self.num_classes > 1 else (0,), "float32")
         encoded, rows = self.encode_records(records)
-        return self.run(encoded, rows, batch_size, verbose)
+        return self.check_finite(self.run(encoded, rows, batch_size, verbose), "records")
 
     def predict(self, x, batch_size=64, verbose="auto", **kwargs):
         """Probabilities float32 `[N, C]` of raw texts or pairs; for arrays and datasets Keras' own predict."""
         if isinstance(x, dict | np.ndarray | keras.utils.PyDataset):
             return super().predict(x, batch_size=batch_size, verbose=verbose, **kwargs)
+        refuse_with_records("predict", None, kwargs)
         logits = self.outputs_of(self.as_records(x), batch_size, verbose).astype("float64")
         odds = np.exp(logits - logits.max(axis=-1, keepdims=True, initial=-np.inf))
         return (odds / odds.sum(axis=-1, keepdims=True)).astype("float32")

@@ -8,12 +8,20 @@ import numpy as np
 from keras import ops
 
 from zoo.classification import TextClassifier
-from zoo.data import Triplets, as_pairs, as_triplets
+from zoo.data import Triplets, as_pairs, as_texts, as_triplets
 from zoo.decision import PairScores, check_decision
 from zoo.formats import sentence_transformers
-from zoo.losses import Circle, Contrastive, CoSENT, InfoNCE, Triplet, cosine_similarity
+from zoo.losses import (
+    Circle,
+    Contrastive,
+    CoSENT,
+    CoSENTInfoNCE,
+    CosineRegression,
+    InfoNCE,
+    Triplet,
+    cosine_similarity,
+)
 from zoo.metrics import accuracy
-from zoo.pair_metrics import pair_metrics
 from zoo.preset import resolve
 from zoo.store import PresetError
 from zoo.text_task import TextTask, flatten_texts, head_initializer, unit
@@ -133,14 +141,15 @@ class RepresentationMatcher(PairScores, TextTask):
                 f"{name} takes every row for a match, got labels {labels[:8].tolist()}; leave out the pairs that do not "
                 "match, and the labels: fit([(text, its_match), ...])"
             )
-        if isinstance(self.loss, Circle | Contrastive) and not set(labels) <= {0, 1}:
-            raise ValueError(
-                f"{name} takes labels 0 and 1, got {labels[:8].tolist()}; for graded labels use zoo.losses.CoSENT()"
-            )
+        check_label_range(self.loss, labels)
 
     def distinct(self, records):
-        # A text that stands twice in a batch would be its own negative.
-        return list(zip(*records.columns)) if isinstance(self.loss, InfoNCE) else None
+        # A text that stands twice in a batch would be its own negative, unless groups say which texts mean the same.
+        rows, loss = list(zip(*records.columns)), self.loss
+        if isinstance(loss, CoSENTInfoNCE) and loss.weight:
+            matches = np.asarray(records.labels, "float32") >= loss.positive  # others are nobody's negatives
+            return [row if match else () for row, match in zip(rows, matches)]
+        return rows if isinstance(loss, InfoNCE) and not loss.grouped else None
 
     # Data
 
@@ -173,20 +182,22 @@ class RepresentationMatcher(PairScores, TextTask):
             float32 `[N, d]`.
 
         Raises:
-            TypeError: a text is no str; the message names its index.
+            TypeError, ValueError: see `zoo.data.as_texts`; the message names the index of a text that is no str.
+            NonFiniteError: a vector is NaN or infinite, here and wherever texts are scored.
         """
         if isinstance(texts, str):
             raise TypeError("encode takes a list of texts; for one text: encode([text])[0]")
-        texts = list(texts)
-        for index, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise TypeError(f"texts[{index}] is {text!r:.60}, expected a str")
+        texts = as_texts(texts, labelled=False).text
+        vectors = self.check_finite(self._vectors(texts, batch_size, verbose), "texts")
+        return unit(vectors) if normalize else vectors
+
+    def _vectors(self, texts, batch_size, verbose):
+        """Float32 `[N, d]`; every distinct text is computed once."""
         if not texts:
             return np.zeros((0, self.hidden_dim), "float32")
         unique = list(dict.fromkeys(texts))
         rows = np.arange(len(unique))[:, None]
         vectors = self.run(self.tokens_of(unique), rows, batch_size, verbose)[:, 0]
-        vectors = unit(vectors) if normalize else vectors
         place = {text: row for row, text in enumerate(unique)}
         return vectors[[place[text] for text in texts]]
 
@@ -206,24 +217,23 @@ class RepresentationMatcher(PairScores, TextTask):
 
     def pair_embeddings(self, pairs, batch_size, verbose):
         """Embeddings float32 `[N, 2, d]` of `zoo.data.Pairs`, not normalised."""
-        vectors = self.encode(pairs.text_a + pairs.text_b, batch_size, normalize=False, verbose=verbose)
-        return np.stack([vectors[: len(pairs)], vectors[len(pairs) :]], axis=1)
+        vectors = self._vectors(pairs.text_a + pairs.text_b, batch_size, verbose)
+        return self.check_finite(np.stack([vectors[: len(pairs)], vectors[len(pairs) :]], axis=1), "pairs")
 
     def _head_probabilities(self, embeddings):
         parts = [np.zeros((0, self.num_classes), "float32")]
         for start in range(0, len(embeddings), 4096):  # [u, v, |u − v|] of all pairs need not fit beside them
             logits = self.class_logits(ops.convert_to_tensor(embeddings[start : start + 4096]))
             parts.append(ops.convert_to_numpy(ops.softmax(logits)))
-        return np.concatenate(parts)
+        return self.check_finite(np.concatenate(parts), "pairs")
 
-    def evaluate_records(self, pairs, batch_size=64, verbose="auto"):
-        """Metrics of the cosines; with a head of classes, whose labels the pairs have, also its `head_accuracy`."""
+    def judged(self, pairs, batch_size, verbose):
+        """Cosines of labelled pairs; with a head of classes, whose labels the pairs have, also its `head_accuracy`."""
         embeddings = self.pair_embeddings(pairs, batch_size, verbose)
-        result = pair_metrics(pairs.labels, cosines(embeddings), self.decision)
-        if self.num_classes is not None and set(np.unique(pairs.labels)) <= set(range(self.num_classes)):
-            best = self._head_probabilities(embeddings).argmax(axis=1)
-            result["head_accuracy"] = accuracy(pairs.labels, best)
-        return result
+        if self.num_classes is None or not set(np.unique(pairs.labels)) <= set(range(self.num_classes)):
+            return cosines(embeddings), {}
+        best = self._head_probabilities(embeddings).argmax(axis=1)
+        return cosines(embeddings), {"head_accuracy": accuracy(pairs.labels, best)}
 
     def task_config(self):
         return {
@@ -297,6 +307,7 @@ class InteractionMatcher(PairScores, TextClassifier):
                 f"binary cross entropy takes labels 0 and 1, got also {wrong[:5].tolist()}; "
                 "for graded labels compile(loss=zoo.losses.CoSENT(scale=1.0)), for classes use zoo.TextClassifier"
             )
+        check_label_range(self.loss, np.unique(records.labels))
 
     def as_records(self, x, labelled=None):
         return as_pairs(x, labelled)
@@ -309,6 +320,18 @@ class InteractionMatcher(PairScores, TextClassifier):
         config = super().task_config()
         del config["num_classes"], config["class_names"]
         return {**config, "decision": self.decision}
+
+
+def check_label_range(loss, labels):
+    """Refuse labels `[L]` that a loss with a range of them would train towards all the same."""
+    name, found = type(loss).__name__, labels[:8].tolist()
+    if isinstance(loss, Circle | Contrastive) and not set(labels) <= {0, 1}:
+        raise ValueError(f"{name} takes labels 0 and 1, got {found}; for graded labels use zoo.losses.CoSENT()")
+    if isinstance(loss, CosineRegression) and not loss.lowest <= min(labels) <= max(labels) <= loss.highest:
+        raise ValueError(
+            f"{name} takes labels from {loss.lowest:g} to {loss.highest:g}, got {min(labels):g} to {max(labels):g}; say "
+            f"which mean similarity 0 and 1, e.g. zoo.losses.CosineRegression({min(labels):g}, {max(labels):g})"
+        )
 
 
 def cosines(embeddings):

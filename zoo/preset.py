@@ -73,6 +73,9 @@ class Preset:
             files = (bert4keras.to_bert4keras if format == "bert4keras" else hugging_face.from_model)(self)
         write_folder(folder, files)
 
+    def loaded_with(self, changes):
+        """Told of a task's stored options that were replaced on loading, dict from name to "name=value"."""
+
     def task_config(self):
         """JSON-ready constructor arguments of a task beside its backbone."""
         return {}
@@ -124,11 +127,16 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides)
                 f"{checkpoint.source}: {cls.__name__} takes no {', '.join(sorted(set(options) - set(task_arguments)))}; "
                 f"its options are {', '.join(task_arguments)}"
             )
-        options.update({k: v for k, v in overrides.items() if k in task_arguments})
         whole = same and not set(overrides) & set(task_arguments)
-        model = _built(cls, (model,), options, checkpoint, overrides)
+        chosen = {k: v for k, v in overrides.items() if k in task_arguments}
+        model = _built(cls, (model,), {**options, **chosen}, checkpoint, overrides)
     if load_weights:
         fill(model, checkpoint, keep_tokens, whole)
+    if is_task and same:
+        known = {**checkpoint.config, **options}
+        changes = {name: f"{name}={value!r:.40}" for name, value in overrides.items() if value != known.get(name)}
+        changes |= {} if keep_tokens is None else {"keep_tokens": f"keep_tokens of {len(keep_tokens):,} tokens"}
+        model.loaded_with(changes if load_weights else {**changes, "load_weights": "load_weights=False"})
     model.verified = checkpoint.verified
     if overrides.get("tokenizer") is None:
         # The backbone's too, which may be saved by itself.

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import warnings
+from collections import Counter
 
 import keras
 import numpy as np
@@ -10,11 +11,13 @@ from keras import ops
 
 from zoo.backend import compiles_each_shape, concurrently, in_groups_by_length
 from zoo.big_batch import fit_big_batches
-from zoo.callbacks import arranged
+from zoo.callbacks import NonFiniteError, arranged
+from zoo.callbacks.arranging import listed
 from zoo.data import BUCKETS, Batches, BatchPlan, PredictionPlan, length_buckets
 from zoo.encoded import Encoded
 from zoo.keras_hub_text import KerasHubTokenizer
 from zoo.layers.pooling import Pooling
+from zoo.losses import InfoNCE
 from zoo.optimizers import EvaluateAverages, ExcludeFromDecay, FusedAdamW
 from zoo.preset import Preset
 from zoo.switches import check_distribution, check_training
@@ -168,9 +171,9 @@ class TextTask(Preset, keras.Model):
         """Train on records of raw strings (or, as `keras.Model.fit`, on arrays and datasets).
 
         Rows are shuffled by `seed` and the epoch, in batches of nearly equal length. With labelled
-        `validation_data` each epoch ends with `evaluate` on all of it (`val_spearman`, `val_accuracy`, ...), and
-        training ends with the threshold fitted on it where the labels are 0 and 1. A threshold from before belongs to
-        weights that are no more, so training drops it.
+        `validation_data` each epoch ends with `evaluate` on all of it (`val_spearman`, `val_accuracy`, ...), where its
+        labels are 0 and 1 at the threshold that is fitted on it then, and once more when training is over. A threshold
+        from before belongs to weights that are no more, so training drops it.
 
         Args:
             x: records, see the class; a `zoo.data` type or a list of tuples.
@@ -181,16 +184,19 @@ class TextTask(Preset, keras.Model):
 
         Returns:
             `keras.callbacks.History`.
+
+        Raises:
+            TypeError, ValueError: records that are none, labels that the loss or the validation cannot mean, options of
+                Keras that mean nothing with records; all before anything is trained.
         """
         if not is_records(x):
             check_training(self)
-            self.before_fit()
             return super().fit(
-                x, y, batch_size=batch_size, epochs=epochs, verbose=verbose, callbacks=arranged(callbacks, x),
+                x, y, batch_size=batch_size, epochs=epochs, verbose=verbose,
+                callbacks=arranged([_Epochs(self), *listed(callbacks)], x),
                 validation_data=validation_data, initial_epoch=initial_epoch, **kwargs,
             )  # fmt: skip
-        if y is not None:
-            raise ValueError("labels belong into the records: fit([(text_a, text_b, label), ...])")
+        refuse_with_records("fit", y, kwargs)
         if not self.compiled:
             self.compile()
         records = self.as_records(x)
@@ -203,11 +209,11 @@ class TextTask(Preset, keras.Model):
                 "micro_batch_size trains what the model computes, and this head of classes is part of the loss; its loss "
                 "couples no rows: use a smaller batch_size and an optimizer with gradient_accumulation_steps"
             )
-        validation = None if validation_data is None else self.as_records(validation_data, labelled=True)
+        validation = None if validation_data is None else self._validation_records(validation_data)
         with self._one_report():
             return self._fit_records(
                 records, validation, batch_size, micro_batch_size, seed, epochs=epochs, verbose=verbose,
-                callbacks=list(callbacks or []), initial_epoch=initial_epoch, **kwargs,
+                callbacks=listed(callbacks), initial_epoch=initial_epoch,
             )  # fmt: skip
 
     def _fit_records(
@@ -221,43 +227,66 @@ class TextTask(Preset, keras.Model):
         verbose,
         callbacks,
         initial_epoch,
-        **kwargs,
     ):
         encoded, rows = self.encode_records(records)
         labels = np.zeros(len(records), "float32") if records.labels is None else self.targets(records.labels)
-        plan = BatchPlan(
-            encoded.lengths[rows], batch_size, self.buckets, seed=seed, last="pad", no_duplicates=self.distinct(records)
-        )
+        texts = self.distinct(records)
+        plan = BatchPlan(encoded.lengths[rows], batch_size, self.buckets, seed=seed, last="pad", no_duplicates=texts)
+        if texts is not None:
+            self._warn_of_left_out(plan, texts, initial_epoch)
 
         def collate(batch):
             return encoded.batch(rows[batch.indices], batch.length), labels[batch.indices], batch.weights
 
-        self.before_fit()
-        if validation is not None:
-            # Before others, which can monitor val_*, but after what puts averages of the weights into the model.
-            averages = [callback for callback in callbacks if isinstance(callback, EvaluateAverages)]
-            others = [callback for callback in callbacks if callback not in averages]
-            callbacks = [*averages, _Validation(self, validation), *others]
+        # Before others, which can monitor val_*, but after what puts averages of the weights into the model.
+        averages = [callback for callback in callbacks if isinstance(callback, EvaluateAverages)]
+        others = [callback for callback in callbacks if callback not in averages]
         data = Batches(plan, collate, epoch=initial_epoch)
-        callbacks = arranged([data.follow(), *callbacks], data)
+        callbacks = arranged([data.follow(), *averages, _Epochs(self, validation), *others], data)
         if micro_batch_size is None:
             history = super().fit(
-                data, epochs=epochs, verbose=verbose, callbacks=callbacks, shuffle=False,
-                initial_epoch=initial_epoch, **kwargs,
-            )  # fmt: skip
-        else:
-            history = fit_big_batches(
-                self, plan, collate, micro_batch_size, epochs, initial_epoch, callbacks, verbose, **kwargs
+                data, epochs=epochs, verbose=verbose, callbacks=callbacks, shuffle=False, initial_epoch=initial_epoch
             )
+        else:
+            history = fit_big_batches(self, plan, collate, micro_batch_size, epochs, initial_epoch, callbacks, verbose)
         if validation is not None:
             self.after_fit(validation)
         return history
 
-    def before_fit(self):
-        """What no longer holds once the weights change."""
+    def _warn_of_left_out(self, plan, texts, epoch):
+        if len(left_out := plan.left_out(epoch)):
+            (text, count), *_ = Counter(text for row in texts for text in set(row)).most_common(1)
+            groups = ", or zoo.losses.InfoNCE(grouped=True) with the number of a row's meaning as its label"
+            warnings.warn(
+                f"{len(left_out):,} of {len(texts):,} rows sit out each epoch: {type(self.loss).__name__} takes no text "
+                f"twice in a batch, and {text!r:.60} stands in {count:,} rows while there are {len(plan):,} batches; use "
+                f"a smaller batch_size{groups if isinstance(self.loss, InfoNCE) else ''}",
+                stacklevel=4,
+            )
+
+    def weights_changed(self):
+        """Drop what held for the weights before."""
+
+    def validate(self, validation):
+        """Metrics on the validation records after an epoch."""
+        return self.evaluate_records(validation, batch_size=64, verbose=0)
 
     def after_fit(self, validation):
         """What is settled on the validation records once training is over."""
+
+    def _validation_records(self, x):
+        """What is wrong with validation records is said before an epoch is trained, and that it is theirs."""
+        if hasattr(x, "__len__") and not len(x):
+            raise ValueError("validation_data is empty; expected labelled records, or None to train without")
+        try:
+            records = self.as_records(x, labelled=True)
+            self.check_validation(records)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"validation_data: {error}") from None
+        return records
+
+    def check_validation(self, records):
+        """Refuse labels that `evaluate` cannot mean."""
 
     def targets(self, labels):
         """Labels as the loss takes them."""
@@ -271,9 +300,16 @@ class TextTask(Preset, keras.Model):
         return None
 
     def evaluate(self, x=None, y=None, batch_size=64, verbose="auto", **kwargs):
-        """Metrics over all of the records at once, as a dict; for arrays and datasets Keras' own evaluate."""
+        """Metrics over all of the records at once, as a dict; for arrays and datasets Keras' own evaluate.
+
+        Raises:
+            TypeError, ValueError: as `fit`.
+        """
         if not is_records(x):
             return super().evaluate(x, y, batch_size=batch_size, verbose=verbose, **kwargs)
+        if kwargs.pop("return_dict", True) is not True:
+            raise ValueError("evaluate(return_dict=False): the metrics of records are a dict; take the ones you need")
+        refuse_with_records("evaluate", y, kwargs)
         return self.evaluate_records(self.as_records(x, labelled=True), batch_size, verbose)
 
     def run(self, encoded, rows, batch_size, verbose="auto"):
@@ -304,6 +340,23 @@ class TextTask(Preset, keras.Model):
                 bar.update(len(outputs))
         return plan.restore(outputs)
 
+    def check_finite(self, outputs, what):
+        """Outputs `[N, ...]` as they are.
+
+        Raises:
+            NonFiniteError: one is NaN or infinite, of which a class or a decision would be made silently.
+        """
+        wrong = np.flatnonzero(~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)) if len(outputs) else ()
+        if len(wrong):
+            mend = "its weights hold NaN, or grew too large in training: go back to a sound preset"
+            if self.compute_dtype != "float32":
+                mend = f"{self.compute_dtype} may have overflowed: try from_preset(..., dtype='float32')"
+            raise NonFiniteError(
+                f"{type(self).__name__}'s output for {what}[{wrong[0]}] is NaN or infinite, and {len(wrong):,} of "
+                f"{len(outputs):,} are, under dtype policy {self.dtype_policy.name!r}: {mend}"
+            )
+        return outputs
+
     def get_config(self):
         return {"backbone": keras.saving.serialize_keras_object(self.backbone), **self.task_config()}
 
@@ -314,25 +367,48 @@ class TextTask(Preset, keras.Model):
         return cls(**config)
 
 
-class _Validation(keras.callbacks.Callback):
-    """Puts `val_*` metrics of the whole validation set into the logs of each epoch."""
+class _Epochs(keras.callbacks.Callback):
+    """Tells a task when its weights begin to change, and puts `val_*` of the whole validation set into the logs."""
 
-    def __init__(self, task, records):
+    def __init__(self, task, validation=None):
         super().__init__()
-        self.task, self.records = task, records
+        self.task, self.validation = task, validation
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.task.weights_changed()
 
     def on_epoch_end(self, epoch, logs=None):
-        metrics = self.task.evaluate_records(self.records, batch_size=64, verbose=0)
-        logs.update({f"val_{name}": value for name, value in metrics.items()})
+        if self.validation is not None:
+            logs.update({f"val_{name}": value for name, value in self.task.validate(self.validation).items()})
 
 
 def is_records(x):
     """Raw records, as opposed to arrays, dicts of arrays and datasets."""
     from zoo.data import Records
 
-    if isinstance(x, Records):
+    # A DataFrame or a set is taken for records, so that it is refused by name and not by Keras.
+    if isinstance(x, Records | set | frozenset) or hasattr(x, "iloc"):
         return True
     return isinstance(x, list | tuple) and (not x or isinstance(x[0], str | tuple | list) or x[0] is None)
+
+
+NOT_WITH_RECORDS = {
+    "shuffle": "rows are shuffled by `seed`",
+    "sample_weight": "every record counts once; repeat those that count more",
+    "class_weight": "every record counts once; repeat those that count more",
+    "validation_split": "cut them by zoo.data.split, which keeps shared texts on one side",
+    "validation_freq": "validation comes after each epoch",
+    "steps_per_epoch": "an epoch is every record once",
+}
+
+
+def refuse_with_records(verb, y, options):
+    """Refuse what Keras would apply to arrays, and what would be passed over here."""
+    if y is not None:
+        raise ValueError(f"labels belong into the records: {verb}([(text_a, text_b, label), ...])")
+    for name in options:
+        reason = NOT_WITH_RECORDS.get(name, "it is an option for arrays and datasets")
+        raise TypeError(f"{verb} takes no {name} with records: {reason}")
 
 
 def _columns(y, y_pred):

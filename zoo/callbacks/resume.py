@@ -47,6 +47,7 @@ class Resume(Surrounding):
 
     def __init__(self, folder, every_steps=None, callbacks=(), data=None):
         super().__init__(callbacks)
+        self.own = tuple(self.callbacks)  # those of `fit` are added for each training
         if every_steps is not None and every_steps < 1:
             raise ValueError(f"every_steps={every_steps}; expected None or at least 1")
         self.folder, self.every_steps, self.data = folder, every_steps, data

@@ -9,7 +9,7 @@ from zoo.callbacks.first_non_finite import first_non_finite
 
 
 class NonFiniteError(FloatingPointError):
-    """A loss, gradient or metric is NaN or infinite."""
+    """A loss, gradient, metric or output is NaN or infinite."""
 
 
 class StopOnNaN(keras.callbacks.Callback):

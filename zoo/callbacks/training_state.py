@@ -104,6 +104,8 @@ def put_back(state, model, folder):
         raise PresetError(f"{folder}/{_ARRAYS}: {both}. Start in another folder, or with what it was saved with")
     for name, variable in variables.items():
         _assign(variable, saved[name])
+    if hasattr(model, "weights_changed"):  # a threshold of a matcher is of other weights than these
+        model.weights_changed()
 
 
 def put_back_metrics(state, model):

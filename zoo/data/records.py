@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
@@ -21,6 +21,26 @@ class Records(Sequence):
     labels = None
     source = None
     line_numbers = None
+
+    def __post_init__(self):
+        # Once, so that nothing later meets a Series (whose + adds row by row), labels in a list, or columns of two lengths.
+        kind, rows = type(self).__name__, None
+        for name in self.text_columns:
+            column = getattr(self, name)
+            if isinstance(column, (str, bytes, Mapping, Set)) or not hasattr(column, "__iter__"):
+                raise TypeError(
+                    f"{kind}: {name} is the {type(column).__name__} {column!r:.60}, expected a list of str."
+                )
+            column = column if isinstance(column, list) else list(column)
+            for index, text in enumerate(column):
+                if not isinstance(text, str):
+                    _text(text, f"{kind}: {name}[{index}]")
+            object.__setattr__(self, name, column)
+            rows = len(column) if rows is None else rows
+            if len(column) != rows:
+                raise ValueError(f"{kind}: {name} has {len(column)} rows, {self.text_columns[0]} has {rows}.")
+        if self.labels is not None:
+            object.__setattr__(self, "labels", _label_array(self.labels, rows, kind))
 
     @property
     def columns(self):
@@ -74,11 +94,14 @@ class Pairs(Records):
 
     Args:
         text_a, text_b: lists of str.
-        labels: int64 or float64 array [rows], or None.
+        labels: int64 or float64 array [rows], or None; other numbers become one of the two.
         source: str or None. The file they come from.
         line_numbers: int64 array [rows] or None. Line of the file, from 1.
         class_names: tuple of str or None. Name of each integer label, where classes were declared.
         skipped: tuple of str. What `skip_at_most` passed over, one message a row.
+
+    Raises:
+        TypeError, ValueError: a text is no str, a label no finite number, or there are not as many of one as of another.
     """
 
     text_a: list
@@ -191,7 +214,13 @@ def _as_records(x, kind, labelled):
 
 
 def _rows(x, what, expected):
-    if x is None or isinstance(x, (str, bytes, Mapping)) or not hasattr(x, "__iter__"):
+    if hasattr(x, "iloc") and hasattr(x, "columns"):  # a pandas.DataFrame, whose rows are not what it iterates over
+        columns = ", ".join(map(repr, x.columns))
+        raise TypeError(
+            f"{what} is the {type(x).__name__} with columns {columns}, expected a sequence of {expected}; choose them: "
+            "df[['text_a', 'text_b', 'label']].values.tolist(), or df['text'].tolist() for single texts."
+        )
+    if x is None or isinstance(x, (str, bytes, Mapping, Set)) or not hasattr(x, "__iter__"):
         raise TypeError(f"{what} is the {type(x).__name__} {x!r:.60}, expected a sequence of {expected}.")
     return x if isinstance(x, (list, tuple, Records)) else list(x)
 
@@ -217,6 +246,18 @@ def _number(value, where):
         f"{where} is the {type(value).__name__} {value!r:.60}, expected a number as label (class names "
         'become numbers in read_pairs(..., label=("name of 0", "name of 1"))).'
     )
+
+
+def _label_array(labels, rows, kind):
+    array = np.asarray(labels)
+    if array.shape != (rows,):
+        raise ValueError(f"{kind}: labels have shape {array.shape}, expected ({rows},): one number a row.")
+    if array.dtype.kind not in "biuf":  # objects, strings: the first that is no number is named
+        return _array([_number(label, f"{kind}: labels[{index}]") for index, label in enumerate(array)])
+    wrong = np.flatnonzero(~np.isfinite(array))
+    if len(wrong):
+        raise ValueError(f"{kind}: labels[{wrong[0]}] is {array[wrong[0]]}, expected a finite number.")
+    return array.astype("float64" if array.dtype.kind == "f" else "int64", copy=False)
 
 
 def _array(labels):
