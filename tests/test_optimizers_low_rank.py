@@ -8,7 +8,15 @@ from layer_checks import BACKEND
 from low_rank_problem import MATRICES, SHAPES, START, Stepper, as_float64, kernels, started, train, train_explicit
 
 import zoo
-from zoo.optimizers import ExponentialMovingAverage, GaLore, LayerwiseLearningRate, LoRA, LowRank
+from zoo.optimizers import (
+    ExponentialMovingAverage,
+    GaLore,
+    LayerwiseLearningRate,
+    Lookahead,
+    LoRA,
+    LowRank,
+    RandomProjection,
+)
 from zoo.optimizers.low_rank import matrix_shape
 
 optimizers = keras.optimizers
@@ -22,6 +30,7 @@ INNER = {
     "global_clipnorm": lambda: optimizers.Adam(0.01, global_clipnorm=0.05, epsilon=0.01),
     "clipvalue": lambda: optimizers.SGD(0.05, clipvalue=0.5),
     "accumulation": lambda: optimizers.Adam(0.01, gradient_accumulation_steps=3, global_clipnorm=0.05, epsilon=0.01),
+    "lookahead": lambda: Lookahead(optimizers.SGD(0.003, momentum=0.9), steps=4),
     "average": lambda: optimizers.Adam(0.01, use_ema=True, ema_momentum=0.8),
 }
 
@@ -231,8 +240,14 @@ def test_errors_teach():
     with pytest.raises(ValueError, match="is built for other variables"):
         LowRank(built)
     averaging = optimizers.SGD(0.1, use_ema=True)
-    for inner, form in ((averaging, GaLore()), (ExponentialMovingAverage("sgd"), LoRA(learning_rate_ratio=2))):
-        with pytest.raises(ValueError, match="average the weights instead"):
+    ratio, ahead = LoRA(learning_rate_ratio=2), LayerwiseLearningRate(Lookahead("sgd"), {"a$": 0.5})
+    for inner, form, words in (
+        (averaging, GaLore(), r"SGD \(use_ema\).*: ExponentialMovingAverage\(LowRank"),
+        (ExponentialMovingAverage("sgd"), ratio, r": ExponentialMovingAverage\(LowRank"),
+        (ahead, ratio, r"got Lookahead, .*factors of LoRA .*: Lookahead\(LowRank"),
+        (ahead, RandomProjection(), r"got Lookahead, .*factors of RandomProjection .*: Lookahead\(LowRank"),
+    ):
+        with pytest.raises(ValueError, match=words):
             LowRank(inner, form=form)
     constrained = keras.layers.Dense(9, kernel_constraint="non_neg")
     constrained.build((None, 20))

@@ -54,8 +54,8 @@ class LowRank(OptimizerWrapper):
         seed: int, of the factors' initialisers and of `RandomProjection`.
 
     Raises:
-        ValueError: the inner optimizer is built, or averages what no average makes sense of; at the build: a pattern
-            matches no trainable variable, or a chosen kernel has a constraint.
+        ValueError: the inner optimizer is built, or remembers factors (`use_ema`, `Lookahead`) whose earlier values mean
+            nothing later; at the build: a pattern matches no trainable variable, or a chosen kernel has a constraint.
 
     Source: kexue.fm/archives/9590.
     """
@@ -73,12 +73,14 @@ class LowRank(OptimizerWrapper):
             raise ValueError(f"rank={rank!r}; expected a whole number of at least 1")
         if self.inner.built:
             raise ValueError(f"{type(self.inner).__name__} is built for other variables; give LowRank a new one")
-        if any(one.use_ema for one in chain(self.inner)) and not self.form.is_average:
-            raise ValueError(
-                f"{type(self.inner).__name__} averages what it trains (use_ema), and a mean of the factors of "
-                f"{type(self.form).__name__} with these options is not that of a model; average the weights instead: "
-                "ExponentialMovingAverage(LowRank(...))"
-            )
+        for one in [] if self.form.is_average else chain(self.inner):
+            if one.use_ema or getattr(one, "remembers_weights", False):
+                around = "ExponentialMovingAverage" if one.use_ema else type(one).__name__
+                raise ValueError(
+                    f"LowRank got {type(one).__name__}{' (use_ema)' * one.use_ema}, which mixes factors of several steps, "
+                    f"and a mean of the factors of {type(self.form).__name__} with these options is not that of a model; "
+                    f"mix the weights instead: {around}(LowRank(...))"
+                )
 
     def build(self, variables):
         if self.built:

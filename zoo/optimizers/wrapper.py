@@ -24,6 +24,7 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
     """
 
     follows_averages = False  # whether the averages of an inner optimizer stay right
+    remembers_weights = False  # whether weights go back to, or towards, values of earlier steps
     keeps_lost_precision = False  # whether weights in half precision lose nothing of their steps
 
     def __init__(self, optimizer, name=None):
