@@ -1,6 +1,7 @@
 """What optimizers do to variables: values before and after an update, whole updates, updates that are refused."""
 
 import contextlib
+import functools
 
 import keras
 from keras import ops
@@ -82,6 +83,17 @@ def fused_adam_step(variable, gradient, momentum, velocity, learning_rate, itera
             eps=epsilon / (1 - beta_2 ** (steps + 1)) ** 0.5,  # torch adds it after the bias correction, Keras before
         )  # fmt: skip
     return True
+
+
+def allow_no_decay(optimizer):
+    """Let an optimizer take steps in which nothing decays: Keras gives torch an empty list then, which it refuses."""
+    if keras.backend.backend() == "torch":
+        optimizer._apply_weight_decay = functools.partial(_decay_of_some, optimizer)
+
+
+def _decay_of_some(optimizer, variables):
+    if any(optimizer._use_weight_decay(variable) for variable in variables):
+        type(optimizer)._apply_weight_decay(optimizer, variables)
 
 
 def refuse_non_finite(optimizer):

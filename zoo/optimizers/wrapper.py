@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from zoo.backend import dense_gradient
+from zoo.backend import allow_no_decay, dense_gradient
 
 HALF = ("float16", "bfloat16")
 
@@ -40,6 +40,8 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
                 f"{type(self).__name__} got {type(optimizer).__name__} with an average of weights, which it would take "
                 f"before this correction: ExponentialMovingAverage({type(self).__name__}(...)) instead"
             )
+        if not isinstance(optimizer, OptimizerWrapper):
+            allow_no_decay(optimizer)
         self.inner = optimizer
 
     def build(self, variables):
