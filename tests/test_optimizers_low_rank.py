@@ -166,6 +166,41 @@ def test_drift_stays_below_rounding(assert_close):
         assert np.abs(moved).max() > 0.1
 
 
+AROUND = {
+    "lookahead": lambda inner: Lookahead(inner, steps=3),
+    "average": lambda inner: ExponentialMovingAverage(inner, 0.8),
+    "layerwise": lambda inner: LayerwiseLearningRate(inner, {"second/": 0.1}),
+}
+
+
+@pytest.mark.parametrize("around", AROUND)
+def test_a_delta_is_the_models_or_refused(around, assert_close):
+    """Inside LowRank these act on the factors; around it they move kernels elsewhere, which no factors say."""
+    inside = LowRank(AROUND[around](optimizers.Adam(0.01)), rank=3)
+    trained = train(inside, steps=20)
+    inside.finalize_variable_values(list(trained.values()))
+    for path, (a, b) in inside.extract().factors.items():
+        name = path.split("/")[0]
+        assert_close(as_float64(trained[path]).reshape(MATRICES[name]) - np.float32(START[name]), a @ b, atol=1e-5)
+    outside = AROUND[around](LowRank(optimizers.Adam(0.01), rank=3))
+    trained = train(outside, steps=20)
+    outside.finalize_variable_values(list(trained.values()))
+    with pytest.raises(ValueError, match=r"(first|second)/kernel is some \S+ away from its base plus its factors"):
+        outside.inner.extract()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_weights_set_behind_its_back_make_no_delta(dtype):
+    """As by restore_best_weights, or by loading after the build: also a kernel that is off by a little."""
+    optimizer = LowRank(optimizers.Adam(0.01), rank=3)
+    trained = train(optimizer, dtype=dtype)
+    optimizer.extract()
+    kernel = trained["second/kernel"]
+    kernel.assign(as_float64(kernel) + 0.02 * (np.arange(9) == 4))
+    with pytest.raises(ValueError, match="second/kernel is some 0.05.* away"):
+        optimizer.extract()
+
+
 def test_matrix_of_a_kernel():
     """The split of the fewest factors: attention's and convolutions' kernels lie as expected."""
     assert matrix_shape((384, 1536)) == (384, 1536)
@@ -187,7 +222,7 @@ def test_optimizer_bytes():
     held = size(wrapped)
     assert held <= 0.05 * size(adam)
     factors = 6 * 8 * (4 * (384 + 384) + 2 * (384 + 1536))
-    assert held <= 4 * 3 * factors + 100
+    assert held <= 4 * 3 * factors + 36 * 4 * 8 + 100
     assert len([v for v in wrapped.variables if v.path.endswith("kernel_a")]) == 36
 
 

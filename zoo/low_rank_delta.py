@@ -16,7 +16,7 @@ A, B = "/low_rank_a", "/low_rank_b"
 class LowRankDelta:
     """The difference between a trained model and its base, in factors; see `zoo.optimizers.LowRank.extract`.
 
-        model.optimizer.extract().save("faq")
+        zoo.LowRankDelta.of(model).save("faq")
         adapters = zoo.Adapters(base)
         adapters.apply(zoo.LowRankDelta.load("faq"))
 
@@ -32,6 +32,24 @@ class LowRankDelta:
 
     def __init__(self, factors, values, base_sha256):
         self.factors, self.values, self.base_sha256 = dict(factors), dict(values), base_sha256
+
+    @classmethod
+    def of(cls, model):
+        """What `zoo.optimizers.LowRank` has trained so far, whatever optimizers it is in.
+
+        Raises:
+            ValueError: the model is compiled without one, or see `zoo.optimizers.LowRank.extract`.
+        """
+        from zoo.optimizers.wrapper import chain
+
+        optimizer = getattr(model, "optimizer", None)
+        for one in chain(optimizer):
+            if hasattr(one, "extract"):
+                return one.extract()
+        raise ValueError(
+            f"{type(model).__name__} is compiled with {type(optimizer).__name__}, which trains no factors: a delta is made "
+            "by compile(zoo.optimizers.LowRank(...)) and fit"
+        )
 
     def save(self, folder):
         """Write the folder, as a whole or not at all."""
@@ -174,3 +192,18 @@ def base_sha256(variables):
         digest.update(f"{path}{tuple(array.shape)}".encode())
         digest.update(array)
     return digest.digest()
+
+
+def fingerprint(matrix):
+    """Eight sums over a matrix `[n, m]` with fixed signs, float64 `[8]`: their mean square is about its squared norm.
+
+    They add up as matrices do, and tell without a base at hand whether its difference to a matrix is a given one.
+    """
+    left, right = (_signs(side, size) for side, size in zip((b"left", b"right"), matrix.shape))
+    return np.sum(left @ matrix.astype("float64") * right, axis=1)
+
+
+def _signs(seed, size):
+    # From a hash, since NumPy's generators may change from version to version.
+    bits = np.unpackbits(np.frombuffer(hashlib.shake_256(seed).digest(size), "uint8"))
+    return 2.0 * bits.reshape(8, size) - 1
