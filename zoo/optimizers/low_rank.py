@@ -41,8 +41,8 @@ class LowRank(OptimizerWrapper):
     not trained, and torch saves their time too.
 
     Factors are float32. So is the running copy of W: W itself, except under pure half precision, where the optimizer
-    stores beside W what W lacks of it. The hash of the base is taken at the build, which is at the first `fit`: load
-    weights before that, or compile anew.
+    stores beside W what W lacks of it; what is trained at full rank is as coarse there as under any optimizer. The hash
+    of the base is taken at the build, which is at the first `fit`: load weights before that, or compile anew.
 
     Args:
         optimizer: `keras.optimizers.Optimizer` not yet built, another wrapper, or a name.
@@ -62,7 +62,6 @@ class LowRank(OptimizerWrapper):
     """
 
     follows_averages = True
-    keeps_lost_precision = True
 
     def __init__(self, optimizer, rank=8, pattern="kernel$", full_rank=None, form=None, seed=0, name="low_rank"):
         super().__init__(optimizer, name=name)
@@ -118,6 +117,9 @@ class LowRank(OptimizerWrapper):
             paths = ", ".join(variable.path for variable in variables[:3])
             raise ValueError(f"LowRank: no trainable variable matches {self.pattern!r}; paths look like {paths}, ...")
         return chosen, full
+
+    def rounded(self, variables):
+        return self._chosen(variables)[1]
 
     def _matrix(self, variable, index):
         n, m = matrix_shape(variable.shape)

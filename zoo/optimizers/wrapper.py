@@ -25,7 +25,6 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
 
     follows_averages = False  # whether the averages of an inner optimizer stay right
     remembers_weights = False  # whether weights go back to, or towards, values of earlier steps
-    keeps_lost_precision = False  # whether weights in half precision lose nothing of their steps
 
     def __init__(self, optimizer, name=None):
         super().__init__(learning_rate=0.0, name=name)
@@ -80,6 +79,10 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
             learning_rate: scalar tensor, of this step.
         """
         raise NotImplementedError(f"{type(self).__name__}.corrected")
+
+    def rounded(self, variables):
+        """Those of the variables whose steps are added to their own values, and rounded to their own type."""
+        return variables
 
     def add_copies(self, variables, name):
         """One variable each for values of model variables; float32 where those are in half precision."""
