@@ -1,9 +1,12 @@
 """Deltas on and off a base: exactly, several at once, and on no other base."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
+from tiny_models import PAIRS, matcher, scatter_weights
 
 import zoo
 from zoo.store import PresetError, safetensors_bytes, write_folder
@@ -118,6 +121,35 @@ def test_half_precision_comes_back_too(runs):
     assert same(weights(twin), before)
 
 
+GOOD = {"threshold": 0.5, "metric": "f1", "value": 0.75, "pairs": 7, "sha256": "0" * 64}
+
+
+def test_each_delta_has_its_threshold(tmp_path):
+    """On with the delta, the base's when it is off again, and none where none fits these scores."""
+    trainee = scatter_weights(matcher())
+    trainee.compile(zoo.optimizers.LowRank(keras.optimizers.SGD(0.1), rank=2))
+    trainee.fit(PAIRS, batch_size=4, validation_data=PAIRS, verbose=0)
+    zoo.LowRankDelta.of(trainee).save(tmp_path / "delta")
+    delta = zoo.LowRankDelta.load(tmp_path / "delta")
+    assert delta.decision == trainee.decision is not None
+    bare = zoo.LowRankDelta(delta.factors, {}, delta.base_sha256)
+    base = scatter_weights(matcher(decision=GOOD))
+    adapters = zoo.Adapters(base)
+    adapters.apply(delta)
+    assert base.decision == trainee.decision
+    assert (base.classify(PAIRS) == trainee.classify(PAIRS)).all()
+    adapters.apply(bare)
+    assert base.decision is None
+    adapters.remove(delta)
+    with pytest.raises(ValueError, match="no threshold yet: call fit_threshold"):
+        base.classify(PAIRS)
+    adapters.remove(bare)
+    assert base.decision == GOOD
+    other = scatter_weights(matcher(pooling="cls", decision=GOOD))
+    zoo.Adapters(other).apply(delta)
+    assert other.decision is None, "a threshold of other scores"
+
+
 def test_refused_and_left_alone(runs):
     """Wrong base, wrong model, twice, not on, changed in between: the model is as it was."""
     (one, _, _), (two, _, _), _ = runs
@@ -167,6 +199,12 @@ def test_damaged_and_foreign_files(runs, tmp_path):
         ({"k/low_rank_a": a, "k/low_rank_b": b}, {**good, "base_sha256": "short"}, "no low-rank delta of version 1"),
         ({"k/low_rank_a": a}, good, r"factors of k have shapes \[\(3, 2\), None\]"),
         ({"k/low_rank_a": a, "k/low_rank_b": b[:1]}, good, r"\(3, 2\), \(1, 4\)"),
+        (
+            {"k/low_rank_a": a, "k/low_rank_b": b},
+            {**good, "decision": json.dumps(GOOD | {"threshold": "high"})},
+            "delta.safetensors: decision: threshold='high'",
+        ),
+        ({"k/low_rank_a": a, "k/low_rank_b": b}, {**good, "decision": "[NaN"}, "delta.safetensors: decision: "),
         ({"k/low_rank_a": a, "k/low_rank_b": b * np.nan}, good, "k/low_rank_b is not float32, or holds NaN"),
         ({"k/low_rank_a": a, "k/low_rank_b": b.astype("float64")}, good, "k/low_rank_b is not float32"),
     ]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from known_gradients import SHAPES, Weights, gradients, made, mean_output, split, start, train
 from layer_checks import BACKEND
-from tiny_models import PAIRS, matcher, scatter_weights, to_numpy
+from tiny_models import PAIRS, backbone, matcher, scatter_weights, to_numpy
 
 import zoo
 from zoo.callbacks import Resume
@@ -26,6 +26,7 @@ from zoo.optimizers import (
 
 RATE, DECAY = 0.02, 0.1
 PATHS = list(SHAPES)
+NOTHING_DECAYS = [("bias", (3,)), ("kernel", (3, 2))]
 JIT = BACKEND == "jax"  # what "auto" stands for; the others are held to the same numbers in test_compiled
 ROWS = gradients(12)
 
@@ -291,6 +292,35 @@ def test_mistakes_are_named():
         PiecewiseLinear(0.1, {})
     with pytest.raises(ValueError, match="no averages"), averaged_weights(made("sgd")):
         pass
+
+
+@pytest.mark.parametrize("inner", ["FusedAdamW", "SGD"])
+@pytest.mark.parametrize("accumulated", [None, 2])
+def test_steps_in_which_nothing_decays(inner, accumulated, assert_close):
+    """What decays has no gradient: the others take the steps of an optimizer without decay."""
+    cls = getattr(zoo.optimizers, inner, None) or getattr(keras.optimizers, inner)
+    results = []
+    for decay in (0.5, 0.0):
+        variables = [keras.Variable(np.ones(shape, "float32"), name=name) for name, shape in NOTHING_DECAYS]
+        optimizer = cls(0.1, weight_decay=decay, gradient_accumulation_steps=accumulated)
+        optimizer = LayerwiseLearningRate(ExcludeFromDecay(optimizer) if decay else optimizer, {"bias": 0.5})
+        optimizer.build(variables)
+        chosen = variables[:1]
+        for _ in range(2):
+            optimizer.apply([keras.ops.ones(v.shape) for v in chosen], chosen)
+        results.append([to_numpy(v) for v in variables])
+    for one, other in zip(*results):
+        assert_close(one, other, atol=1e-7)
+    assert (results[0][0] < 1).all() and (results[0][1] == 1).all()
+
+
+def test_nothing_but_norms_and_biases_under_the_default_optimizer():
+    model = zoo.RepresentationMatcher(backbone("BERT"), max_length=16)
+    zoo.freeze(model, "(embeddings|kernel)$")
+    assert all(v.path.endswith(("bias", "gamma", "beta", "scale")) for v in model.trainable_variables)
+    before = model.get_weights()
+    model.fit(PAIRS, batch_size=4, verbose=0)
+    assert any((a != b).any() for a, b in zip(before, model.get_weights()))
 
 
 def test_what_keras_asks_for_is_the_inner_optimizers():

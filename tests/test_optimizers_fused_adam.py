@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from layer_checks import BACKEND
 from tiny_models import PAIRS, matcher
 
 from zoo.optimizers import ExcludeFromDecay, FusedAdam, FusedAdamW
@@ -68,6 +69,24 @@ def test_equals_keras_with_every_option(assert_close, cls, options, dtype):
     options = {"learning_rate": 0.01, **options}
     for found, expected in zip(trained(cls(**options), dtype), trained(CLASSES[cls](**options), dtype)):
         assert_close(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("transposed", ["gradient", "weight"])
+def test_memory_may_lie_in_any_order(assert_close, transposed):
+    """A transposed view has the numbers of its copy, and another order in memory on torch."""
+    rng = np.random.default_rng(1)
+    start, *steps = (ops.convert_to_tensor(rng.normal(size=(4, 3)).astype("float32")) for _ in range(4))
+    results = []
+    for cls in (FusedAdam, keras.optimizers.Adam):
+        variable = keras.Variable(ops.convert_to_numpy(start).T.copy())
+        if transposed == "weight" and BACKEND == "torch":
+            variable.value.data = start.clone().t()
+        optimizer = cls(0.1, epsilon=1.0)
+        for step in steps:
+            gradient = ops.convert_to_numpy(step).T.copy() if transposed == "weight" else ops.transpose(step)
+            optimizer.apply([ops.convert_to_tensor(gradient)], [variable])
+        results.append(ops.convert_to_numpy(variable))
+    assert_close(*results, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])

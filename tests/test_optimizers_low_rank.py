@@ -8,7 +8,15 @@ from layer_checks import BACKEND
 from low_rank_problem import MATRICES, SHAPES, START, Stepper, as_float64, kernels, started, train, train_explicit
 
 import zoo
-from zoo.optimizers import ExponentialMovingAverage, GaLore, LayerwiseLearningRate, LoRA, LowRank
+from zoo.optimizers import (
+    ExponentialMovingAverage,
+    GaLore,
+    LayerwiseLearningRate,
+    Lookahead,
+    LoRA,
+    LowRank,
+    RandomProjection,
+)
 from zoo.optimizers.low_rank import matrix_shape
 
 optimizers = keras.optimizers
@@ -22,6 +30,7 @@ INNER = {
     "global_clipnorm": lambda: optimizers.Adam(0.01, global_clipnorm=0.05, epsilon=0.01),
     "clipvalue": lambda: optimizers.SGD(0.05, clipvalue=0.5),
     "accumulation": lambda: optimizers.Adam(0.01, gradient_accumulation_steps=3, global_clipnorm=0.05, epsilon=0.01),
+    "lookahead": lambda: Lookahead(optimizers.SGD(0.003, momentum=0.9), steps=4),
     "average": lambda: optimizers.Adam(0.01, use_ema=True, ema_momentum=0.8),
 }
 
@@ -157,6 +166,41 @@ def test_drift_stays_below_rounding(assert_close):
         assert np.abs(moved).max() > 0.1
 
 
+AROUND = {
+    "lookahead": lambda inner: Lookahead(inner, steps=3),
+    "average": lambda inner: ExponentialMovingAverage(inner, 0.8),
+    "layerwise": lambda inner: LayerwiseLearningRate(inner, {"second/": 0.1}),
+}
+
+
+@pytest.mark.parametrize("around", AROUND)
+def test_a_delta_is_the_models_or_refused(around, assert_close):
+    """Inside LowRank these act on the factors; around it they move kernels elsewhere, which no factors say."""
+    inside = LowRank(AROUND[around](optimizers.Adam(0.01)), rank=3)
+    trained = train(inside, steps=20)
+    inside.finalize_variable_values(list(trained.values()))
+    for path, (a, b) in inside.extract().factors.items():
+        name = path.split("/")[0]
+        assert_close(as_float64(trained[path]).reshape(MATRICES[name]) - np.float32(START[name]), a @ b, atol=1e-5)
+    outside = AROUND[around](LowRank(optimizers.Adam(0.01), rank=3))
+    trained = train(outside, steps=20)
+    outside.finalize_variable_values(list(trained.values()))
+    with pytest.raises(ValueError, match=r"(first|second)/kernel is some \S+ away from its base plus its factors"):
+        outside.inner.extract()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_weights_set_behind_its_back_make_no_delta(dtype):
+    """As by restore_best_weights, or by loading after the build: also a kernel that is off by a little."""
+    optimizer = LowRank(optimizers.Adam(0.01), rank=3)
+    trained = train(optimizer, dtype=dtype)
+    optimizer.extract()
+    kernel = trained["second/kernel"]
+    kernel.assign(as_float64(kernel) + 0.02 * (np.arange(9) == 4))
+    with pytest.raises(ValueError, match="second/kernel is some 0.05.* away"):
+        optimizer.extract()
+
+
 def test_matrix_of_a_kernel():
     """The split of the fewest factors: attention's and convolutions' kernels lie as expected."""
     assert matrix_shape((384, 1536)) == (384, 1536)
@@ -178,7 +222,7 @@ def test_optimizer_bytes():
     held = size(wrapped)
     assert held <= 0.05 * size(adam)
     factors = 6 * 8 * (4 * (384 + 384) + 2 * (384 + 1536))
-    assert held <= 4 * 3 * factors + 100
+    assert held <= 4 * 3 * factors + 36 * 4 * 8 + 100
     assert len([v for v in wrapped.variables if v.path.endswith("kernel_a")]) == 36
 
 
@@ -231,8 +275,14 @@ def test_errors_teach():
     with pytest.raises(ValueError, match="is built for other variables"):
         LowRank(built)
     averaging = optimizers.SGD(0.1, use_ema=True)
-    for inner, form in ((averaging, GaLore()), (ExponentialMovingAverage("sgd"), LoRA(learning_rate_ratio=2))):
-        with pytest.raises(ValueError, match="average the weights instead"):
+    ratio, ahead = LoRA(learning_rate_ratio=2), LayerwiseLearningRate(Lookahead("sgd"), {"a$": 0.5})
+    for inner, form, words in (
+        (averaging, GaLore(), r"SGD \(use_ema\).*: ExponentialMovingAverage\(LowRank"),
+        (ExponentialMovingAverage("sgd"), ratio, r": ExponentialMovingAverage\(LowRank"),
+        (ahead, ratio, r"got Lookahead, .*factors of LoRA .*: Lookahead\(LowRank"),
+        (ahead, RandomProjection(), r"got Lookahead, .*factors of RandomProjection .*: Lookahead\(LowRank"),
+    ):
+        with pytest.raises(ValueError, match=words):
             LowRank(inner, form=form)
     constrained = keras.layers.Dense(9, kernel_constraint="non_neg")
     constrained.build((None, 20))

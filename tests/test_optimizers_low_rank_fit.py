@@ -109,6 +109,24 @@ def test_mixed_precision_keeps_kernels_in_float32(assert_close):
     np.testing.assert_allclose(losses["mixed_bfloat16"], losses["float32"], atol=0.02)
 
 
+def test_a_delta_under_loss_scaling(assert_close):
+    """Keras puts LossScaleOptimizer around it in tasks under mixed_float16: the delta is found inside."""
+    model = network("mixed_float16")
+    before = values(model)
+    with pytest.raises(ValueError, match="Functional is compiled with NoneType, which trains no factors"):
+        zoo.LowRankDelta.of(model)
+    optimizer = LowRank(keras.optimizers.Adam(0.01), rank=RANK)
+    fitted(model, keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=8.0), jit="auto")
+    delta = zoo.LowRankDelta.of(model)
+    for path, (a, b) in delta.factors.items():
+        after = values(model)[path]
+        assert_close(after, before[path] + (a @ b).reshape(after.shape), atol=1e-6)
+        assert np.abs(after - before[path]).max() > 1e-3
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="trains no factors"):
+        zoo.LowRankDelta.of(model)
+
+
 def test_goes_on_after_saving_and_loading(tmp_path):
     """A .keras file holds factors, slots, projections and seeds; the layers in it are those without LowRank."""
     form = zoo.optimizers.RandomProjection(refresh_every=4)

@@ -8,7 +8,7 @@ from tiny_models import PAIRS, backbone, scatter_weights
 
 import zoo
 from zoo.data import as_pairs
-from zoo.optimizers import LayerwiseLearningRate
+from zoo.optimizers import LayerwiseLearningRate, Lookahead, LowRank
 
 ROUNDING = {"bfloat16": 2**-8, "float16": 2**-11, "float32": 2**-20}  # of outputs of size 1; float32's gather over sums
 MODELS = {
@@ -132,6 +132,23 @@ def test_pure_half_precision_is_for_use(reference, dtype):
             zoo.switches.check_training(model)
         model.backbone.trainable = False
         zoo.switches.check_training(model)  # the head is float32
+
+
+@pytest.mark.parametrize("around", [lambda inner: inner, Lookahead], ids=["alone", "inside"])
+def test_low_rank_answers_for_its_factors_alone(around):
+    """What it trains at full rank, asked for or of few rows, loses steps in half precision as under any optimizer."""
+
+    def check(dtype, **options):
+        model = zoo.RepresentationMatcher(backbone("BERT", dtype=dtype), max_length=16)
+        model.compile(around(LowRank(keras.optimizers.SGD(0.1), **options)))
+        zoo.switches.check_training(model)
+
+    check("float16", rank=2)
+    with pytest.raises(ValueError, match="weights such as .*gamma in float16"):
+        check("float16", rank=2, full_rank="gamma$")
+    with pytest.warns(UserWarning, match="weights such as .*kernel in bfloat16"):
+        check("bfloat16", rank=16)
+    check("mixed_bfloat16", rank=16, full_rank="gamma$")
 
 
 def test_an_overflow_costs_one_step_and_half_the_scale():

@@ -1,12 +1,14 @@
 """What low-rank training has changed: a small file, put on its base and taken off again exactly."""
 
 import hashlib
+import json
 import re
 
 import numpy as np
 from keras import ops
 
-from zoo.store import Folder, PresetError, safetensors_bytes, write_folder
+from zoo.decision import PairScores, check_decision
+from zoo.store import Folder, PresetError, safetensors_bytes, strict_json, write_folder
 from zoo.weights import to_numpy, weights_of
 
 FILE = "low_rank_delta.safetensors"
@@ -16,7 +18,7 @@ A, B = "/low_rank_a", "/low_rank_b"
 class LowRankDelta:
     """The difference between a trained model and its base, in factors; see `zoo.optimizers.LowRank.extract`.
 
-        model.optimizer.extract().save("faq")
+        zoo.LowRankDelta.of(model).save("faq")
         adapters = zoo.Adapters(base)
         adapters.apply(zoo.LowRankDelta.load("faq"))
 
@@ -25,13 +27,37 @@ class LowRankDelta:
             kernel being taken as a matrix of leading by trailing axes.
         values: dict, path of a variable that was trained at full rank to its trained value, float32.
         base_sha256: str, `base_sha256` of the kernels of the base, in hexadecimal.
+        decision: dict or None, the stored threshold of the trained matcher.
+        matcher: str or None, class and options of that matcher: a threshold of its scores is none of others.
 
     The file holds `<path>/low_rank_a` and `<path>/low_rank_b` of each kernel, `<path>` of each other variable, and the
-    hash.
+    hash and the threshold.
     """
 
-    def __init__(self, factors, values, base_sha256):
+    def __init__(self, factors, values, base_sha256, decision=None, matcher=None):
         self.factors, self.values, self.base_sha256 = dict(factors), dict(values), base_sha256
+        self.decision, self.matcher = check_decision(decision), matcher
+
+    @classmethod
+    def of(cls, model):
+        """What `zoo.optimizers.LowRank` has trained so far, whatever optimizers it is in, and a matcher's threshold.
+
+        Raises:
+            ValueError: the model is compiled without one, or see `zoo.optimizers.LowRank.extract`.
+        """
+        from zoo.optimizers.wrapper import chain
+
+        optimizer = getattr(model, "optimizer", None)
+        for one in chain(optimizer):
+            if hasattr(one, "extract"):
+                delta = one.extract()
+                if isinstance(model, PairScores) and model.decision is not None:
+                    delta.decision, delta.matcher = dict(model.decision), _matcher(model)
+                return delta
+        raise ValueError(
+            f"{type(model).__name__} is compiled with {type(optimizer).__name__}, which trains no factors: a delta is made "
+            "by compile(zoo.optimizers.LowRank(...)) and fit"
+        )
 
     def save(self, folder):
         """Write the folder, as a whole or not at all."""
@@ -39,6 +65,8 @@ class LowRankDelta:
         for path, (a, b) in self.factors.items():
             arrays |= {path + A: a, path + B: b}
         metadata = {"zoo_low_rank_delta": "1", "base_sha256": self.base_sha256}
+        if self.decision is not None:
+            metadata |= {"decision": json.dumps(self.decision), "matcher": self.matcher or ""}
         write_folder(folder, {FILE: safetensors_bytes(arrays, metadata)})
 
     @classmethod
@@ -55,6 +83,13 @@ class LowRankDelta:
             "[0-9a-f]{64}", metadata.get("base_sha256", "")
         ):
             raise PresetError(f"{where}: no low-rank delta of version 1 with the hash of its base; {metadata!r:.200}")
+        decision = metadata.get("decision")
+        if decision is not None:
+            decision = strict_json.parse(decision.encode("utf-8", "surrogatepass"), f"{where}: decision")
+            try:
+                check_decision(decision)
+            except ValueError as error:
+                raise PresetError(f"{where}: {error}") from None
         wrong = [name for name, x in arrays.items() if x.dtype != np.float32 or not np.isfinite(x).all()]
         if wrong:
             raise PresetError(f"{where}: {wrong[0]} is not float32, or holds NaN or infinity")
@@ -69,7 +104,7 @@ class LowRankDelta:
                 shapes = [None if factor is None else factor.shape for factor in (a, b)]
                 raise PresetError(f"{where}: the factors of {path} have shapes {shapes}; expected [n, k] and [k, m]")
             factors[path] = np.array(a), np.array(b)
-        return cls(factors, values, metadata["base_sha256"])
+        return cls(factors, values, metadata["base_sha256"], decision, metadata.get("matcher"))
 
 
 class Adapters:
@@ -78,6 +113,9 @@ class Adapters:
     The kernels of the base that a delta changes are kept, in float32 in main memory, as long as it is on. Weights are
     always those plus the deltas that are on, so that nothing adds up: without deltas they are the base, bit by bit.
 
+    A threshold is of scores by certain weights. With one delta on, a matcher has the delta's, made by a matcher of the
+    same class and options; without deltas its own of before; otherwise none, so that `classify` asks for one.
+
     Args:
         model: keras.Model, with the weights of the base and no delta on.
     """
@@ -85,6 +123,7 @@ class Adapters:
     def __init__(self, model):
         self.model, self.active = model, ()
         self._variables, self._base, self._left = weights_of(model), {}, None
+        self._decision = None
 
     def apply(self, delta):
         """Put a delta on.
@@ -143,6 +182,9 @@ class Adapters:
             )
 
     def _set(self, active):
+        matcher = self.model if isinstance(self.model, PairScores) else None  # of others `decision` may be a layer
+        if matcher and not self.active:
+            self._decision = matcher.decision
         touched = {path for delta in active for path in (*delta.factors, *delta.values)}
         base = {path: self._base_of(path) for path in touched}
         for path in touched | set(self._base):
@@ -155,6 +197,16 @@ class Adapters:
             self._variables[path].assign(value)
         self.active, self._base = active, base
         self._left = base_sha256((path, self._variables[path]) for path in base)
+        if matcher:
+            matcher.decision = self._decision_of(*active) if active else self._decision
+
+    def _decision_of(self, delta, *more):
+        return None if more or delta.decision is None or delta.matcher != _matcher(self.model) else dict(delta.decision)
+
+
+def _matcher(model):
+    options = {name: value for name, value in model.task_config().items() if name != "decision"}
+    return json.dumps({"class": type(model).__name__, **options}, sort_keys=True)
 
 
 def _is_matrix_of(shape, a, b):
@@ -174,3 +226,18 @@ def base_sha256(variables):
         digest.update(f"{path}{tuple(array.shape)}".encode())
         digest.update(array)
     return digest.digest()
+
+
+def fingerprint(matrix):
+    """Eight sums over a matrix `[n, m]` with fixed signs, float64 `[8]`: their mean square is about its squared norm.
+
+    They add up as matrices do, and tell without a base at hand whether its difference to a matrix is a given one.
+    """
+    left, right = (_signs(side, size) for side, size in zip((b"left", b"right"), matrix.shape))
+    return np.sum(left @ matrix.astype("float64") * right, axis=1)
+
+
+def _signs(seed, size):
+    # From a hash, since NumPy's generators may change from version to version.
+    bits = np.unpackbits(np.frombuffer(hashlib.shake_256(seed).digest(size), "uint8"))
+    return 2.0 * bits.reshape(8, size) - 1

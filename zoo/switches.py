@@ -17,7 +17,7 @@ import warnings
 import keras
 
 from zoo.backend import ignoring_distribution
-from zoo.optimizers.wrapper import HALF, chain
+from zoo.optimizers.wrapper import HALF, OptimizerWrapper, chain
 
 
 def check_distribution():
@@ -38,12 +38,15 @@ def check_distribution():
 def check_training(model):
     """Refuse to train float16 weights, warn of bfloat16 ones: a policy that is not mixed stores the weights so.
 
+    Those for which `LowRank` keeps what they lack of float32, or which it does not train, are left out.
+
     Raises:
         ValueError: trainable weights are float16, in which squares of gradients are 0 and the first step is noise.
     """
-    if any(getattr(one, "keeps_lost_precision", False) for one in chain(model.optimizer)):
-        return
-    dtypes = {keras.backend.standardize_dtype(v.dtype): v.path for v in model.trainable_variables}
+    variables = model.trainable_variables
+    for one in chain(model.optimizer):
+        variables = one.rounded(variables) if isinstance(one, OptimizerWrapper) else variables
+    dtypes = {keras.backend.standardize_dtype(v.dtype): v.path for v in variables}
     for dtype in sorted(set(dtypes) & set(HALF), reverse=True):
         message = (
             f"{type(model).__name__} stores trainable weights such as {dtypes[dtype]} in {dtype}, whose steps are lost in "

@@ -8,12 +8,13 @@ from .micro_steps import MicroSteps
 from .row_cross_entropy import row_cross_entropy
 from .rows import concurrently, in_groups_by_length
 from .training_loop import latest_values, pass_over, random_state, set_random_state
-from .updates import add_product, eagerly, fused_adam_step, refuse_non_finite, together
+from .updates import add_product, allow_no_decay, eagerly, fused_adam_step, refuse_non_finite, together
 
 __all__ = [
     "MicroSteps",
     "add_product",
     "affine",
+    "allow_no_decay",
     "compiled",
     "compiled_step",
     "compiles_each_shape",

@@ -1,6 +1,7 @@
 """What optimizers do to variables: values before and after an update, whole updates, updates that are refused."""
 
 import contextlib
+import functools
 
 import keras
 from keras import ops
@@ -56,7 +57,7 @@ def add_product(variable, left, right):
 
 
 def fused_adam_step(variable, gradient, momentum, velocity, learning_rate, iterations, beta_1, beta_2, epsilon):
-    """Keras' Adam step of one variable by torch's kernel; False, and nothing done, where there is none.
+    """Keras' Adam step of one variable by torch's kernel; False, and nothing done, where it does not fit.
 
     Args:
         variable, momentum, velocity: variables, changed. gradient: tensor. learning_rate: scalar. iterations: int, steps
@@ -70,15 +71,29 @@ def fused_adam_step(variable, gradient, momentum, velocity, learning_rate, itera
     tensors = [part.value.detach() for part in (variable, momentum, velocity)]
     if any(part.device.type != "cpu" or part.dtype != torch.float32 for part in (*tensors, gradient)):
         return False
-    steps = float(iterations)
+    # The kernel walks through raw memory, whatever the strides; a gradient may be copied, what is changed may not.
+    if not all(part.is_contiguous() for part in tensors):
+        return False
+    steps, gradient = float(iterations), gradient.detach().contiguous()
     weights, first, second = tensors
     with torch.no_grad():
         adam(
-            [weights], [gradient.detach()], [first], [second], [], [torch.tensor(steps)], fused=True, amsgrad=False,
+            [weights], [gradient], [first], [second], [], [torch.tensor(steps)], fused=True, amsgrad=False,
             beta1=beta_1, beta2=beta_2, lr=float(learning_rate), weight_decay=0.0, maximize=False,
             eps=epsilon / (1 - beta_2 ** (steps + 1)) ** 0.5,  # torch adds it after the bias correction, Keras before
         )  # fmt: skip
     return True
+
+
+def allow_no_decay(optimizer):
+    """Let an optimizer take steps in which nothing decays: Keras gives torch an empty list then, which it refuses."""
+    if keras.backend.backend() == "torch":
+        optimizer._apply_weight_decay = functools.partial(_decay_of_some, optimizer)
+
+
+def _decay_of_some(optimizer, variables):
+    if any(optimizer._use_weight_decay(variable) for variable in variables):
+        type(optimizer)._apply_weight_decay(optimizer, variables)
 
 
 def refuse_non_finite(optimizer):

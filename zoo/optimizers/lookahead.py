@@ -22,6 +22,8 @@ class Lookahead(OptimizerWrapper):
     Source: Zhang et al., arXiv 1907.08610; bert4keras, `optimizers.py`, `extend_with_lookahead`.
     """
 
+    remembers_weights = True
+
     def __init__(self, optimizer, steps=5, step_size=0.5, name="lookahead"):
         super().__init__(optimizer, name=name)
         if steps < 1 or not 0 < step_size <= 1:

@@ -10,9 +10,10 @@ import numpy as np
 from keras import ops
 
 from zoo.backend import add_product, eagerly, together
-from zoo.low_rank_delta import LowRankDelta, base_sha256
+from zoo.low_rank_delta import LowRankDelta, base_sha256, fingerprint
 from zoo.optimizers.low_rank_forms import LoRA
 from zoo.optimizers.wrapper import HALF, OptimizerWrapper, chain
+from zoo.weights import to_numpy
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -32,7 +33,7 @@ class LowRank(OptimizerWrapper):
       goes by name: the factors of a variable `kernel` are called `kernel_a` and `kernel_b`.
     - Averages (`use_ema`) are those of A and B, and W becomes W₀ + s A B of the averages.
     - An optimizer that corrects steps goes inside: LowRank(LayerwiseLearningRate(...)). Paths of factors start with
-      that of the layer.
+      that of the layer. Outside it moves W away from the factors, and `extract` refuses.
 
     A kernel of more than two axes is taken as the matrix of leading axes by trailing axes, in their order, that has the
     fewest factors: query kernels `[d, H, s]` as `[d, H s]`, output kernels `[H, s, d]` as `[H s, d]`, most convolutions
@@ -40,8 +41,8 @@ class LowRank(OptimizerWrapper):
     not trained, and torch saves their time too.
 
     Factors are float32. So is the running copy of W: W itself, except under pure half precision, where the optimizer
-    stores beside W what W lacks of it. The hash of the base is taken at the build, which is at the first `fit`: load
-    weights before that, or compile anew.
+    stores beside W what W lacks of it; what is trained at full rank is as coarse there as under any optimizer. The hash
+    of the base is taken at the build, which is at the first `fit`: load weights before that, or compile anew.
 
     Args:
         optimizer: `keras.optimizers.Optimizer` not yet built, another wrapper, or a name.
@@ -54,14 +55,13 @@ class LowRank(OptimizerWrapper):
         seed: int, of the factors' initialisers and of `RandomProjection`.
 
     Raises:
-        ValueError: the inner optimizer is built, or averages what no average makes sense of; at the build: a pattern
-            matches no trainable variable, or a chosen kernel has a constraint.
+        ValueError: the inner optimizer is built, or remembers factors (`use_ema`, `Lookahead`) whose earlier values mean
+            nothing later; at the build: a pattern matches no trainable variable, or a chosen kernel has a constraint.
 
     Source: kexue.fm/archives/9590.
     """
 
     follows_averages = True
-    keeps_lost_precision = True
 
     def __init__(self, optimizer, rank=8, pattern="kernel$", full_rank=None, form=None, seed=0, name="low_rank"):
         super().__init__(optimizer, name=name)
@@ -73,12 +73,14 @@ class LowRank(OptimizerWrapper):
             raise ValueError(f"rank={rank!r}; expected a whole number of at least 1")
         if self.inner.built:
             raise ValueError(f"{type(self.inner).__name__} is built for other variables; give LowRank a new one")
-        if any(one.use_ema for one in chain(self.inner)) and not self.form.is_average:
-            raise ValueError(
-                f"{type(self.inner).__name__} averages what it trains (use_ema), and a mean of the factors of "
-                f"{type(self.form).__name__} with these options is not that of a model; average the weights instead: "
-                "ExponentialMovingAverage(LowRank(...))"
-            )
+        for one in [] if self.form.is_average else chain(self.inner):
+            if one.use_ema or getattr(one, "remembers_weights", False):
+                around = "ExponentialMovingAverage" if one.use_ema else type(one).__name__
+                raise ValueError(
+                    f"LowRank got {type(one).__name__}{' (use_ema)' * one.use_ema}, which mixes factors of several steps, "
+                    f"and a mean of the factors of {type(self.form).__name__} with these options is not that of a model; "
+                    f"mix the weights instead: {around}(LowRank(...))"
+                )
 
     def build(self, variables):
         if self.built:
@@ -116,6 +118,9 @@ class LowRank(OptimizerWrapper):
             raise ValueError(f"LowRank: no trainable variable matches {self.pattern!r}; paths look like {paths}, ...")
         return chosen, full
 
+    def rounded(self, variables):
+        return self._chosen(variables)[1]
+
     def _matrix(self, variable, index):
         n, m = matrix_shape(variable.shape)
 
@@ -125,10 +130,13 @@ class LowRank(OptimizerWrapper):
                 for number, (name, shape, initializer) in enumerate(described)
             ]
 
+        base = self._factor(variable, "base", (8,), "zeros")
+        base.assign(fingerprint(to_numpy(variable).reshape(n, m)))
         is_half = keras.backend.standardize_dtype(variable.dtype) in HALF
         return _Matrix(
             variable,
             (n, m),
+            base,
             trained=factors(self.form.trained_variables(n, m, self.rank)),
             kept=factors(self.form.kept_variables(n, m, self.rank)),
             rest=self._factor(variable, "rest", variable.shape, "zeros") if is_half else None,
@@ -208,16 +216,20 @@ class LowRank(OptimizerWrapper):
     def extract(self):
         """What has been trained so far as a `zoo.LowRankDelta`: factors, and the variables of `full_rank` as they are.
 
+        `zoo.LowRankDelta.of(model)` finds this optimizer inside others, as under mixed_float16.
+
         Raises:
-            ValueError: there is nothing yet, or the steps of `form` add up to no matrix of low rank.
+            ValueError: there is nothing yet, the steps of `form` add up to no matrix of low rank, or something else has
+                moved a kernel too, so that its factors are not its difference to the base.
         """
         if not self.built:
             raise ValueError("LowRank has trained nothing yet: it is built at the first step of fit")
         factors = {}
         for matrix in self._parts.matrices:
             trained, kept = ([ops.convert_to_tensor(x) for x in xs] for xs in (matrix.trained, matrix.kept))
-            left, right = self.form.total(trained, kept)
-            factors[matrix.variable.path] = ops.convert_to_numpy(left), ops.convert_to_numpy(right)
+            left, right = (ops.convert_to_numpy(side) for side in self.form.total(trained, kept))
+            matrix.check(left @ right)
+            factors[matrix.variable.path] = left, right
         values = {v.path: ops.convert_to_numpy(ops.cast(v, "float32")) for v in self._parts.full}
         if len(factors) + len(values) != len(self._parts.matrices) + len(self._parts.full):
             raise ValueError("two trained variables share one path; give the layers of the model different names")
@@ -240,9 +252,27 @@ class _Matrix:
 
     variable: keras.Variable
     shape: tuple
+    base: keras.Variable  # `fingerprint` of W₀
     trained: list
     kept: list
     rest: keras.Variable | None  # what a kernel in half precision lacks of its running copy in float32
+
+    def check(self, change):
+        """Refuse a change `[n, m]` that is not W - W₀."""
+        weights = to_numpy(self.variable) + (0 if self.rest is None else to_numpy(self.rest))
+        weights = weights.reshape(self.shape)
+        missing = fingerprint(weights) - fingerprint(change) - to_numpy(self.base)
+        distance, moved = np.sqrt(np.mean(missing**2)), np.linalg.norm(change)
+        # The second term is what roundings up and down come to in some 100,000 steps. Steps of less than some 50 units in
+        # the last place of W, each rounded the same way, are more than that: then W is not base plus factors either.
+        if not distance <= 0.01 * moved + 1e-5 * np.linalg.norm(weights):
+            raise ValueError(
+                f"{self.variable.path} is some {distance:.2g} away from its base plus its factors, which make a change of "
+                f"{moved:.2g}: not LowRank alone has moved it, so there is no delta. An optimizer around LowRank does so "
+                "(put Lookahead, ExponentialMovingAverage, LayerwiseLearningRate inside: LowRank(Lookahead(...))), "
+                "EarlyStopping(restore_best_weights=True), weights loaded after the build, or a learning rate whose "
+                "steps float32 rounds away. Train without it, or save the whole model"
+            )
 
 
 @dataclasses.dataclass(eq=False)

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from zoo.backend import dense_gradient
+from zoo.backend import allow_no_decay, dense_gradient
 
 HALF = ("float16", "bfloat16")
 
@@ -24,7 +24,7 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
     """
 
     follows_averages = False  # whether the averages of an inner optimizer stay right
-    keeps_lost_precision = False  # whether weights in half precision lose nothing of their steps
+    remembers_weights = False  # whether weights go back to, or towards, values of earlier steps
 
     def __init__(self, optimizer, name=None):
         super().__init__(learning_rate=0.0, name=name)
@@ -39,6 +39,8 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
                 f"{type(self).__name__} got {type(optimizer).__name__} with an average of weights, which it would take "
                 f"before this correction: ExponentialMovingAverage({type(self).__name__}(...)) instead"
             )
+        if not isinstance(optimizer, OptimizerWrapper):
+            allow_no_decay(optimizer)
         self.inner = optimizer
 
     def build(self, variables):
@@ -77,6 +79,10 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
             learning_rate: scalar tensor, of this step.
         """
         raise NotImplementedError(f"{type(self).__name__}.corrected")
+
+    def rounded(self, variables):
+        """Those of the variables whose steps are added to their own values, and rounded to their own type."""
+        return variables
 
     def add_copies(self, variables, name):
         """One variable each for values of model variables; float32 where those are in half precision."""
