@@ -181,6 +181,11 @@ def check_sizes(checkpoint, family):
         shapes[f"{last}/attention/query/kernel"] = (width, heads * sizes.get("key_dim", head))
         shapes[f"{last}/attention/value/kernel"] = (width, heads * head)
         shapes[f"{last}/feedforward/inner/kernel"] = (width, sizes["intermediate_dim"])
+    classes = checkpoint.task and checkpoint.task["config"].get("num_classes")
+    if classes is not None:
+        # A head reads one to three vectors of the backbone's width; how many is for its constructor to say.
+        head = checkpoint.weights.get("classifier/kernel")
+        shapes["classifier/kernel"] = (max(width, head.shape[0]) if head is not None and head.shape else width, classes)
     checkpoint.check_sizes(shapes)
 
 

@@ -50,6 +50,8 @@ def read(folder):
     if config["task"] is not None:
         described("task", config["task"], zoo.TASKS, source)
         _check_class_names(config["task"]["config"], source)
+        if config["task"]["config"].get("num_classes") is not None:
+            fields.size(config["task"]["config"], "num_classes", source)
     weights = folder.safetensors("model.safetensors")
     options = config["tokenizer"]
     if options is not None and not isinstance(options, dict):
