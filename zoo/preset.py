@@ -229,6 +229,11 @@ def resolve(preset):
         return Folder(hub.download(preset), links=True)
     bundled = known_presets.bundled_folder(preset)
     if bundled is not None:
+        if os.path.isdir(preset) and not os.path.samefile(preset, bundled):
+            raise PresetError(
+                f"{preset!r} is a preset that comes with zoo, and a folder here, {os.path.abspath(preset)}: write "
+                f'"./{preset}" for the folder; for zoo\'s preset rename the folder or start elsewhere'
+            )
         return Folder(bundled, links=True)  # some installers put packages in place by hard links
     if os.path.isdir(preset):
         return Folder(preset)
