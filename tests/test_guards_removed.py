@@ -77,7 +77,7 @@ GUARDS = {
         "if False:",
         "T12_flipped_and_cut",
     ),
-    "T13": ("zoo/formats/zoo_preset.py", "    if names is None:\n", "    if True:\n", "T13_edited_labels"),
+    "T13": ("zoo/classification.py", "if class_names is not None:", "if False:", "T13_edited_labels"),
     "T14": (
         "zoo/store/folder.py",
         "self.path = pathlib.Path(path)",

@@ -62,6 +62,9 @@ class Preset:
             format: `"zoo"`; or, for backbones and pretraining heads and in float32, the format of others:
                 `"bert4keras"` (bert_config.json and a TensorFlow checkpoint under the original's names) or
                 `"hugging_face"` (BERT and RoFormer, for transformers' `from_pretrained`).
+
+        Raises:
+            ValueError: the format cannot hold this model; nothing is written.
         """
         if format == "zoo":
             files = zoo_preset.to_zoo_preset(self, weights_dtype)
@@ -69,6 +72,12 @@ class Preset:
             raise ValueError(f"format={format!r}; expected 'zoo', 'bert4keras' or 'hugging_face'")
         elif weights_dtype != "float32":
             raise ValueError(f"format={format!r} is written in float32, not in {weights_dtype!r}")
+        elif self.fresh_head:
+            lost = ", ".join(self.task_config())
+            raise ValueError(
+                f"format={format!r} has no place for what makes a {type(self).__name__} beside its backbone ({lost}); "
+                f"write the encoder alone: model.backbone.save_to_preset(folder, format={format!r})"
+            )
         else:
             files = (bert4keras.to_bert4keras if format == "bert4keras" else hugging_face.from_model)(self)
         write_folder(folder, files)
@@ -79,12 +88,12 @@ class Preset:
 
     def card(self):
         """Text of the preset's README.md."""
-        backbone = backbone_of(self)
+        backbone, loaded_by = backbone_of(self), zoo_preset.task_name(type(self)) or type(self).__name__
         sizes = ", ".join(f"{k}={v}" for k, v in backbone.architecture().items() if isinstance(v, int))
         return (
             f"# {type(self).__name__}\n\n"
             f"{type(backbone).__name__}({sizes}), {self.count_params():,} parameters.\n\n"
-            f"    import zoo\n    model = zoo.{type(self).__name__}.from_preset(THIS_FOLDER)\n"
+            f"    import zoo\n    model = zoo.{loaded_by}.from_preset(THIS_FOLDER)\n"
         )
 
 
@@ -117,7 +126,7 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides)
     whole = False
     if is_task:
         stored = checkpoint.task
-        same = stored is not None and stored["class"] == cls.__name__
+        same = stored is not None and stored["class"] == zoo_preset.task_name(cls)
         options = dict(stored["config"]) if same else {}
         if set(options) - set(task_arguments) or "tokenizer" in options:
             raise PresetError(
@@ -125,7 +134,8 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides)
                 f"its options are {', '.join(task_arguments)}"
             )
         options.update({k: v for k, v in overrides.items() if k in task_arguments})
-        whole = same and not set(overrides) & set(task_arguments)
+        # A child of the stored class may have weights of its own.
+        whole = same and cls is getattr(zoo, stored["class"]) and not set(overrides) & set(task_arguments)
         model = _built(cls, (model,), options, checkpoint, overrides)
     if load_weights:
         fill(model, checkpoint, keep_tokens, whole)
@@ -145,6 +155,7 @@ def _built(cls, arguments, options, checkpoint, overrides):
         raise PresetError(f"{checkpoint.source}{given}: {error}") from error
 
 
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _SIZES = (
     "vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim", "embedding_dim", "head_dim",
     "key_dim", "expanded_dim", "max_sequence_length", "num_segments",
@@ -252,7 +263,7 @@ def fill(model, checkpoint, keep_tokens=None, whole=False):
     head = [path for path in variables if path not in weights_of(backbone)]
     task = checkpoint.task
     # Heads of different tasks may share names: a classifier's and a matcher's are both `classifier/kernel`.
-    foreign = task is not None and task["class"] != type(model).__name__
+    foreign = task is not None and task["class"] != zoo_preset.task_name(type(model))
     if whole:
         checkpoint.known_extras = ()
     elif model.fresh_head and (foreign or not any(checkpoint.provides(path) for path in head)):
@@ -270,7 +281,15 @@ def fill(model, checkpoint, keep_tokens=None, whole=False):
 
 
 def _task_arguments(cls):
-    return [name for name in inspect.signature(cls.__init__).parameters if name not in ("self", "backbone", "name")]
+    """Names of a task's options; a constructor that takes **options has those of its parent too."""
+    names = []
+    for parent in cls.__mro__:
+        parameters = inspect.signature(vars(parent)["__init__"]).parameters if "__init__" in vars(parent) else {}
+        kinds = {parameter.kind for parameter in parameters.values()}
+        names += [name for name, parameter in parameters.items() if parameter.kind not in _VARIABLE]
+        if parameters and inspect.Parameter.VAR_KEYWORD not in kinds:
+            break
+    return [name for name in dict.fromkeys(names) if name not in ("self", "backbone", "name")]
 
 
 def _checked_tokens(keep_tokens, vocabulary_size):
