@@ -149,6 +149,38 @@ def test_half_precision_files(models, tmp_path, assert_close):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.neutral
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_R09_weights_that_are_no_numbers_are_named_on_loading(value, tmp_path):
+    model = zoo.BERT(vocabulary_size=11, num_layers=1, hidden_dim=4, num_heads=1, intermediate_dim=4)
+    model.weights[0].assign(np.full(model.weights[0].shape, value, "float32"))
+    model.save_to_preset(tmp_path)
+    with pytest.warns(UserWarning, match=f"{tmp_path}.*token_embedding/embeddings hold NaN or infinity"):
+        zoo.BERT.from_preset(tmp_path)
+
+
+def test_a_head_that_was_never_trained_says_so_once(ours):
+    """Of a preset without this head; not where the head starts from what is known, nor once it has been trained."""
+    texts, pairs = [(text, 0) for text in TEXTS[:4]], [pair[:2] for pair in PAIRS[:4]]
+    never = "classifier/kernel, classifier/bias of this {} were never trained.*fit first"
+    for cls, use, options in (
+        (zoo.InteractionMatcher, lambda model: model.score(pairs), {}),
+        (zoo.TextClassifier, lambda model: model.classify(TEXTS[:4]), {"num_classes": 2}),
+        (zoo.TextClassifier, lambda model: model.evaluate(texts), {"num_classes": 2}),
+        (zoo.RepresentationMatcher, lambda model: model.class_probabilities(pairs), {"num_classes": 2}),
+    ):
+        model = cls.from_preset(ours, **options)
+        if cls is zoo.RepresentationMatcher:
+            model.score(pairs)  # cosines need no head
+        with pytest.warns(UserWarning, match=never.format(cls.__name__)):
+            use(model)
+        use(model)
+    zoo.InteractionMatcher.from_preset(ours, pooling="comparison").score(pairs)
+    model = zoo.InteractionMatcher.from_preset(ours)
+    model.fit(PAIRS[:4], validation_data=PAIRS[:4], verbose=0)
+    model.score(pairs)
+
+
 class Mine(zoo.RepresentationMatcher):
     """A user's child of a task: what it changes is its own, what is stored is its parent's."""
 

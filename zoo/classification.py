@@ -97,6 +97,7 @@ class TextClassifier(TextTask):
         """Outputs of the model for records, in their order."""
         if not len(records):
             return np.zeros((0, self.num_classes) if self.num_classes > 1 else (0,), "float32")
+        self.warn_if_untrained()
         encoded, rows = self.encode_records(records)
         return self.run(encoded, rows, batch_size, verbose)
 

@@ -3,6 +3,8 @@
 import inspect
 import os
 import re
+import warnings
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -13,7 +15,7 @@ from zoo.formats.checkpoint import FAMILIES, check_layers, match
 from zoo.sizes import check_config
 from zoo.store import Folder, PresetError, write_folder
 from zoo.tokenizer import Tokenizer
-from zoo.weights import backbone_of, weights_of
+from zoo.weights import backbone_of, to_numpy, weights_of
 
 
 class Preset:
@@ -28,6 +30,8 @@ class Preset:
     tokenizer = None
     verified = None
     fresh_head = False
+    random_head = True  # whether a fresh head says nothing until it is trained
+    _untrained = ()  # (path, checksum) of the head's weights that no preset gave
     count_params: Callable  # of the keras.Model that this is mixed into
 
     @classmethod
@@ -81,6 +85,17 @@ class Preset:
         else:
             files = (bert4keras.to_bert4keras if format == "bert4keras" else hugging_face.from_model)(self)
         write_folder(folder, files)
+
+    def warn_if_untrained(self):
+        """Warn, once, where the weights of the head are still those that it was made with when its preset had none."""
+        untrained, self._untrained = self._untrained, ()
+        weights = weights_of(self) if untrained else {}
+        if untrained and all(_checksum(weights[path]) == before for path, before in untrained):
+            warnings.warn(
+                f"{', '.join(path for path, _ in untrained)} of this {type(self).__name__} were never trained, so what they "
+                "give means nothing: fit first, or load a preset that has them",
+                stacklevel=4,
+            )
 
     def task_config(self):
         """JSON-ready constructor arguments of a task beside its backbone."""
@@ -267,6 +282,8 @@ def fill(model, checkpoint, keep_tokens=None, whole=False):
     if whole:
         checkpoint.known_extras = ()
     elif model.fresh_head and (foreign or not any(checkpoint.provides(path) for path in head)):
+        if model.random_head:
+            model._untrained = tuple((path, _checksum(variables[path])) for path in head)
         variables = {path: variable for path, variable in variables.items() if path not in head}
     wanted = {path: tuple(variable.shape) for path, variable in variables.items()}
     cut = [p for p in ("token_embedding/embeddings", "mlm_bias/bias") if p in wanted and keep_tokens is not None]
@@ -276,8 +293,20 @@ def fill(model, checkpoint, keep_tokens=None, whole=False):
     for path in cut:
         arrays[path] = arrays[path][keep_tokens]
     arrays = {path: np.asarray(array, "float32") for path, array in arrays.items()}
+    spoilt = [path for path, array in arrays.items() if not np.isfinite(array).all()]
+    if spoilt:
+        more = f" and {len(spoilt) - 3} others" if len(spoilt) > 3 else ""
+        warnings.warn(
+            f"{checkpoint.source}: {', '.join(spoilt[:3])}{more} hold NaN or infinity, as after a training that diverged; "
+            "this model's outputs will be NaN too. Take an earlier preset",
+            stacklevel=4,
+        )
     for path, variable in variables.items():
         variable.assign(arrays[path])
+
+
+def _checksum(variable):
+    return zlib.crc32(to_numpy(variable).tobytes())
 
 
 def _task_arguments(cls):
