@@ -1,6 +1,6 @@
 """Train one matcher on several labelled sets at once: binary pairs, inference labels, similarity scores.
 
-    python examples/mixture_matching.py --preset=roformer_v2_mini_zh --output=roformer_v2_mini_zh_matching \\
+    python examples/mixture_matching.py --preset=roformer_v2_mini_zh --output=my_matcher \\
         --data=lcqmc=matching/lcqmc/train.tsv.gz:pair --data=stsb=matching/stsb-zh/train.tsv.gz:sts \\
         --data=ocnli=matching/ocnli/train.tsv.gz:nli --data=afqmc=matching/afqmc/train.tsv.gz:pair \\
         --dev=lcqmc=matching/lcqmc/dev.tsv.gz:pair --dev=stsb=matching/stsb-zh/dev.tsv.gz:sts \\

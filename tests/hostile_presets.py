@@ -15,7 +15,7 @@ from watching import watched
 import zoo
 from zoo.formats import bert4keras, hugging_face, zoo_preset
 from zoo.formats.leveldb_table import write_table
-from zoo.store import PresetError, write_folder
+from zoo.store import PresetError, safetensors_bytes, write_folder
 
 DECISION = {"threshold": 0.125, "metric": "f1", "value": 0.75, "pairs": 7, "sha256": "ab" * 32}
 
@@ -171,6 +171,16 @@ def make_bombs(bombs):
     for number, field in enumerate(["hidden_dim", "vocabulary_size", "num_layers", "max_sequence_length", "num_heads"]):
         write_folder(bombs / f"config{number}", with_config("BERT", at(f"backbone.config.{field}", huge)))
     write_folder(bombs / "gau", with_config("GAUAlpha", at("backbone.config.expanded_dim", huge)))
+    for cls, kind in (("TextClassifier", "classifier"), ("RepresentationMatcher", "matcher")):
+        for classes in (20_000_000, huge):
+            options = {"num_classes": classes} | ({"class_names": None} if kind == "classifier" else {})
+            spoilt = with_config(kind, lambda config, o=options: config["task"]["config"].update(o))
+            write_folder(bombs / f"{cls} {classes}", spoilt)
+    thin = {"classifier/kernel": np.zeros((1, 4_000_000), "float16"), "classifier/bias": np.zeros(4_000_000, "float16")}
+    options = {"num_classes": 4_000_000, "class_names": None}
+    spoilt = with_config("classifier", lambda config: config["task"]["config"].update(options))
+    spoilt["model.safetensors"] = safetensors_bytes(arrays("classifier") | thin)
+    write_folder(bombs / "TextClassifier thin", spoilt)
     for name in ("shape bomb", "product overflows", "overflow to zero", "empty, and too wide in all", "many values"):
         write_folder(bombs / name, files("BERT") | {"model.safetensors": HOSTILE[name][0]})
     deep = b'{"a":' * 200_000
@@ -189,20 +199,24 @@ def make_bombs(bombs):
     put(bombs / "tensors", files("tensorflow") | {"bert_model.ckpt.index": write_table(crowd)})
 
 
-# argv: a folder of bombs, and sound presets to be loaded first, so that what is made once is no growth
+# argv: a folder of bombs, and sound presets to be loaded first, so that what is made once is no growth. A folder's name
+# begins with the task that loads it.
 LOAD_UNDER_A_LIMIT = """
 import pathlib, resource, sys
 import zoo
 from zoo.store import PresetError
+def load(folder):
+    task = pathlib.Path(folder).name.split()[0]
+    getattr(zoo, task if task in zoo.TASKS else "Backbone").from_preset(folder)
 for name in sys.argv[2:]:
-    zoo.Backbone.from_preset(name)
+    load(name)
 with open("/proc/self/statm") as file:
     used = int(file.read().split()[0]) * resource.getpagesize()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 resource.setrlimit(resource.RLIMIT_AS, (used + (400 << 20), used + (400 << 20)))
 for folder in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     try:
-        zoo.Backbone.from_preset(folder)
+        load(folder)
         sys.exit(f"{folder.name} was loaded")
     except PresetError as error:
         if str(folder) not in str(error):

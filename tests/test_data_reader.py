@@ -4,6 +4,7 @@ import gzip
 import json
 import lzma
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -136,6 +137,39 @@ def test_an_endless_line_stops_early(tmp_path, monkeypatch):
     monkeypatch.setattr("zoo.data.lines.MAX_LINE_BYTES", 1000)
     path = write(tmp_path, gzip.compress(b"a" * 10**6), "x.tsv.gz")
     assert "more than 1000 bytes" in str(failure(path, header=False, skip_at_most=9))
+
+
+MANY = {  # a line of 4 MB (4 KB on disk), and what the error says; its values would take up to 100 times that
+    "x.tsv.gz": (b"a\t" * 2_000_000, "more than 1000 columns"),
+    "x.csv.gz": (b"," * 4_000_000, "more than 1000 columns"),
+    "quoted.csv.gz": (b'"",' * 1_300_000, "more than 1000 columns"),
+    "x.jsonl.gz": (b'{"text_a": [' + b"[]," * 1_300_000 + b"[]]}", "more than 100000 values"),
+    "keys.jsonl.gz": (b"{" + b",".join(b'"%x":1' % n for n in range(400_000)) + b"}", "more than 100000 values"),
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_T07_a_line_of_countless_values_takes_no_memory(tmp_path, name):
+    line, says = MANY[name]
+    path = write(tmp_path, gzip.compress(line + b"\n"), name)
+    read_pairs(write(tmp_path, CLEAN))
+    tracemalloc.start()
+    try:
+        assert says in str(failure(path, header="auto" if "json" in name else False))
+        assert tracemalloc.get_traced_memory()[1] < 40 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_wide_tables_and_texts_full_of_commas_are_read(tmp_path):
+    more = [f"column {number}" for number in range(997)]
+    for name, separator in (("x.tsv", "\t"), ("x.csv", ",")):
+        header = separator.join([*HEADER.split("\t"), *more])
+        row = separator.join(["a", "b", "1", *more])
+        assert list(read_pairs(write(tmp_path, f"{header}\n{row}\n", name))) == [("a", "b", 1)]
+    text = ", ".join(["word"] * 90_000)
+    row = json.dumps({"text_a": text, "text_b": "b", "label": 1})
+    assert list(read_pairs(write(tmp_path, row, "x.jsonl"))) == [(text, "b", 1)]
 
 
 def test_a_text_of_a_million_characters_is_read(tmp_path):

@@ -206,7 +206,7 @@ def test_silver_pairs(run, tmp_path):
     texts = ["手机号怎么过户", "手机号如何过户", "怎么办理手机号过户", "猫喜欢吃鱼", "猫爱吃鱼", "狗喜欢吃骨头"]
     given = write(tmp_path / "given.tsv", ("text_a", "text_b"), zip(texts[::2], texts[1::2]))
     excluded = write(tmp_path / "dev.tsv", ("text_a", "text_b"), [("猫爱吃鱼。", "猫喜欢吃鱼")])
-    teacher = zoo.InteractionMatcher.from_preset("roformer_v2_tiny_zh")
+    teacher = zoo.InteractionMatcher.from_preset("roformer_v2_tiny_zh", pooling="comparison")
     teacher.save_to_preset(tmp_path / "teacher")
     files = [f"--data={given}", f"--exclude={excluded}", f"--output={tmp_path}/silver.jsonl.gz"]
     run("silver_pairs", f"--teacher={tmp_path}/teacher", "--neighbours=3", *files)

@@ -37,6 +37,12 @@ GUARDS = {
         "T06_config_fields",
     ),
     "T7": ("zoo/preset.py", "    checkpoint.check_sizes(shapes)\n", "", "T07_bombs"),
+    "T7, heads": (
+        "zoo/preset.py",
+        "    if classes is not None:",
+        "    if False:",
+        "T07_bombs",
+    ),
     "T7, values": ("zoo/store/strict_json.py", "_MOST_VALUES = 1_000_000", "_MOST_VALUES = 1 << 40", "T07_bombs"),
     "T8": (
         "zoo/store/safetensors.py",
@@ -71,7 +77,7 @@ GUARDS = {
         "if False:",
         "T12_flipped_and_cut",
     ),
-    "T13": ("zoo/formats/zoo_preset.py", "    if names is None:\n", "    if True:\n", "T13_edited_labels"),
+    "T13": ("zoo/classification.py", "if class_names is not None:", "if False:", "T13_edited_labels"),
     "T14": (
         "zoo/store/folder.py",
         "self.path = pathlib.Path(path)",

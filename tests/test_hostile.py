@@ -312,9 +312,10 @@ def test_T06_config_fields_of_wrong_type_or_size(family, inside, outside):
         ("task.config.surprise", 1, "takes no surprise"),
         ("task.config.backbone", {}, "takes no backbone"),
         ("task.config.pooling", "average", "pooling='average'"),
-        ("task.config.max_length", "long", "long"),
+        *(("task.config.max_length", value, "max_length=") for value in ("long", -5, 0, 1, True, 10**12, 12.5)),
         ("task.config.segment_ids", "both", "segment_ids"),
         ("task.config.num_classes", 4, "classifier"),
+        *(("task.config.num_classes", value, "num_classes is") for value in (0, -1, True, "4", 2**31)),
         ("tokenizer", "x", "tokenizer='x'"),
         ("tokenizer.surprise", 1, "surprise"),
         ("tokenizer.lowercase", "yes", "lowercase"),
@@ -341,9 +342,11 @@ def test_T06_json_means_one_thing(content, words, inside, outside):
 def test_T07_bombs_take_no_memory(tmp_path):
     """Headers, configs and indexes that claim what a file does not hold, under a limit to the address space."""
     make.make_bombs(tmp_path / "bombs")
-    good = [tmp_path / name for name in ("BERT", "hugging_face", "tensorflow")]
+    kinds = {"BERT": "BERT", "hugging_face": "hugging_face", "tensorflow": "tensorflow"}
+    kinds |= {"TextClassifier": "classifier", "RepresentationMatcher": "matcher"}
+    good = [tmp_path / name for name in kinds]
     for folder in good:
-        write_folder(folder, files(folder.name))
+        write_folder(folder, files(kinds[folder.name]))
     environment = os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", make.LOAD_UNDER_A_LIMIT, tmp_path / "bombs", *good]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)

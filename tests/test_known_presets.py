@@ -116,3 +116,17 @@ def test_bundled_presets_come_first(tmp_path, monkeypatch):
 
 def test_presets_is_a_function_of_zoo():
     assert [preset.name for preset in zoo.presets()] == list(KNOWN)
+
+
+def test_a_folder_of_a_bundled_name_is_never_passed_over(tmp_path, monkeypatch):
+    """`save_to_preset(name)` and `from_preset(name)` would be of two models."""
+    name = "roformer_v2_tiny_zh"
+    model = zoo.BERT(vocabulary_size=11, num_layers=1, hidden_dim=4, num_heads=1, intermediate_dim=4)
+    model.save_to_preset(tmp_path / name)
+    assert type(zoo.Backbone.from_preset(name)) is zoo.RoFormerV2
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PresetError, match=f"'{name}' is a preset that comes with zoo, and a folder here.*\"./{name}\""):
+        zoo.Backbone.from_preset(name)
+    assert type(zoo.Backbone.from_preset(f"./{name}")) is zoo.BERT
+    monkeypatch.chdir(known_presets.bundled_folder(name) + "/..")
+    assert type(zoo.Backbone.from_preset(name)) is zoo.RoFormerV2, "zoo's own folder is no other one"

@@ -16,6 +16,7 @@ import zoo
 from zoo.formats.tf_checkpoint import TFCheckpoint, write_tf_checkpoint
 from zoo.preset import fill, read
 from zoo.store import Folder, PresetError, safetensors_bytes, write_folder
+from zoo.text_task import TextTask
 from zoo.weights import weights_of
 
 INPUTS = {"token_ids": np.array([[2, 90, 91, 3, 0], [2, 95, 3, 0, 0]], "int32")}
@@ -146,6 +147,91 @@ def test_half_precision_files(models, tmp_path, assert_close):
     with pytest.raises(ValueError, match="weights_dtype='int8'"):
         model.save_to_preset(tmp_path / "x", weights_dtype="int8")
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.neutral
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_R09_weights_that_are_no_numbers_are_named_on_loading(value, tmp_path):
+    model = zoo.BERT(vocabulary_size=11, num_layers=1, hidden_dim=4, num_heads=1, intermediate_dim=4)
+    model.weights[0].assign(np.full(model.weights[0].shape, value, "float32"))
+    model.save_to_preset(tmp_path)
+    with pytest.warns(UserWarning, match=f"{tmp_path}.*token_embedding/embeddings hold NaN or infinity"):
+        zoo.BERT.from_preset(tmp_path)
+
+
+def test_a_head_that_was_never_trained_says_so_once(ours):
+    """Of a preset without this head; not where the head starts from what is known, nor once it has been trained."""
+    texts, pairs = [(text, 0) for text in TEXTS[:4]], [pair[:2] for pair in PAIRS[:4]]
+    never = "classifier/kernel, classifier/bias of this {} were never trained.*fit first"
+    for cls, use, options in (
+        (zoo.InteractionMatcher, lambda model: model.score(pairs), {}),
+        (zoo.TextClassifier, lambda model: model.classify(TEXTS[:4]), {"num_classes": 2}),
+        (zoo.TextClassifier, lambda model: model.evaluate(texts), {"num_classes": 2}),
+        (zoo.RepresentationMatcher, lambda model: model.class_probabilities(pairs), {"num_classes": 2}),
+    ):
+        model = cls.from_preset(ours, **options)
+        if cls is zoo.RepresentationMatcher:
+            model.score(pairs)  # cosines need no head
+        with pytest.warns(UserWarning, match=never.format(cls.__name__)):
+            use(model)
+        use(model)
+    zoo.InteractionMatcher.from_preset(ours, pooling="comparison").score(pairs)
+    model = zoo.InteractionMatcher.from_preset(ours)
+    model.fit(PAIRS[:4], validation_data=PAIRS[:4], verbose=0)
+    model.score(pairs)
+
+
+class Mine(zoo.RepresentationMatcher):
+    """A user's child of a task: what it changes is its own, what is stored is its parent's."""
+
+    def __init__(self, backbone, **options):
+        super().__init__(backbone, **options)
+
+
+@pytest.mark.neutral
+def test_a_child_of_a_task_is_saved_as_its_parent_and_reads_its_parents_folder(tmp_path):
+    options = {"pooling": "attention", "max_length": 9, "decision": DECISION, "num_classes": 3}
+    for saved, loaded in ((Mine, zoo.RepresentationMatcher), (zoo.RepresentationMatcher, Mine), (Mine, Mine)):
+        model = scatter_weights(saved(backbone(), **options))
+        model.save_to_preset(tmp_path)
+        again = loaded.from_preset(tmp_path)
+        assert type(again) is loaded
+        assert {name: getattr(again, name) for name in options} == options
+        for path, variable in weights_of(again).items():
+            assert (to_numpy(variable) == to_numpy(weights_of(model)[path])).all(), path
+        assert "zoo.RepresentationMatcher.from_preset" in (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert Mine.from_preset(tmp_path, max_length=12).max_length == 12
+
+
+@pytest.mark.neutral
+def test_a_task_that_no_preset_can_name_is_not_saved(tmp_path):
+    class Other(TextTask):
+        pass
+
+    with pytest.raises(ValueError, match=r"a Other cannot be saved.*model\.backbone\.save_to_preset"):
+        Other(backbone(), None, "mean", None, None, None).save_to_preset(tmp_path / "p")
+    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.neutral
+@pytest.mark.parametrize("form", ["hugging_face", "bert4keras"])
+def test_foreign_formats_take_no_matcher_whose_options_they_would_lose(form, tmp_path):
+    matcher = zoo.RepresentationMatcher(backbone("BERT"), pooling="max", decision=DECISION)
+    with pytest.raises(ValueError, match=r"pooling, .*decision\).*model\.backbone\.save_to_preset\(folder, format="):
+        matcher.save_to_preset(tmp_path / "p", format=form)
+    assert not (tmp_path / "p").exists()
+    matcher.backbone.save_to_preset(tmp_path / "p", format=form)
+    assert zoo.RepresentationMatcher.from_preset(tmp_path / "p").pooling == "mean"
+
+
+@pytest.mark.neutral
+@pytest.mark.parametrize(
+    "names", ([0, 1, 2], ["a", "b", "a"], "abc", {"a": 0, "b": 1, "c": 2}, np.arange(3), []), ids=str
+)
+def test_names_of_classes_that_no_preset_gives_back_are_refused_before_training(names):
+    with pytest.raises(ValueError, match="class_names is .*; expected a list of different strings"):
+        zoo.TextClassifier(backbone(), 3, class_names=names)
+    assert zoo.TextClassifier(backbone(), 3, class_names=np.array(["a", "b", "c"])).class_names == ["a", "b", "c"]
 
 
 # Original checkpoints

@@ -28,11 +28,12 @@ GOLDEN_VOCABULARY = [
 ]  # fmt: skip
 ROWS = json.loads((pathlib.Path(__file__).parent / "goldens" / "tokenizer.json").read_text(encoding="utf-8"))["rows"]
 
-# Pieces of many scripts, so that odd texts come out as more than unknown words.
+# Pieces of many scripts, so that odd texts come out as more than unknown words; white space is never part of one.
+PIECES = [part for c in ODD for part in unicodedata.normalize("NFD", c) if part.isprintable() and part != " "]
 RICH_VOCABULARY = list(
     dict.fromkeys(
         GOLDEN_VOCABULARY
-        + [p + part for c in ODD for part in unicodedata.normalize("NFD", c) if part.isprintable() for p in ("", "##")]
+        + [p + part for part in PIECES for p in ("", "##")]
         + ["ab", "##ab", "abz", "##σς", "οδο", "x" * 150, "y" * 201, "\ue000a", "的\u0301"]
     )
 )

@@ -2,6 +2,7 @@
 
 import pytest
 
+from zoo.tokenizer import Tokenizer
 from zoo.vocabulary import dump_vocabulary, is_redundant, load_vocabulary, tokens_by_id
 
 pytestmark = pytest.mark.neutral
@@ -39,6 +40,25 @@ def test_first_column_counts():
 def test_round_trip():
     assert load_vocabulary(dump_vocabulary(TOKENS)) == TOKENS
     assert dump_vocabulary(load_vocabulary(TEXT)) == TEXT
+
+
+@pytest.mark.parametrize(
+    "tokens, message",
+    [
+        (["new york"], r"id 13 is 'new york'.*would give back 'new'"),
+        ([" x"], r"id 13 is ' x'.*would give back 'x'"),
+        (["x\u3000", "b"], r"id 13 is .*would give back 'x'"),
+        (["x", ""], r"id 14, the last one, is ''"),
+    ],
+)
+def test_a_tokenizer_takes_only_tokens_that_its_file_gives_back(tokens, message):
+    assert load_vocabulary(dump_vocabulary(TOKENS + tokens)) != TOKENS + tokens
+    with pytest.raises(ValueError, match=message):
+        Tokenizer(TOKENS + tokens, mask_token=None)
+    with pytest.raises(ValueError, match="id 0 starts with a byte order mark"):
+        Tokenizer(["\ufeff", *TOKENS], mask_token=None)
+    blank = load_vocabulary(f"{TEXT}\n\nc\n\n")
+    assert Tokenizer(blank, mask_token=None).vocabulary == blank, "blank lines hold their ids"
 
 
 def test_only_line_feeds_end_lines():

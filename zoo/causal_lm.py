@@ -15,6 +15,7 @@ from zoo.encoded import Encoded
 from zoo.heads import TokenHead
 from zoo.losses import TokenCrossEntropy
 from zoo.samplers import Greedy
+from zoo.sizes import checked_length
 from zoo.text_task import fine_tuning_optimizer, is_records
 
 
@@ -40,7 +41,7 @@ class CausalLM(TokenHead):
                 f"CausalLM over a {type(backbone).__name__} with attention_mask='bidirectional', which sees the token that "
                 "it has to predict; give attention_mask='causal' or 'unilm' (from_preset takes it too)"
             )
-        self.max_length = min(512, backbone.max_sequence_length) if max_length is None else int(max_length)
+        self.max_length = checked_length(min(512, backbone.max_sequence_length) if max_length is None else max_length)
         super().__init__(backbone, name=name)
         self.tokenizer = backbone.tokenizer
         self._decoder = self._sums = None  # compiled when first used

@@ -25,7 +25,7 @@ class TextClassifier(TextTask):
             was built for, at most 512.
         segment_ids: `"pair"` (0 and 1, as BERT was pretrained), `"zeros"` (as this lineage fine-tunes its rotary
             models), or None for the family's own.
-        class_names: list of str or None, one a class.
+        class_names: list of different str or None, one a class.
 
     Inputs when called: token arrays `[B, n]`. Output: float32 `[B, C]`, logits.
     """
@@ -43,8 +43,8 @@ class TextClassifier(TextTask):
         name=None,
     ):
         super().__init__(backbone, tokenizer, pooling, max_length, segment_ids, name)
-        if class_names is not None and len(class_names) != num_classes:
-            raise ValueError(f"{len(class_names)} class_names for num_classes={num_classes}")
+        if class_names is not None:
+            check_class_names(class_names, num_classes)
         self.num_classes, self.dropout = num_classes, dropout
         self.class_names = None if class_names is None else list(class_names)
         self.dropout_layer = Dropout(dropout, dtype="float32", name="dropout")
@@ -106,6 +106,7 @@ class TextClassifier(TextTask):
         """Outputs of the model for records, in their order."""
         if not len(records):
             return np.zeros((0, self.num_classes) if self.num_classes > 1 else (0,), "float32")
+        self.warn_if_untrained()
         encoded, rows = self.encode_records(records)
         return self.check_finite(self.run(encoded, rows, batch_size, verbose), "records")
 
@@ -152,3 +153,12 @@ class TextClassifier(TextTask):
             "segment_ids": self.segment_ids,
             "class_names": self.class_names,
         }
+
+
+def check_class_names(names, num_classes):
+    """Refuse names of classes that a preset could not give back."""
+    listed = [] if isinstance(names, str | dict | set) else list(names)
+    if not listed or not all(isinstance(name, str) for name in listed) or len(set(listed)) < len(listed):
+        raise ValueError(f"class_names is {names!r:.100}; expected a list of different strings")
+    if len(listed) != num_classes:
+        raise ValueError(f"{len(listed)} class_names for num_classes={num_classes}")

@@ -221,6 +221,7 @@ class RepresentationMatcher(PairScores, TextTask):
         return self.check_finite(np.stack([vectors[: len(pairs)], vectors[len(pairs) :]], axis=1), "pairs")
 
     def _head_probabilities(self, embeddings):
+        self.warn_if_untrained()
         parts = [np.zeros((0, self.num_classes), "float32")]
         for start in range(0, len(embeddings), 4096):  # [u, v, |u − v|] of all pairs need not fit beside them
             logits = self.class_logits(ops.convert_to_tensor(embeddings[start : start + 4096]))
@@ -286,6 +287,7 @@ class InteractionMatcher(PairScores, TextClassifier):
         self.decision = check_decision(decision)
         if pooling == "comparison":
             # Starts as 20 (cosine - 1/2): from a random head the backbone would forget what it knows.
+            self.random_head = False
             kernel = np.zeros(self.classifier.kernel.shape, "float32")
             kernel[: self.hidden_dim] = 20 / self.hidden_dim
             self.classifier.kernel.assign(kernel)

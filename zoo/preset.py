@@ -3,6 +3,8 @@
 import inspect
 import os
 import re
+import warnings
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -13,7 +15,7 @@ from zoo.formats.checkpoint import FAMILIES, check_layers, match
 from zoo.sizes import check_config
 from zoo.store import Folder, PresetError, write_folder
 from zoo.tokenizer import Tokenizer
-from zoo.weights import backbone_of, weights_of
+from zoo.weights import backbone_of, to_numpy, weights_of
 
 
 class Preset:
@@ -28,6 +30,8 @@ class Preset:
     tokenizer = None
     verified = None
     fresh_head = False
+    random_head = True  # whether a fresh head says nothing until it is trained
+    _untrained = ()  # (path, checksum) of the head's weights that no preset gave
     count_params: Callable  # of the keras.Model that this is mixed into
 
     @classmethod
@@ -62,6 +66,9 @@ class Preset:
             format: `"zoo"`; or, for backbones and pretraining heads and in float32, the format of others:
                 `"bert4keras"` (bert_config.json and a TensorFlow checkpoint under the original's names) or
                 `"hugging_face"` (BERT and RoFormer, for transformers' `from_pretrained`).
+
+        Raises:
+            ValueError: the format cannot hold this model; nothing is written.
         """
         if format == "zoo":
             files = zoo_preset.to_zoo_preset(self, weights_dtype)
@@ -69,6 +76,12 @@ class Preset:
             raise ValueError(f"format={format!r}; expected 'zoo', 'bert4keras' or 'hugging_face'")
         elif weights_dtype != "float32":
             raise ValueError(f"format={format!r} is written in float32, not in {weights_dtype!r}")
+        elif self.fresh_head:
+            lost = ", ".join(self.task_config())
+            raise ValueError(
+                f"format={format!r} has no place for what makes a {type(self).__name__} beside its backbone ({lost}); "
+                f"write the encoder alone: model.backbone.save_to_preset(folder, format={format!r})"
+            )
         else:
             files = (bert4keras.to_bert4keras if format == "bert4keras" else hugging_face.from_model)(self)
         write_folder(folder, files)
@@ -76,18 +89,29 @@ class Preset:
     def loaded_with(self, changes):
         """Told of a task's stored options that were replaced on loading, dict from name to "name=value"."""
 
+    def warn_if_untrained(self):
+        """Warn, once, where the weights of the head are still those that it was made with when its preset had none."""
+        untrained, self._untrained = self._untrained, ()
+        weights = weights_of(self) if untrained else {}
+        if untrained and all(_checksum(weights[path]) == before for path, before in untrained):
+            warnings.warn(
+                f"{', '.join(path for path, _ in untrained)} of this {type(self).__name__} were never trained, so what they "
+                "give means nothing: fit first, or load a preset that has them",
+                stacklevel=4,
+            )
+
     def task_config(self):
         """JSON-ready constructor arguments of a task beside its backbone."""
         return {}
 
     def card(self):
         """Text of the preset's README.md."""
-        backbone = backbone_of(self)
+        backbone, loaded_by = backbone_of(self), zoo_preset.task_name(type(self)) or type(self).__name__
         sizes = ", ".join(f"{k}={v}" for k, v in backbone.architecture().items() if isinstance(v, int))
         return (
             f"# {type(self).__name__}\n\n"
             f"{type(backbone).__name__}({sizes}), {self.count_params():,} parameters.\n\n"
-            f"    import zoo\n    model = zoo.{type(self).__name__}.from_preset(THIS_FOLDER)\n"
+            f"    import zoo\n    model = zoo.{loaded_by}.from_preset(THIS_FOLDER)\n"
         )
 
 
@@ -120,14 +144,15 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides)
     whole = False
     if is_task:
         stored = checkpoint.task
-        same = stored is not None and stored["class"] == cls.__name__
+        same = stored is not None and stored["class"] == zoo_preset.task_name(cls)
         options = dict(stored["config"]) if same else {}
         if set(options) - set(task_arguments) or "tokenizer" in options:
             raise PresetError(
                 f"{checkpoint.source}: {cls.__name__} takes no {', '.join(sorted(set(options) - set(task_arguments)))}; "
                 f"its options are {', '.join(task_arguments)}"
             )
-        whole = same and not set(overrides) & set(task_arguments)
+        # A child of the stored class may have weights of its own.
+        whole = same and cls is getattr(zoo, stored["class"]) and not set(overrides) & set(task_arguments)
         chosen = {k: v for k, v in overrides.items() if k in task_arguments}
         model = _built(cls, (model,), {**options, **chosen}, checkpoint, overrides)
     if load_weights:
@@ -153,6 +178,7 @@ def _built(cls, arguments, options, checkpoint, overrides):
         raise PresetError(f"{checkpoint.source}{given}: {error}") from error
 
 
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _SIZES = (
     "vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim", "embedding_dim", "head_dim",
     "key_dim", "expanded_dim", "max_sequence_length", "num_segments",
@@ -189,6 +215,11 @@ def check_sizes(checkpoint, family):
         shapes[f"{last}/attention/query/kernel"] = (width, heads * sizes.get("key_dim", head))
         shapes[f"{last}/attention/value/kernel"] = (width, heads * head)
         shapes[f"{last}/feedforward/inner/kernel"] = (width, sizes["intermediate_dim"])
+    classes = checkpoint.task and checkpoint.task["config"].get("num_classes")
+    if classes is not None:
+        # A head reads one to three vectors of the backbone's width; how many is for its constructor to say.
+        head = checkpoint.weights.get("classifier/kernel")
+        shapes["classifier/kernel"] = (max(width, head.shape[0]) if head is not None and head.shape else width, classes)
     checkpoint.check_sizes(shapes)
 
 
@@ -232,6 +263,11 @@ def resolve(preset):
         return Folder(hub.download(preset), links=True)
     bundled = known_presets.bundled_folder(preset)
     if bundled is not None:
+        if os.path.isdir(preset) and not os.path.samefile(preset, bundled):
+            raise PresetError(
+                f"{preset!r} is a preset that comes with zoo, and a folder here, {os.path.abspath(preset)}: write "
+                f'"./{preset}" for the folder; for zoo\'s preset rename the folder or start elsewhere'
+            )
         return Folder(bundled, links=True)  # some installers put packages in place by hard links
     if os.path.isdir(preset):
         return Folder(preset)
@@ -250,10 +286,12 @@ def fill(model, checkpoint, keep_tokens=None, whole=False):
     head = [path for path in variables if path not in weights_of(backbone)]
     task = checkpoint.task
     # Heads of different tasks may share names: a classifier's and a matcher's are both `classifier/kernel`.
-    foreign = task is not None and task["class"] != type(model).__name__
+    foreign = task is not None and task["class"] != zoo_preset.task_name(type(model))
     if whole:
         checkpoint.known_extras = ()
     elif model.fresh_head and (foreign or not any(checkpoint.provides(path) for path in head)):
+        if model.random_head:
+            model._untrained = tuple((path, _checksum(variables[path])) for path in head)
         variables = {path: variable for path, variable in variables.items() if path not in head}
     wanted = {path: tuple(variable.shape) for path, variable in variables.items()}
     cut = [p for p in ("token_embedding/embeddings", "mlm_bias/bias") if p in wanted and keep_tokens is not None]
@@ -263,12 +301,32 @@ def fill(model, checkpoint, keep_tokens=None, whole=False):
     for path in cut:
         arrays[path] = arrays[path][keep_tokens]
     arrays = {path: np.asarray(array, "float32") for path, array in arrays.items()}
+    spoilt = [path for path, array in arrays.items() if not np.isfinite(array).all()]
+    if spoilt:
+        more = f" and {len(spoilt) - 3} others" if len(spoilt) > 3 else ""
+        warnings.warn(
+            f"{checkpoint.source}: {', '.join(spoilt[:3])}{more} hold NaN or infinity, as after a training that diverged; "
+            "this model's outputs will be NaN too. Take an earlier preset",
+            stacklevel=4,
+        )
     for path, variable in variables.items():
         variable.assign(arrays[path])
 
 
+def _checksum(variable):
+    return zlib.crc32(to_numpy(variable).tobytes())
+
+
 def _task_arguments(cls):
-    return [name for name in inspect.signature(cls.__init__).parameters if name not in ("self", "backbone", "name")]
+    """Names of a task's options; a constructor that takes **options has those of its parent too."""
+    names = []
+    for parent in cls.__mro__:
+        parameters = inspect.signature(vars(parent)["__init__"]).parameters if "__init__" in vars(parent) else {}
+        kinds = {parameter.kind for parameter in parameters.values()}
+        names += [name for name, parameter in parameters.items() if parameter.kind not in _VARIABLE]
+        if parameters and inspect.Parameter.VAR_KEYWORD not in kinds:
+            break
+    return [name for name in dict.fromkeys(names) if name not in ("self", "backbone", "name")]
 
 
 def _checked_tokens(keep_tokens, vocabulary_size):

@@ -20,6 +20,7 @@ from zoo.layers.pooling import Pooling
 from zoo.losses import InfoNCE
 from zoo.optimizers import EvaluateAverages, ExcludeFromDecay, FusedAdamW
 from zoo.preset import Preset
+from zoo.sizes import checked_length
 from zoo.switches import check_distribution, check_training
 
 QUIET = 2048  # more texts than this at a time show a progress bar
@@ -50,7 +51,7 @@ class TextTask(Preset, keras.Model):
         tokenizer = getattr(backbone, "tokenizer", None) if tokenizer is None else tokenizer
         self.tokenizer = KerasHubTokenizer(tokenizer) if hasattr(tokenizer, "sequence_length") else tokenizer
         longest = min(512, getattr(backbone, "max_sequence_length", 512))
-        self.max_length = longest if max_length is None else int(max_length)
+        self.max_length = checked_length(longest if max_length is None else max_length)
         self.segment_ids = getattr(backbone, "pair_segment_ids", "pair") if segment_ids is None else segment_ids
         self._cut_reported = None  # within `fit` a bool: whether it has warned of cut texts yet
         if self.segment_ids not in ("pair", "zeros"):

@@ -12,7 +12,7 @@ from itertools import chain
 import numpy as np
 from tokenizers.models import WordPiece
 
-from zoo.vocabulary import check_tokens, dump_vocabulary, is_redundant, load_vocabulary, tokens_by_id
+from zoo.vocabulary import check_storable, check_tokens, dump_vocabulary, is_redundant, load_vocabulary, tokens_by_id
 from zoo.words import WordSplitter, is_dropped, is_ideograph, is_punctuation
 
 ROLES = ("pad", "unk", "cls", "sep", "mask")
@@ -37,7 +37,7 @@ class Tokenizer:
             configuration cannot hold it, so `from_config` asks for it again.
 
     Raises:
-        ValueError: a special token that the vocabulary lacks; a token that no vocab.txt could hold.
+        ValueError: a special token that the vocabulary lacks; a token that no vocab.txt could hold and give back.
 
     Source: Wu et al. 2016 (WordPiece), Devlin et al. 2018; bert4keras' `tokenizers.py` for every corner.
     """
@@ -60,6 +60,7 @@ class Tokenizer:
             raise ValueError(f"Tokenizer: word_max_length is {word_max_length!r}, expected a positive int.")
         self.vocabulary = tokens_by_id(vocabulary)
         check_tokens(self.vocabulary)
+        check_storable(self.vocabulary)
         self.lowercase = lowercase
         self.word_max_length = word_max_length
         self.pre_tokenize = pre_tokenize

@@ -60,6 +60,22 @@ def check_tokens(tokens):
             )
 
 
+def check_storable(tokens):
+    """Refuse tokens that a vocab.txt would give back as others (see `load_vocabulary`), naming the first one."""
+    for index, token in enumerate(tokens):
+        if token.split() not in ([token], []):
+            raise ValueError(
+                f"vocabulary: id {index} is {token[:40]!r}; a vocab.txt, in which white space ends a token, would give back "
+                f"{token.split()[0][:40]!r}. Take the white space out: no text ever arrives at such a token."
+            )
+    if tokens and tokens[0].startswith("\ufeff"):
+        raise ValueError("vocabulary: id 0 starts with a byte order mark, which a vocab.txt would lose. Take it out.")
+    if tokens and not tokens[-1]:
+        raise ValueError(
+            f"vocabulary: id {len(tokens) - 1}, the last one, is '', which a vocab.txt would lose. Leave it out."
+        )
+
+
 def tokens_by_id(vocabulary):
     """A vocabulary as a list, from a list or from a dict of token to id whose ids are 0 .. V-1."""
     if isinstance(vocabulary, (str, bytes)):

@@ -12,8 +12,9 @@ import zlib
 
 from .errors import DataError, shown
 
-# No sentence is this long. The cap makes a compressed bomb or a binary file an error, not gigabytes.
-MAX_LINE_BYTES = 64 * 1024 * 1024
+# No sentence is this long. The cap makes a compressed bomb or a binary file an error, not gigabytes: one emoji makes
+# Python keep all of a line's characters in four bytes each.
+MAX_LINE_BYTES = 16 * 1024 * 1024
 
 BOM = b"\xef\xbb\xbf"
 FOREIGN_STARTS = (

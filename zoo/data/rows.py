@@ -10,6 +10,9 @@ from .errors import DataError, shown
 
 EXTENSIONS = {".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 COMPRESSIONS = (".gz", ".xz")
+# A column or JSON value takes some 100 bytes of memory, for as few as 1 or 3 in the file.
+MAX_COLUMNS = 1000
+MAX_JSON_VALUES = 100_000  # commas inside texts are counted too, for speed: a text of megabytes has some 10,000
 
 
 def format_of(path, declared=None):
@@ -36,6 +39,8 @@ def read_tsv(lines):
     if text is None:
         return None
     _refuse_blank(text, lines)
+    if text.count("\t") >= MAX_COLUMNS:
+        raise _too_many_columns(text, lines)
     values, number = text.split("\t"), lines.number
 
     def place(index):
@@ -52,6 +57,8 @@ def read_csv(lines):
     _refuse_blank(text, lines)
     values, places, position = [], [], 0
     while True:
+        if len(values) == MAX_COLUMNS:
+            raise _too_many_columns(text, lines, position + 1)
         places.append((lines.number, position + 1))
         if text.startswith('"', position):
             value, text, position = _quoted(lines, text, position)
@@ -114,6 +121,14 @@ def read_jsonl(lines):
         return None
     _refuse_blank(text, lines)
     number = lines.number
+    if sum(map(text.count, ",[{")) > MAX_JSON_VALUES:
+        raise DataError(
+            f"more than {MAX_JSON_VALUES} values in one line; expected one record a line, such as "
+            f'{{"text_a": ..., "text_b": ...}}. Text: {shown(text)}',
+            lines.path,
+            number,
+            1,
+        )
 
     def place(key):
         return number, text.find(json.dumps(key, ensure_ascii=False)) + 1 or 1
@@ -143,13 +158,23 @@ def read_jsonl(lines):
 def _object(items):
     values = dict(items)
     if len(values) < len(items):
-        keys = [key for key, _ in items]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
+        seen = set()
+        twice = next(key for key, _ in items if key in seen or seen.add(key))
+        raise ValueError(f"the key {twice!r} stands twice in one object")
     return values
 
 
 def _refuse_constant(name):
     raise ValueError(f"{name} is no JSON number")
+
+
+def _too_many_columns(text, lines, column=1):
+    return DataError(
+        f"more than {MAX_COLUMNS} columns; expected a few: is this a table of texts and labels? Text: {shown(text)}",
+        lines.path,
+        lines.number,
+        column,
+    )
 
 
 def _refuse_blank(text, lines):

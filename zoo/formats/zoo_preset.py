@@ -49,7 +49,8 @@ def read(folder):
     _check_arguments(backbone["config"], cls.arguments(), source)
     if config["task"] is not None:
         described("task", config["task"], zoo.TASKS, source)
-        _check_class_names(config["task"]["config"], source)
+        if config["task"]["config"].get("num_classes") is not None:
+            fields.size(config["task"]["config"], "num_classes", source)
     weights = folder.safetensors("model.safetensors")
     options = config["tokenizer"]
     if options is not None and not isinstance(options, dict):
@@ -114,14 +115,6 @@ def _check_arguments(config, allowed, source):
             raise PresetError(f"{source}: {name} is {reprlib.repr(option)}; expected an option by name")
 
 
-def _check_class_names(config, source):
-    names = config.get("class_names")
-    if names is None:
-        return
-    if not isinstance(names, list) or not all(isinstance(n, str) for n in names) or len(set(names)) < len(names):
-        raise PresetError(f"{source}: class_names is {reprlib.repr(names)}; expected a list of different strings")
-
-
 def described(what, entry, classes, source):
     """Check a `{"class": ..., "config": {...}}` entry; classes come from a closed list, never from the file."""
     if not isinstance(entry, dict) or set(entry) != {"class", "config"} or not isinstance(entry["config"], dict):
@@ -130,6 +123,14 @@ def described(what, entry, classes, source):
         raise PresetError(
             f"{source}: {what} of unknown class {str(entry['class'])[:80]!r}; known are {', '.join(classes)}"
         )
+
+
+def task_name(cls):
+    """The name in `zoo.TASKS` of a class or its nearest parent there, which is what a file can name; None without one."""
+    import zoo
+
+    named = (parent for parent in cls.__mro__ if parent.__name__ in zoo.TASKS)
+    return next((parent.__name__ for parent in named if getattr(zoo, parent.__name__) is parent), None)
 
 
 def to_zoo_preset(model, weights_dtype="float32"):
@@ -142,11 +143,18 @@ def to_zoo_preset(model, weights_dtype="float32"):
             f"a {type(model).__name__} over a {type(backbone).__name__} cannot be saved as a zoo preset, which holds "
             f"one of {', '.join(FAMILIES)}; save a keras-hub backbone with its own save_to_preset"
         )
+    if model is not backbone and task_name(type(model)) is None:
+        import zoo
+
+        raise ValueError(
+            f"a {type(model).__name__} cannot be saved as a zoo preset, which holds one of {', '.join(zoo.TASKS)} or a "
+            f"child of one; save its backbone: model.backbone.save_to_preset(folder)"
+        )
     config = {
         "format": FORMAT,
         "zoo": SINCE,
         "backbone": {"class": type(backbone).__name__, "config": backbone.architecture()},
-        "task": None if model is backbone else {"class": type(model).__name__, "config": model.task_config()},
+        "task": None if model is backbone else {"class": task_name(type(model)), "config": model.task_config()},
         "tokenizer": None if tokenizer is None else tokenizer.get_config(),
     }
     weights = {path: _rounded(to_numpy(variable), weights_dtype, path) for path, variable in weights_of(model).items()}
