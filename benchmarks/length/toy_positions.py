@@ -93,7 +93,9 @@ def main(_):
             runs = [accuracies(task, variant, seed) for seed in range(F.seeds)]
             rows.append({"task": task, "positions": variant, "runs": runs})
             means = {length: np.mean([run[length] for run in runs]) for length in runs[0]}
-            print(f"{task:>10}, {variant:>10}: " + ", ".join(f"{n} {mean:5.1f}" for n, mean in means.items()), flush=True)
+            print(
+                f"{task:>10}, {variant:>10}: " + ", ".join(f"{n} {mean:5.1f}" for n, mean in means.items()), flush=True
+            )
     with open(F.out, "w", encoding="utf-8") as file:
         json.dump({"backend": keras.backend.backend(), "steps": F.steps, "rows": rows}, file, indent=1)
         file.write("\n")
