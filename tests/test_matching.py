@@ -287,7 +287,7 @@ def test_comparison_starts_as_the_cosine_of_the_two_texts(tmp_path, assert_close
 
 
 def test_long_pairs_lose_the_longer_text_first(interaction):
-    with pytest.warns(UserWarning, match="1 of 1 pairs have more than max_length=16 tokens, the longest 1,004"):
+    with pytest.warns(UserWarning, match="1 of 1 records have more than max_length=16 tokens, the longest 1,004"):
         encoded, _ = interaction.encode_records(zoo.data.as_pairs([("天" * 999, "北京")]))
     assert encoded.lengths.tolist() == [16]
     row = interaction.tokenizer.decode(encoded.batch([0], 16)["token_ids"][0].tolist())
@@ -321,7 +321,7 @@ def test_interaction_needs_zeros_and_ones_for_cross_entropy(interaction):
 
 
 def test_interaction_takes_odd_texts(interaction):
-    with pytest.warns(UserWarning, match="1 of 3 pairs"):
+    with pytest.warns(UserWarning, match="1 of 3 records"):
         scores = interaction.score([("", ""), (" ", "天" * 10_000), ("鑫", "\x00")])
     assert np.isfinite(scores).all() and interaction.score([]).shape == (0,)
     with pytest.raises(TypeError, match=r"pairs\[0\]\[1\] is None"):
