@@ -10,9 +10,12 @@ command goes on: trainings after the last saved state, tests with the cells that
 (about 60 MB a training), a file of results for each reading, `lab.md` and `lab.png`, drawn anew after each training.
 """
 
+import datetime
 import os
+import sys
 import time
 
+import keras
 from absl import app, flags
 from lab_criteria import SEEDS
 from lab_model import Setting, cell_name, cells, reread, tested, trained
@@ -22,6 +25,10 @@ from lab_variants import READINGS, TRAININGS
 
 import zoo
 from zoo.data.token_stream import load_corpus
+
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from records import processor  # noqa: E402
 
 D = Setting()
 F = flags.FLAGS
@@ -75,7 +82,9 @@ def work(training, seed, setting, lengths, tokenizer, train, heldout, output):
 def summarize(setting, lengths, seeds, output):
     """Writes table and picture of what is there; returns the table."""
     results = collected(output, seeds, [reading.name for reading in READINGS])
-    page = report(results, setting, lengths)
+    command = f"KERAS_BACKEND={keras.backend.backend()} python benchmarks/length/lab.py --tokens=FILE --seeds={seeds}"
+    made = f"{processor()}, {os.cpu_count()} cores, {datetime.date.today()}"
+    page = f"{report(results, setting, lengths)}\n    {command}\n\n{made}\n"
     with open(os.path.join(output, "lab.md"), "w", encoding="utf-8") as file:
         file.write(page)
     picture(results, setting, lengths).savefig(os.path.join(output, "lab.png"))

@@ -15,7 +15,8 @@ NOTE = (
     "trained with the scale, base {n}; `log-n after`: given to the baseline after its training. The posts' numbers: a "
     "100 M model trained at 512 tokens, at 1× read as it was trained; ours are read with the change at every length. An "
     "accuracy of 25 over {tokens:,} tokens has a standard error of {error:.2f}, a difference of two on the same text less: "
-    "a ranking whose smallest gap is below that says little."
+    "a ranking whose smallest gap is below that says little. Where repeated text is no easier than other text, a model has "
+    "not learned to copy, as those of the posts have, and what it loses at a length is its own confusion alone."
 )
 
 
