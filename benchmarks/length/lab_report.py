@@ -112,7 +112,7 @@ def numbers(results, setting, lengths, metric):
 def picture(results, setting, lengths):
     """Accuracy against length: text not repeated above, repeated below; a column for each kind of reading."""
     panels = list(dict.fromkeys(reading.panel for reading in READINGS))
-    figure = Figure(figsize=(4.6 * len(panels), 8), dpi=150, layout="constrained")
+    figure = Figure(figsize=(4.6 * len(panels), 8), dpi=110, layout="constrained")
     axes = figure.subplots(2, len(panels), sharex=True, sharey="row")
     for column, panel in enumerate(panels):
         # The baseline is in every panel, in grey
