@@ -13,7 +13,6 @@ what is below its floor shows a mistake in the measurement and is said. The last
 """
 
 import concurrent.futures
-import datetime
 import os
 import statistics
 import sys
@@ -21,7 +20,7 @@ import time
 
 import numpy as np
 from absl import flags
-from records import merge, processor
+from records import made_on, merge
 
 import zoo
 
@@ -163,7 +162,7 @@ def main(_):
     import keras
 
     backend, rows, below = keras.backend.backend(), [], []
-    made = {"processor": processor(), "cores": os.cpu_count(), "date": str(datetime.date.today())}
+    made = made_on()
     print(f"{made['processor']}, {made['cores']} cores, {backend}")
     bytes_per_s = bandwidth()
     for dtype in DTYPES.value:

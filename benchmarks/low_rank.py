@@ -8,7 +8,6 @@ Each way is a process of its own with a model of random weights; the ways take t
 table of all that it keeps beside it (.md).
 """
 
-import datetime
 import json
 import os
 import statistics
@@ -17,7 +16,7 @@ import sys
 import time
 
 from absl import app, flags
-from records import merge, processor, write
+from records import made_on, merge, write
 
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each way.")
 STEPS = flags.DEFINE_integer("steps", 5, "Steps of a turn.")
@@ -137,7 +136,7 @@ def main(_):
             f"{numbers['optimizer_bytes'] / 2**20:14.2f} {numbers['bytes_ratio']:7.4f}"
         )
     if OUT.value:
-        made = {"processor": processor(), "cores": os.cpu_count(), "date": str(datetime.date.today())}
+        made = made_on()
         setting = {"backend": first["backend"], **{f.name: f.value for f in SETTING}}
         rows = [{**setting, **made, "way": way, **numbers} for way, numbers in seen.items()]
         write(os.path.splitext(OUT.value)[0] + ".md", table(merge(OUT.value, rows, tuple(setting))))

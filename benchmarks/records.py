@@ -1,5 +1,6 @@
 """What benchmarks write down: files that are whole, and the processor that made them."""
 
+import datetime
 import json
 import os
 import platform
@@ -22,6 +23,11 @@ def merge(path, rows, keys):
     known = [row for row in known if tuple(row[key] for key in keys) not in made] + rows
     write(path, json.dumps({"rows": known}, indent=1) + "\n")
     return known
+
+
+def made_on():
+    """What goes beside numbers: processor, cores and date."""
+    return {"processor": processor(), "cores": os.cpu_count(), "date": str(datetime.date.today())}
 
 
 def processor():

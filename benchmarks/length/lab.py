@@ -10,7 +10,6 @@ command goes on: trainings after the last saved state, tests with the cells that
 (about 60 MB a training), a file of results for each reading, `lab.md` and `lab.png`, drawn anew after each training.
 """
 
-import datetime
 import os
 import sys
 import time
@@ -28,7 +27,7 @@ from zoo.data.token_stream import load_corpus
 
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from records import processor  # noqa: E402
+from records import made_on  # noqa: E402
 
 D = Setting()
 F = flags.FLAGS
@@ -83,7 +82,7 @@ def summarize(setting, lengths, seeds, output):
     """Writes table and picture of what is there; returns the table."""
     results = collected(output, seeds, [reading.name for reading in READINGS])
     command = f"KERAS_BACKEND={keras.backend.backend()} python benchmarks/length/lab.py --tokens=FILE --seeds={seeds}"
-    made = f"{processor()}, {os.cpu_count()} cores, {datetime.date.today()}"
+    made = "{processor}, {cores} cores, {date}".format(**made_on())
     page = f"{report(results, setting, lengths)}\n    {command}\n\n{made}\n"
     with open(os.path.join(output, "lab.md"), "w", encoding="utf-8") as file:
         file.write(page)
