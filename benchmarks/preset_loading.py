@@ -21,7 +21,7 @@ from zoo.known_presets import bundled_folder
 REPEATS = 5
 
 
-def seconds(function):
+def least_seconds(function):
     best = float("inf")
     for _ in range(REPEATS):
         start = time.process_time()
@@ -32,8 +32,8 @@ def seconds(function):
 
 def row(name, folder):
     contents = [path.read_bytes() for path in pathlib.Path(folder).iterdir()]
-    load = seconds(lambda: zoo.RoFormerV2.from_preset(folder))
-    sha256 = seconds(lambda: [hashlib.sha256(content).hexdigest() for content in contents])
+    load = least_seconds(lambda: zoo.RoFormerV2.from_preset(folder))
+    sha256 = least_seconds(lambda: [hashlib.sha256(content).hexdigest() for content in contents])
     print(
         f"{name:22s} {sum(map(len, contents)) / 1e6:5.1f} MB   load {1000 * load:4.0f} ms   of which SHA-256 "
         f"{1000 * sha256:5.1f} ms   {100 * sha256 / load:4.1f} %"

@@ -49,3 +49,8 @@ def test_the_best_epoch_is_kept_and_a_resumed_training_is_the_same(tmp_path):
 def test_a_threshold_needs_its_set():
     with pytest.raises(ValueError, match="threshold_on='lcqmc', expected one of the sets graded, binary"):
         DevSets(DEV, threshold_on="lcqmc")
+
+
+def test_a_set_of_one_label_ranks_nothing():
+    with pytest.raises(ValueError, match="set 'graded': all 3 labels are the same"):
+        DevSets({**DEV, "graded": as_pairs([(a, b, 1) for a, b, _ in PAIRS[:3]])})

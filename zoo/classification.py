@@ -5,7 +5,8 @@ import numpy as np
 
 from zoo.data import Pairs, as_records, as_texts
 from zoo.layers.dropout import Dropout
-from zoo.text_task import TextTask, head_initializer, refuse_with_records
+from zoo.record_options import refuse_with_records
+from zoo.text_task import TextTask, head_initializer
 
 
 @keras.saving.register_keras_serializable(package="zoo")

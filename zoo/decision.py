@@ -9,6 +9,7 @@ import numpy as np
 
 from zoo.data import as_pairs
 from zoo.pair_metrics import pair_metrics
+from zoo.record_options import refuse_with_records
 
 
 def fit_decision(labels, scores, metric, data_hash):
@@ -69,8 +70,7 @@ class PairScores:
         """Scores of pairs of raw strings; for arrays and datasets Keras' own predict."""
         if isinstance(x, dict | np.ndarray | keras.utils.PyDataset):
             return super().predict(x, batch_size=batch_size, verbose=verbose, **kwargs)
-        if kwargs:
-            raise TypeError(f"predict takes no {', '.join(kwargs)} with records: options for arrays and datasets")
+        refuse_with_records("predict", None, kwargs)
         return self.score(x, batch_size, verbose)
 
     def fit_threshold(self, pairs, metric="accuracy", batch_size=64, verbose="auto"):

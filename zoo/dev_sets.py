@@ -16,13 +16,16 @@ class DevSets(keras.callbacks.Callback):
         threshold_on: name of the set that the matcher's threshold is fitted on, labels 0 and 1; None: no threshold.
 
     Raises:
-        ValueError: threshold_on is none of the sets.
+        ValueError: threshold_on is none of the sets; a set has one label, by which nothing can be ranked.
     """
 
     def __init__(self, dev, metric="spearman", threshold_on=None):
         super().__init__()
         if threshold_on is not None and threshold_on not in dev:
             raise ValueError(f"threshold_on={threshold_on!r}, expected one of the sets {', '.join(dev)}")
+        for name, pairs in dev.items():
+            if len(np.unique(pairs.labels)) < 2:
+                raise ValueError(f"set {name!r}: all {len(pairs)} labels are the same, so no score ranks it better")
         self.dev, self.metric, self.threshold_on = dict(dev), metric, threshold_on
 
     def on_epoch_end(self, epoch, logs=None):

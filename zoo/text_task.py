@@ -20,6 +20,7 @@ from zoo.layers.pooling import Pooling
 from zoo.losses import InfoNCE
 from zoo.optimizers import EvaluateAverages, ExcludeFromDecay, FusedAdamW
 from zoo.preset import Preset
+from zoo.record_options import refuse_with_records
 from zoo.sizes import checked_length
 from zoo.switches import check_distribution, check_training
 
@@ -391,25 +392,6 @@ def is_records(x):
     if isinstance(x, Records | set | frozenset) or hasattr(x, "iloc"):
         return True
     return isinstance(x, list | tuple) and (not x or isinstance(x[0], str | tuple | list) or x[0] is None)
-
-
-NOT_WITH_RECORDS = {
-    "shuffle": "rows are shuffled by `seed`",
-    "sample_weight": "every record counts once; repeat those that count more",
-    "class_weight": "every record counts once; repeat those that count more",
-    "validation_split": "cut them by zoo.data.split, which keeps shared texts on one side",
-    "validation_freq": "validation comes after each epoch",
-    "steps_per_epoch": "an epoch is every record once",
-}
-
-
-def refuse_with_records(verb, y, options):
-    """Refuse what Keras would apply to arrays, and what would be passed over here."""
-    if y is not None:
-        raise ValueError(f"labels belong into the records: {verb}([(text_a, text_b, label), ...])")
-    for name in options:
-        reason = NOT_WITH_RECORDS.get(name, "it is an option for arrays and datasets")
-        raise TypeError(f"{verb} takes no {name} with records: {reason}")
 
 
 def _columns(y, y_pred):
