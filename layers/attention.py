@@ -121,7 +121,8 @@ class MultiHeadAttention(AttentionLayer):
         query float `[B, n, d]`; key and value float `[B, m, d]` (None: the query, self-attention);
         padding_mask bool `[B, m]`, True at real keys; attention_mask bool and attention_bias float, `[n, m]`,
         `[B, n, m]` or `[B, H, n, m]`; positions of queries `[n]` or `[B, n]`; key_positions `[m]` or `[B, m]`, None
-        means those of the queries in self-attention and 0 .. m-1 in cross attention.
+        means those of the queries in self-attention and 0 .. m-1 in cross attention;
+        tokens: `RealTokens` of the batch or None; with it the query (of self-attention) and the output are `[1, T, d]`.
     Output: float `[B, n, output_dim]`. A query that sees no key gets the output of a zero vector.
 
     See the module's docstring for `empty_cache` and `step`.
@@ -166,16 +167,18 @@ class MultiHeadAttention(AttentionLayer):
         """`[B, n, H * width]` -> `[B, H, n, width]`."""
         return ops.swapaxes(ops.reshape(x, (-1, ops.shape(x)[1], self.num_heads, width)), 1, 2)
 
-    def join_heads(self, heads):
+    def join_heads(self, heads, tokens=None):
         """Output of mixed values `[B, H, n, head_dim]`."""
         heads = ops.swapaxes(heads, 1, 2)  # [B, n, H, head_dim]
-        return self.output_dense(ops.reshape(heads, (-1, ops.shape(heads)[1], self.num_heads * self.head_dim)))
+        heads = ops.reshape(heads, (-1, ops.shape(heads)[1], self.num_heads * self.head_dim))
+        return self.output_dense(heads if tokens is None else tokens.flat(heads))
 
-    def project(self, query, key, value):
+    def project(self, query, key, value, tokens=None):
         """q `[B, H, n, s]`, k `[B, H, m, s]`, v `[B, H, m, head_dim]`."""
-        q = self.split_heads(self.query_dense(query), self.key_dim)
-        k = self.split_heads(self.key_dense(key), self.key_dim)
-        return q, k, self.split_heads(self.value_dense(value), self.head_dim)
+        q, k, v = self.query_dense(query), self.key_dense(key), self.value_dense(value)
+        if tokens is not None:
+            q, k, v = map(tokens.padded, (q, k, v))
+        return self.split_heads(q, self.key_dim), self.split_heads(k, self.key_dim), self.split_heads(v, self.head_dim)
 
     def call(
         self,
@@ -187,6 +190,7 @@ class MultiHeadAttention(AttentionLayer):
         attention_bias=None,
         positions=None,
         key_positions=None,
+        tokens=None,
         training=None,
     ):
         if key is not None and key is not query:
@@ -201,8 +205,8 @@ class MultiHeadAttention(AttentionLayer):
             "positions": positions,
             "key_positions": key_positions,
         }
-        q, k, v = self.project(query, key, key if value is None else value)
-        return self.join_heads(self.mix(q, k, v, self.num_heads, training, **places))
+        q, k, v = self.project(query, key, key if value is None else value, tokens)
+        return self.join_heads(self.mix(q, k, v, self.num_heads, training, **places), tokens)
 
     def cache_shapes(self, batch_size, capacity):
         return [(batch_size, self.num_heads, capacity, width) for width in (self.key_dim, self.head_dim)]

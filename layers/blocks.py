@@ -80,7 +80,8 @@ class TransformerBlock(_PostNormBlock):
             branch makes its own.
 
     Inputs: x float `[B, n, d]`, padding_mask bool `[B, n]`, attention_mask bool `[n, n]` or `[B, n, n]`,
-    positions `[n]` or `[B, n]`. Output: float `[B, n, d]`.
+    positions `[n]` or `[B, n]`, tokens `RealTokens` or None: with it x and the output are `[1, T, d]`.
+    Output: float `[B, n, d]`.
     """
 
     def __init__(
@@ -129,10 +130,9 @@ class TransformerBlock(_PostNormBlock):
         self.feedforward_residual = self.make_residual("feedforward_residual")
         self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
 
-    def call(self, x, padding_mask=None, attention_mask=None, positions=None, training=None):
-        branch = self.attention(
-            x, padding_mask=padding_mask, attention_mask=attention_mask, positions=positions, training=training
-        )
+    def call(self, x, padding_mask=None, attention_mask=None, positions=None, tokens=None, training=None):
+        places = {"padding_mask": padding_mask, "attention_mask": attention_mask, "positions": positions}
+        branch = self.attention(x, **places, tokens=tokens, training=training)
         return self.after_attention(x, branch, training)
 
     def after_attention(self, x, branch, training):
@@ -189,10 +189,9 @@ class GAUBlock(_PostNormBlock):
         self.gau_residual = self.make_residual("gau_residual")
         self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
 
-    def call(self, x, padding_mask=None, attention_mask=None, positions=None, training=None):
-        branch = self.gau(
-            x, padding_mask=padding_mask, attention_mask=attention_mask, positions=positions, training=training
-        )
+    def call(self, x, padding_mask=None, attention_mask=None, positions=None, tokens=None, training=None):
+        places = {"padding_mask": padding_mask, "attention_mask": attention_mask, "positions": positions}
+        branch = self.gau(x, **places, tokens=tokens, training=training)
         return self.add(x, branch, self.gau_residual, self.gau_norm, training)
 
     def empty_cache(self, batch_size, capacity):

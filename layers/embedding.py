@@ -87,13 +87,16 @@ class PositionEmbedding(keras.layers.Layer):
     def call(self, x, positions=None):
         if positions is not None:
             return x + ops.cast(dense_lookup(self.embeddings, ops.cast(positions, "int32")), x.dtype)
-        length = x.shape[1]
+        self.check_length(x.shape[1])
+        return x + ops.convert_to_tensor(self.embeddings)[: ops.shape(x)[1]]
+
+    def check_length(self, length):
+        """Raise ValueError where an input of a length, None if that is not known, has more positions than there are rows."""
         if length is not None and length > self.max_sequence_length:
             raise ValueError(
                 f"{self.name}: the input has {length} positions, the model was built for {self.max_sequence_length}; "
                 "shorten the texts (max_length of the tokenizer)"
             )
-        return x + ops.convert_to_tensor(self.embeddings)[: ops.shape(x)[1]]
 
     def compute_output_spec(self, x, positions=None):
         return keras.KerasTensor(x.shape, dtype=self.compute_dtype)

@@ -38,8 +38,8 @@ class MixedChunkAttention(ConfiguredLayer):
         normalization, score_scale: as in `GatedAttentionUnit`, inside the chunks.
         expanded_dim, key_dim, activation, use_bias, kernel_initializer: as in `GatedAttentionUnit`.
 
-    Inputs: x float `[B, n, d]`; padding_mask bool `[B, n]`, True at real tokens; positions `[n]` or `[B, n]`.
-    Output: float `[B, n, d]`.
+    Inputs: x float `[B, n, d]`; padding_mask bool `[B, n]`, True at real tokens; positions `[n]` or `[B, n]`;
+    tokens `RealTokens` or None, as in `MultiHeadAttention`. Output: float `[B, n, d]`.
     """
 
     def __init__(
@@ -88,11 +88,13 @@ class MixedChunkAttention(ConfiguredLayer):
         self.output_dense.build((*x_shape[:-1], self.expanded_dim))
         self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
 
-    def call(self, x, padding_mask=None, attention_mask=None, positions=None, training=None):
+    def call(self, x, padding_mask=None, attention_mask=None, positions=None, tokens=None, training=None):
         if attention_mask is not None:
             raise ValueError(f"{self.name} got an attention_mask; between chunks there is only causal=True or False")
         u, v, z = ops.split(self.input_dense(x), [self.expanded_dim, 2 * self.expanded_dim], axis=-1)
-        length = ops.shape(x)[1]
+        if tokens is not None:
+            v, z = tokens.padded(v), tokens.padded(z)
+        length = ops.shape(v)[1]
         real = ops.ones((1, length)) if padding_mask is None else ops.cast(padding_mask, "float32")
         real = ops.expand_dims(real, -1)  # [B or 1, n, 1]
         query, key, linear_query, linear_key = (
@@ -103,7 +105,7 @@ class MixedChunkAttention(ConfiguredLayer):
         mixed = self.inside(query, key, v, real, size, training)
         between = self.earlier_chunks if self.causal else self.all_chunks
         mixed = mixed + between(linear_query, linear_key * real, v, real, size)
-        return self.output_dense(u * mixed)
+        return self.output_dense(u * (mixed if tokens is None else tokens.flat(mixed)))
 
     def rotated(self, x, positions):
         x = ops.cast(x, "float32")

@@ -26,7 +26,7 @@ class GatedAttentionUnit(AttentionLayer):
 
     Inputs: query float `[B, n, d]`, key and value float `[B, m, d]` (cross form only); padding_mask bool `[B, m]`;
     attention_mask bool and attention_bias float `[n, m]` or `[B, n, m]`; positions `[n]` or `[B, n]`, key_positions
-    `[m]` or `[B, m]` (cross form; None counts 0 .. m-1).
+    `[m]` or `[B, m]` (cross form; None counts 0 .. m-1); tokens `RealTokens` or None, as in `MultiHeadAttention`.
     Output: float `[B, n, d]`.
 
     See the docstring of `zoo.layers.attention` for `empty_cache` and `step`.
@@ -96,6 +96,7 @@ class GatedAttentionUnit(AttentionLayer):
         attention_bias=None,
         positions=None,
         key_positions=None,
+        tokens=None,
         training=None,
     ):
         if self.cross_attention and key_positions is None and positions is not None:
@@ -108,7 +109,10 @@ class GatedAttentionUnit(AttentionLayer):
             "key_positions": key_positions,
         }
         u, v, q, k = self.project(query, key, value)
-        return self.output_dense(u * self.mix(q, k, v, 1, training, **places))
+        if tokens is None:
+            return self.output_dense(u * self.mix(q, k, v, 1, training, **places))
+        v, q, k = map(tokens.padded, (v, q, k))
+        return self.output_dense(u * tokens.flat(self.mix(q, k, v, 1, training, **places)))
 
     def cache_shapes(self, batch_size, capacity):
         return [(batch_size, capacity, width) for width in (self.key_dim, self.expanded_dim)]

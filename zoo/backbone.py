@@ -8,6 +8,7 @@ from keras import ops
 from zoo.layers import plugins
 from zoo.layers.attention_options import AttentionOptions
 from zoo.layers.masks import AttentionMask, PaddingMask
+from zoo.layers.real_tokens import RealTokens
 from zoo.preset import Preset
 from zoo.switches import check_distribution
 
@@ -125,6 +126,40 @@ class Backbone(OptionalInputs, Preset, keras.Model):
     def layer(self, cls, *args, **kwargs):
         """A layer in this model's dtype policy; once the model is made, the one of this name that it has."""
         return self.get_layer(kwargs["name"]) if self._made else cls(*args, dtype=self._policy, **kwargs)
+
+    # Computing without the padding
+
+    @property
+    def skips_padding(self):
+        """Whether `flat_states` can be computed: each block takes `tokens`, as those of zoo do."""
+        return all("tokens" in inspect.signature(block.call).parameters for block in self.blocks)
+
+    def flat_states(self, inputs, training=None):
+        """The L + 1 hidden states of the real tokens alone, embedding output first, and where these stand.
+
+        For backends that compile nothing; see `zoo.backend.rows`.
+
+        Args:
+            inputs: the dict that the model is called with.
+
+        Returns:
+            list of float `[1, T, d]`, `RealTokens` that bring them into rows again.
+        """
+        inputs = self.complete(inputs)
+        token_ids, segment_ids, positions = (inputs.get(name) for name in ("token_ids", "segment_ids", "position_ids"))
+        mask = self.get_layer("key_mask")(token_ids, inputs["padding_mask"])
+        places = {"padding_mask": mask, "attention_mask": None, "positions": positions}
+        if self.attention_mask != "bidirectional":
+            places["attention_mask"] = self.get_layer("attention_mask")(token_ids, segment_ids)
+        if self.has_position_table and positions is None:
+            self.get_layer("position_embedding").check_length(token_ids.shape[1])
+            positions = ops.broadcast_to(ops.arange(token_ids.shape[1]), token_ids.shape)
+        tokens = RealTokens(mask)
+        flat = [None if x is None else tokens.flat(x) for x in (token_ids, segment_ids, positions)]
+        states = [self.embed(*flat)]
+        for block in self.blocks:
+            states.append(block(states[-1], **places, tokens=tokens, training=training))
+        return states, tokens
 
     # Decoding with a cache: see `zoo.layers.attention` for the rules, `zoo.decoding` for the loop
 

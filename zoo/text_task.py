@@ -1,7 +1,6 @@
 """What matchers and classifiers share: Keras' verbs on raw strings."""
 
 import contextlib
-import functools
 import warnings
 from collections import Counter
 
@@ -9,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from zoo.backend import compiles_each_shape, concurrently, in_groups_by_length
+from zoo.backend import compiles_each_shape, concurrently, padding_is_left_out
 from zoo.big_batch import fit_big_batches
 from zoo.callbacks import NonFiniteError, arranged
 from zoo.callbacks.arranging import listed
@@ -73,19 +72,19 @@ class TextTask(Preset, keras.Model):
 
     def pool(self, inputs, training=None):
         """Sentence vectors float32 `[B, d]` of token arrays `[B, n]`."""
-        inputs = {name: inputs[name] for name in self.backbone.input if name in inputs}
-        return in_groups_by_length(functools.partial(self._pooled, training=training), inputs)
-
-    def _pooled(self, inputs, training):
-        mask = inputs["padding_mask"]
-        if self._first_last is not None:
-            first, last = self._first_last(inputs, training=training)
-            return self.pooling_layer(last, mask, first)
-        hidden = self.backbone(inputs, training=training)
-        hidden = hidden["sequence_output"] if isinstance(hidden, dict) else hidden
+        inputs, mask = {name: inputs[name] for name in self.backbone.input if name in inputs}, inputs["padding_mask"]
+        first = None
+        if padding_is_left_out(mask) and getattr(self.backbone, "skips_padding", False):
+            states, tokens = self.backbone.flat_states(inputs, training=training)
+            first, hidden = (None if self._first_last is None else tokens.padded(states[0])), tokens.padded(states[-1])
+        elif self._first_last is not None:
+            first, hidden = self._first_last(inputs, training=training)
+        else:
+            hidden = self.backbone(inputs, training=training)
+            hidden = hidden["sequence_output"] if isinstance(hidden, dict) else hidden
         if self.pooling == "comparison":
             return self.pooling_layer(hidden, mask, second_text=self._second_text(inputs["token_ids"]))
-        return self.pooling_layer(hidden, mask)
+        return self.pooling_layer(hidden, mask, first)
 
     def _second_text(self, token_ids):
         """True from behind the first [SEP] of a row on, bool `[B, n]`; segment ids need not tell the texts apart."""

@@ -6,7 +6,7 @@ from .kernels import affine, dense_lookup, dropout, layer_norm, rotate_pairs
 from .memory import keep_freed_memory
 from .micro_steps import MicroSteps
 from .row_cross_entropy import row_cross_entropy
-from .rows import concurrently, in_groups_by_length
+from .rows import concurrently, padding_is_left_out, put_rows, take_rows
 from .training_loop import latest_values, pass_over, random_state, set_random_state
 from .updates import add_product, allow_no_decay, eagerly, fused_adam_step, refuse_non_finite, together
 
@@ -26,16 +26,18 @@ __all__ = [
     "fused_adam_step",
     "gradients_of",
     "ignoring_distribution",
-    "in_groups_by_length",
     "keep_freed_memory",
     "latest_values",
     "layer_norm",
+    "padding_is_left_out",
     "pass_over",
+    "put_rows",
     "random_state",
     "refuse_non_finite",
     "rotate_pairs",
     "row_cross_entropy",
     "set_random_state",
+    "take_rows",
     "together",
     "value_and_gradient",
 ]

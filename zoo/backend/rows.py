@@ -1,4 +1,4 @@
-"""Batches of rows on torch's CPU: in groups of similar length, and a batch for each core."""
+"""Batches of rows on torch's CPU: without their padding, and a batch for each core."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -6,33 +6,34 @@ import keras
 from keras import ops
 
 
-def in_groups_by_length(function, inputs):
-    """A function of rows of tokens, computed where shapes may differ (torch's CPU) for groups of similar length.
+def padding_is_left_out(padding_mask):
+    """Whether a batch is computed without its padding: where a new shape costs nothing (torch's CPU), from 5 % of it on.
 
-    Their padding is cut off, which changes no row: a fifth of a batch of mixed lengths need not be computed.
+    In batches of mixed lengths it is a fifth of all tokens.
 
     Args:
-        function: of a dict like `inputs`, gives a tensor `[B, d]`, each row a function of its own row.
-        inputs: dict of tensors `[B, n]`, among them `padding_mask`.
+        padding_mask: bool `[B, n]`.
     """
     if keras.backend.backend() != "torch":
-        return function(inputs)
+        return False
     import torch
 
-    mask = inputs["padding_mask"]
-    if any(tuple(x.shape) != tuple(mask.shape) for x in inputs.values()):
-        return function(inputs)
+    mask = padding_mask
     if not isinstance(mask, torch.Tensor) or mask.device.type != "cpu" or torch.compiler.is_compiling():
-        return function(inputs)
-    rows, width = mask.shape
-    lengths = (mask.bool() * torch.arange(1, width + 1)).amax(1).clamp(min=1)
-    order = lengths.argsort(stable=True)
-    groups = [(part, int(lengths[part].max())) for part in order.chunk(max(1, min(4, rows * width // 1024)))]
-    # A group costs about as much as 32 more tokens
-    if sum(len(part) * longest + 32 for part, longest in groups) > 0.95 * rows * width:
-        return function(inputs)
-    cut = [function({name: x[part, :longest] for name, x in inputs.items()}) for part, longest in groups]
-    return torch.cat(cut)[order.argsort()]
+        return False
+    return int(mask.bool().sum()) < 0.95 * mask.numel()
+
+
+def take_rows(x, places):
+    """Rows `[T, ...]` at distinct places of `[N, ...]`."""
+    return x.index_select(0, places) if keras.backend.backend() == "torch" else ops.take(x, places, axis=0)
+
+
+def put_rows(x, places, count):
+    """Rows of `[T, d]` at distinct places of zeros `[count, d]`."""
+    if keras.backend.backend() == "torch":
+        return x.new_zeros((count, x.shape[1])).index_add_(0, places, x)  # on one core as fast as a copy of them
+    return ops.scatter(ops.expand_dims(places, 1), x, (count, x.shape[1]))
 
 
 def concurrently(function, items):

@@ -1,0 +1,30 @@
+"""Computing without the padding: the real tokens of a batch side by side, in rows again only where tokens meet."""
+
+from keras import ops
+
+from zoo.backend import put_rows, take_rows
+
+
+class RealTokens:
+    """Where the T real tokens of a padded batch stand, for layers that compute each token by itself.
+
+    Not for compiled models: T is another number in every batch.
+
+    Args:
+        padding_mask: bool `[B, n]`, True at real tokens. The first of a row is always computed, as `"cls"` reads it.
+    """
+
+    def __init__(self, padding_mask):
+        mask = ops.cast(padding_mask, "bool")
+        self.shape = tuple(ops.shape(mask))
+        computed = ops.logical_or(mask, ops.arange(self.shape[1]) == 0)
+        self.places = ops.nonzero(ops.reshape(computed, (-1,)))[0]  # in the batch, [T]
+
+    def flat(self, x):
+        """Real tokens alone: `[B, n]` -> `[1, T]`, `[B, n, d]` -> `[1, T, d]`."""
+        rest = x.shape[2:]
+        return ops.reshape(take_rows(ops.reshape(x, (-1, *rest)), self.places), (1, -1, *rest))
+
+    def padded(self, x):
+        """In their rows again, 0 at padding: `[1, T, d]` -> `[B, n, d]`."""
+        return ops.reshape(put_rows(x[0], self.places, self.shape[0] * self.shape[1]), (*self.shape, x.shape[-1]))

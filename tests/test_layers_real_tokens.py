@@ -1,0 +1,173 @@
+"""Computing without the padding: the same numbers at real tokens as with it, for every layer, option and family."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from tiny_models import backbone, matcher, scatter_weights, to_numpy
+
+import zoo
+import zoo.text_task
+from zoo.backend import padding_is_left_out
+from zoo.layers import (
+    ALiBi,
+    AttentionOptions,
+    FLASHBlock,
+    KeyNorm,
+    LogN,
+    ReRoPE,
+    RotaryEmbedding,
+    TransformerBlock,
+    Window,
+)
+from zoo.layers.real_tokens import RealTokens
+
+TORCH = keras.backend.backend() == "torch"
+
+
+def batch(rows=5, length=9, seed=0):
+    """token_ids, segment_ids and a padding mask: rows of all lengths, padding on the left, in the middle, everywhere."""
+    rng = np.random.default_rng(seed)
+    mask = np.arange(length) < rng.integers(1, length, rows)[:, None]
+    mask[0], mask[1], mask[2] = np.arange(length) >= 4, np.arange(length) % 3 == 0, False
+    token_ids = rng.integers(5, 100, (rows, length)).astype("int32")
+    segments = np.cumsum(rng.integers(0, 2, (rows, length)) * (np.arange(length) > 4), 1).clip(0, 1).astype("int32")
+    return {"token_ids": token_ids, "segment_ids": segments, "padding_mask": mask}
+
+
+def tensors(inputs):
+    return {name: ops.convert_to_tensor(x) for name, x in inputs.items()}
+
+
+def test_flat_and_padded_are_a_selection_and_its_transpose(assert_close):
+    mask = batch()["padding_mask"]
+    computed = mask.copy()
+    computed[:, 0] = True  # "cls" reads it
+    x = np.random.default_rng(1).normal(size=(*mask.shape, 4)).astype("float32")
+    tokens = RealTokens(ops.convert_to_tensor(mask))
+    flat = to_numpy(tokens.flat(ops.convert_to_tensor(x)))
+    assert_close(flat[0], x[computed], atol=0)
+    assert_close(tokens.padded(ops.convert_to_tensor(flat.astype("float32"))), x * computed[..., None], atol=0)
+    ids = np.arange(mask.size, dtype="int32").reshape(mask.shape)
+    assert to_numpy(tokens.flat(ops.convert_to_tensor(ids))).tolist() == [ids[computed].tolist()]
+
+
+LAYERS = {
+    "rotary": {},
+    "softmax_plus": {"normalization": "softmax_plus"},
+    "log-n": {"attention_options": AttentionOptions(log_n=LogN(8))},
+    "key norm": {"attention_options": AttentionOptions(product=KeyNorm())},
+    "window": {"attention_options": AttentionOptions(visibility=[Window(3)])},
+    "ReRoPE": {"attention_options": AttentionOptions(position=ReRoPE(4, causal=False))},
+    "ALiBi": {"attention_options": AttentionOptions(position=None, score_bias=ALiBi())},
+}
+
+
+@pytest.mark.parametrize("name", [*LAYERS, "FLASH"])
+def test_blocks(name, assert_close):
+    if name == "FLASH":
+        block = FLASHBlock(24, 8, chunk_length=4, position=RotaryEmbedding())
+    else:
+        options = {"position": RotaryEmbedding(), **LAYERS[name]}
+        block = TransformerBlock(2, 8, 24, residual=zoo.layers.DeepNorm(1.5), **options)
+    mask = ops.convert_to_tensor(batch()["padding_mask"])
+    x = ops.convert_to_tensor(np.random.default_rng(2).normal(size=(5, 9, 16)).astype("float32"))
+    block.build(x.shape)
+    scatter_weights(block)
+    tokens = RealTokens(mask)
+    flat = block(tokens.flat(x), padding_mask=mask, tokens=tokens)
+    assert_close(flat, tokens.flat(block(x, padding_mask=mask)), atol=1e-5)
+
+
+FAMILIES = [
+    ("BERT", {"attention_mask": "bidirectional"}),
+    ("BERT", {"custom_position_ids": True}),
+    ("RoFormer", {"attention_mask": "causal"}),
+    ("RoFormerV2", {"attention_mask": "unilm"}),
+    ("RoFormerV2", {"custom_position_ids": True, "embedding_dim": 8}),
+    ("RoFormerV2", {"layer_attention": [{"log_n": LogN(8)}, {"visibility": [Window(2)], "position": None}]}),
+    ("GAUAlpha", {}),
+    ("GAUAlpha", {"attention_mask": "unilm", "normalization": "squared_relu"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "dtype"),
+    [(*case, "float32") for case in FAMILIES] + [(*case, "mixed_bfloat16") for case in FAMILIES[::3]],
+)
+def test_hidden_states_of_backbones(family, options, dtype, assert_close):
+    model = scatter_weights(backbone(family, num_layers=2, dtype=dtype, **options))
+    inputs = batch()
+    if "custom_position_ids" in options:
+        inputs["position_ids"] = np.random.default_rng(3).integers(0, 16, inputs["token_ids"].shape).astype("float32")
+    assert model.skips_padding
+    states, tokens = model.flat_states(tensors(inputs))
+    expected = model.hidden_states(tensors(inputs))
+    assert len(states) == len(expected) == 3
+    for found, whole in zip(states, expected):
+        assert keras.backend.standardize_dtype(found.dtype) == model.compute_dtype
+        atol = 2e-5 if dtype == "float32" else 0.05 * float(np.abs(to_numpy(whole)).max())
+        assert_close(found, tokens.flat(whole), atol=atol)
+
+
+def test_derived_inputs_and_too_long_ones():
+    model = backbone("BERT")
+    token_ids = ops.convert_to_tensor(batch()["token_ids"] * batch()["padding_mask"])
+    flat, tokens = model.flat_states({"token_ids": token_ids})
+    expected = tokens.flat(model(token_ids))
+    np.testing.assert_allclose(to_numpy(flat[-1]), to_numpy(expected), atol=1e-5)
+    with pytest.raises(ValueError, match="the input has 17 positions, the model was built for 16"):
+        model.flat_states({"token_ids": ops.ones((2, 17), "int32")})
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max", "first_last_mean", "attention"])
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_tasks_leave_padding_out_where_shapes_cost_nothing(pooling, dtype, assert_close, monkeypatch):
+    model = scatter_weights(matcher(pooling=pooling, dtype=dtype))
+    inputs, flat = tensors(batch(40)), []
+    original = type(model.backbone).flat_states
+    monkeypatch.setattr(type(model.backbone), "flat_states", lambda *a, **k: flat.append(1) or original(*a, **k))
+    found = model.pool(inputs)
+    assert bool(flat) == TORCH
+    flat.clear()
+    full = {**inputs, "padding_mask": ops.ones_like(inputs["padding_mask"])}
+    model.pool(full)
+    assert not flat
+    monkeypatch.setattr(zoo.text_task, "padding_is_left_out", lambda mask: False)
+    expected = model.pool(inputs)
+    assert_close(found, expected, atol=2e-5 if dtype == "float32" else 0.05 * float(np.abs(to_numpy(expected)).max()))
+
+
+def test_training_is_the_same(monkeypatch, assert_close):
+    half = ops.convert_to_tensor(np.eye(4, dtype="bool"))
+    assert padding_is_left_out(half) == TORCH
+    assert not padding_is_left_out(ops.ones_like(half))
+
+    def trained(left_out):
+        monkeypatch.setattr(zoo.text_task, "padding_is_left_out", lambda mask: left_out and TORCH)
+        model = scatter_weights(matcher())
+        model.compile(keras.optimizers.SGD(0.1))
+        arrays = {name: np.stack([x, x[::-1]], 1) for name, x in batch(12, 16).items()}
+        losses = [model.train_on_batch(arrays, np.arange(12) % 2) for _ in range(3)]
+        return losses, model.get_weights()
+
+    (losses, weights), (expected_losses, expected) = trained(True), trained(False)
+    assert_close(np.array(losses), np.array(expected_losses), atol=1e-5)
+    assert losses[0] != losses[-1]
+    for found, wanted in zip(weights, expected):
+        assert_close(found, wanted, atol=1e-5)
+
+
+def test_blocks_that_know_no_tokens_are_called_with_padding():
+    class Plain(keras.layers.Layer):
+        def call(self, x, padding_mask=None, attention_mask=None, positions=None, training=None):
+            return x
+
+        def compute_output_spec(self, x, **places):
+            return keras.KerasTensor(x.shape, dtype=x.dtype)
+
+    class Family(zoo.RoFormerV2):
+        def block(self, index):
+            return self.layer(Plain, name=f"layer_{index}")
+
+    assert not Family(120, 1, 2, 16, 32).skips_padding
