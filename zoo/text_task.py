@@ -76,7 +76,9 @@ class TextTask(Preset, keras.Model):
         first = None
         if padding_is_left_out(mask) and getattr(self.backbone, "skips_padding", False):
             states, tokens = self.backbone.flat_states(inputs, training=training)
-            first, hidden = (None if self._first_last is None else tokens.padded(states[0])), tokens.padded(states[-1])
+            hidden = tokens.padded(states[-1])
+            if self._first_last is not None:
+                first = tokens.padded(states[0])
         elif self._first_last is not None:
             first, hidden = self._first_last(inputs, training=training)
         else:

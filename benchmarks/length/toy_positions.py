@@ -1,6 +1,6 @@
 """Random positions on toy tasks: an encoder trained on up to 40 tokens, tested on longer ones (kexue.fm/archives/9444).
 
-    KERAS_BACKEND=torch python benchmarks/length/toy_positions.py       # about 5 min on one core
+    KERAS_BACKEND=torch python benchmarks/length/toy_positions.py       # about half an hour on one core
 
 Tasks of arXiv 2207.02098 on words of two letters: "even pairs", whether a word has an even number of places where the
 letter changes (its first and last letters are then equal; read at [CLS]), and "reverse", the word backwards, letter by

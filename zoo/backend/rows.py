@@ -6,19 +6,18 @@ import keras
 from keras import ops
 
 
-def padding_is_left_out(padding_mask):
+def padding_is_left_out(mask):
     """Whether a batch is computed without its padding: where a new shape costs nothing (torch's CPU), from 5 % of it on.
 
     In batches of mixed lengths it is a fifth of all tokens.
 
     Args:
-        padding_mask: bool `[B, n]`.
+        mask: bool `[B, n]`, True at real tokens.
     """
     if keras.backend.backend() != "torch":
         return False
     import torch
 
-    mask = padding_mask
     if not isinstance(mask, torch.Tensor) or mask.device.type != "cpu" or torch.compiler.is_compiling():
         return False
     return int(mask.bool().sum()) < 0.95 * mask.numel()
