@@ -54,6 +54,7 @@ def test_each_run_once_and_the_verdict(claim, tmp_path):
     assert calls == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2), ("b", 2)]
     assert "| a | 2 ± 1 |" in table and "| b | 6 ± 1 |" in table and "**Holds here: yes.**" in table
     assert (tmp_path / "row.md").read_text(encoding="utf-8") == table and (tmp_path / "row.png").exists()
+    assert table.startswith("## row: yes\n") and table in (tmp_path / "README.md").read_text(encoding="utf-8")
     (tmp_path / "row" / "b-1.json").unlink()
     assert claim.measured(example(claim, calls), "row") == table and calls[6:] == [("b", 1)], "seeds decide the numbers"
 
@@ -77,7 +78,7 @@ def test_results_of_other_settings_are_refused(claim, tmp_path):
     claim.measured(example(claim, []), "row")
     path = tmp_path / "row" / "a-0.json"
     found = json.loads(path.read_text(encoding="utf-8"))
-    assert set(found) == {"numbers", "seconds", "cpu_seconds", "settings"}
+    assert set(found) == {"numbers", "seconds", "cpu_seconds", "made", "settings"}
     path.write_text(json.dumps({**found, "settings": {**found["settings"], "backend": "abacus"}}), encoding="utf-8")
     with pytest.raises(claim.app.UsageError, match=r"a-0\.json was made with other settings.*abacus"):
         claim.measured(example(claim, []), "row")
@@ -88,6 +89,13 @@ def test_what_compares_variants_stands_in_the_table(claim):
     assert "\nb is 3 times a\n" in claim.measured(example(claim, [], says=says), "row")
     flags.FLAGS.only = ["a"]
     assert "times a" not in claim.measured(example(claim, [], says=says), "other-row"), "b has not run"
+
+
+def test_the_page_has_every_row(claim, tmp_path):
+    for row in ("first", "other"):
+        claim.measured(example(claim, []), row)
+    page = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert page.count("\n## ") == 2 and all(f"![{row}]({row}.png)" in page for row in ("first", "other"))
 
 
 def test_low_rank_is_held_against_the_gain_of_fine_tuning(claim):

@@ -2,7 +2,7 @@
 
 Every (variant, seed) is one run; its numbers go to OUTPUT/ROW/VARIANT-SEED.json as soon as it ends, and a row that was
 stopped goes on with the runs that are missing. The table (OUTPUT/ROW.md: mean ± standard deviation over the seeds) and
-the picture (OUTPUT/ROW.png) are made of the files alone.
+the picture (OUTPUT/ROW.png) are made of the files alone; OUTPUT/README.md has the tables of all rows there are.
 """
 
 import json
@@ -22,7 +22,7 @@ from zoo.plots import COLOURS
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.append(os.path.dirname(HERE))
 
-from records import write  # noqa: E402
+from records import made_on, write  # noqa: E402
 
 F = flags.FLAGS
 SEEDS = 3  # fewer say nothing of the spread
@@ -104,13 +104,16 @@ def measured(claim, row):
             wall, cpu = time.time(), time.process_time()
             numbers = {name: float(value) for name, value in claim.variants[variant](seed).items()}
             cost = {"seconds": time.time() - wall, "cpu_seconds": time.process_time() - cpu}
-            write(path, json.dumps({"numbers": numbers, **cost, "settings": settings}, indent=1, ensure_ascii=False))
+            result = {"numbers": numbers, **cost, "made": made_on(), "settings": settings}
+            write(path, json.dumps(result, indent=1, ensure_ascii=False))
             shown = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
             print(f"{variant}, seed {seed}: {shown} ({cost['cpu_seconds']:.0f} CPU s)", flush=True)
-    summary = _summary(claim, folder)
-    table = _table(claim, row, summary, settings)
+    results = _results(claim, folder)
+    summary = _summary(results)
+    table = _table(claim, row, summary, settings, [result["made"] for result in results.values()])
     write(os.path.join(F.output, f"{row}.md"), table)
     _picture(claim, summary).savefig(os.path.join(F.output, f"{row}.png"))
+    write(os.path.join(F.output, "README.md"), _all_tables())
     return table
 
 
@@ -133,21 +136,29 @@ def _check(path, settings):
         raise app.UsageError(f"{path} was made with other settings, {differing}; take another --output or remove it")
 
 
-def _summary(claim, folder):
-    summary = Summary()
+def _results(claim, folder):
+    """What the files hold, by (variant, seed)."""
+    results = {}
     for variant in claim.variants:
         for seed in range(F.seeds):
             path = os.path.join(folder, f"{variant}-{seed}.json")
             if os.path.exists(path):
                 with open(path, encoding="utf-8") as file:
-                    for name, value in json.load(file)["numbers"].items():
-                        summary.setdefault(variant, {}).setdefault(name, []).append(value)
+                    results[variant, seed] = json.load(file)
+    return results
+
+
+def _summary(results):
+    summary = Summary()
+    for (variant, _), result in results.items():
+        for name, value in result["numbers"].items():
+            summary.setdefault(variant, {}).setdefault(name, []).append(value)
     return summary
 
 
-def _table(claim, row, summary, settings):
+def _table(claim, row, summary, settings, made):
     numbers = summary.numbers()
-    lines = [f"### {row}", "", f"Claim ({claim.url}): {claim.text}", "", f"Holds here if: {claim.criterion}", ""]
+    lines = [f"Claim ({claim.url}): {claim.text}", "", f"Holds here if: {claim.criterion}", ""]
     lines += [f"| | {' | '.join(numbers)} | seeds |", "| --- |" + " ---: |" * (len(numbers) + 1)]
     for variant, values in summary.items():
         cells = [
@@ -167,7 +178,21 @@ def _table(claim, row, summary, settings):
     command = (
         f"KERAS_BACKEND={settings['backend']} python benchmarks/claims/{row}.py --seeds={F.seeds} {flags_text} ..."
     )
-    return "\n".join([*lines, "", f"**Holds here: {verdict}.**", "", f"    {command}", ""])
+    machines = sorted({f"{one['cores']} × {one['processor']}, {one['date']}" for one in made})
+    heading = [f"## {row}: {verdict}", ""]
+    return "\n".join(
+        [*heading, *lines, "", f"**Holds here: {verdict}.** {'; '.join(machines)}:", "", f"    {command}", ""]
+    )
+
+
+def _all_tables():
+    """The page of all rows that have a table, in the order of their names."""
+    rows = sorted(name[:-3] for name in os.listdir(F.output) if name.endswith(".md") and name != "README.md")
+    sections = ["# Claims of the lineage's posts, and whether they hold here\n"]
+    for row in rows:
+        with open(os.path.join(F.output, f"{row}.md"), encoding="utf-8") as file:
+            sections.append(f"{file.read()}\n![{row}]({row}.png)\n")
+    return "\n".join(sections)
 
 
 def _picture(claim, summary):
