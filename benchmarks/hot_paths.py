@@ -20,6 +20,7 @@ import time
 
 import numpy as np
 from absl import flags
+from recipe import FAQ
 from records import made_on, merge
 
 import zoo
@@ -149,8 +150,7 @@ def measured(layer, x):
 
 def tokenization():
     """Share of tokenization in encoding the bundled questions with the bundled preset."""
-    faq = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "examples", "data", "faq_zh")
-    pairs = zoo.data.read_pairs(os.path.join(faq, "train.tsv"))
+    pairs = zoo.data.read_pairs(os.path.join(FAQ, "train.tsv"))
     texts = pairs.text_a + pairs.text_b
     matcher = zoo.RepresentationMatcher.from_preset("roformer_v2_tiny_zh", dtype="mixed_bfloat16")
     return statistics.median(times(lambda: matcher.tokens_of(texts))) / statistics.median(

@@ -23,10 +23,9 @@ import time
 
 import numpy as np
 from absl import app, flags
-from records import processor, write
+from records import made_on, write
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-FAQ = os.path.join(os.path.dirname(HERE), "examples", "data", "faq_zh")
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16", "bfloat16", "float16")
 TRAINED = DTYPES[:3]  # weights in half precision are for use, not for training
 BAR = 0.2  # points
@@ -53,6 +52,7 @@ def compiled(matcher, mode, steps):
 def run(kind, dtype, mode, seed):
     """One cell: test score, and for an evaluation all scores of test pairs."""
     import keras
+    from recipe import FAQ
 
     import zoo
 
@@ -88,7 +88,8 @@ def settings():
     """What all cells of a file have in common."""
     packages = ("keras", "torch", "jax", "tensorflow")
     versions = {name: metadata.version(name) for name in packages} | {"python": platform.python_version()}
-    return {"machine": {"cpu": processor(), "cores": os.cpu_count()}, "versions": versions, "epochs": F.epochs}
+    machine = {key: value for key, value in made_on().items() if key != "date"}  # cells of several days go together
+    return {"machine": machine, "versions": versions, "epochs": F.epochs}
 
 
 def opened():

@@ -20,13 +20,13 @@ import time
 
 import keras
 from absl import flags
+from recipe import FAQ
 
 import zoo
 
 TEXTS = flags.DEFINE_string("texts", None, "File of texts.")
 DTYPE = flags.DEFINE_string("dtype", "mixed_bfloat16", "Dtype policy.")
 RUNS = flags.DEFINE_integer("runs", 5, "Runs of each preset.")
-FAQ = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "examples", "data", "faq_zh")
 
 
 def texts():

@@ -1,9 +1,13 @@
-"""What benchmarks of matchers share: the training of examples/text_matching.py, and a preset as the matcher that it is."""
+"""What benchmarks of matchers share: training and pairs of examples/text_matching.py, and a preset as the matcher it is."""
+
+import os
 
 import keras
 
 import zoo
 from zoo.preset import read
+
+FAQ = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "examples", "data", "faq_zh")
 
 
 def optimizer(steps, learning_rate):

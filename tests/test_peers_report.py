@@ -28,7 +28,7 @@ def measured(row, seconds, date="2026-01-01"):
     results = [
         {"name": c.name, "seconds": [1.0], "median": seconds.get(c.name, 1.0), "work": 1} for c in row.contenders
     ]
-    machine = {"cpu": "a processor", "cores": 2, "python": "3.11", "date": date}
+    machine = {"processor": "a processor", "cores": 2, "python": "3.11", "date": date}
     rates = {
         f"{backend} {dtype}": 1e9 for backend in ("torch", "jax", "tensorflow") for dtype in ("float32", "bfloat16")
     }

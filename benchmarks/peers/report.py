@@ -56,7 +56,7 @@ def markdown(rows):
         made = json.loads(run)
         m, rates = made["machine"], ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in made["matmul"].items())
         lines += [
-            f"{m['date']}, {m['cores']} cores of {m['cpu']}, Python {m['python']}, {made['repeats']} rounds. Matrix "
+            f"{m['date']}, {m['cores']} cores of {m['processor']}, Python {m['python']}, {made['repeats']} rounds. Matrix "
             f"products, GFLOP/s: {rates}. Rows: {', '.join(names)}.", "",
         ]  # fmt: skip
     absent = [name for name in ROWS if name not in rows]

@@ -8,7 +8,6 @@ Each contender is a process that is ready and warm before any of a row is timed;
 each with the day and the machine it was measured on.
 """
 
-import datetime
 import json
 import os
 import platform
@@ -26,7 +25,7 @@ from rows import ROWS, Contender, missing_flags
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.append(os.path.dirname(HERE))
 
-from records import processor, write  # noqa: E402
+from records import made_on, write  # noqa: E402
 
 F = flags.FLAGS
 flags.DEFINE_list("rows", None, f"Which rows; default all of {', '.join(ROWS)}.")
@@ -146,12 +145,7 @@ def matmul_rates(workdir):
 
 
 def machine():
-    return {
-        "cpu": processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "date": str(datetime.date.today()),
-    }
+    return {**made_on(), "python": platform.python_version()}
 
 
 def main(_):
