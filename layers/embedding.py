@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from zoo.backend import dense_lookup
+from zoo.backend import affine, dense_lookup
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -17,7 +17,7 @@ class TokenEmbedding(keras.layers.Embedding):
     def call(self, inputs, reverse=False):
         if reverse:
             table = ops.cast(self.embeddings, self.compute_dtype)
-            return ops.cast(ops.matmul(ops.cast(inputs, self.compute_dtype), ops.transpose(table)), "float32")
+            return ops.cast(affine(ops.cast(inputs, self.compute_dtype), ops.transpose(table), None), "float32")
         return ops.cast(dense_lookup(self.embeddings, ops.cast(inputs, "int32")), self.compute_dtype)
 
     def compute_output_spec(self, inputs, reverse=False):

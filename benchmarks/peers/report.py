@@ -46,8 +46,9 @@ def markdown(rows):
         "# zoo beside its peers", "",
         "`make bench-peers`; contenders in turn, medians. Versions: `requirements.txt`. *x PEER*: times as fast as this "
         "peer at the same dtype and backend; where it has no such backend, as its fastest at the same dtype; where it has "
-        "not that dtype either, as its fastest. *of matmul*: the share of this machine's rate for the dtype which the "
-        "matrix products that the job needs account for; products with padding are needed by nobody.", "",
+        "not that dtype either, as its fastest. *of matmul*: the share of this machine's rate for the dtype, that of the "
+        "fastest backend, which the matrix products that the job needs account for; products with padding are needed by "
+        "nobody.", "",
     ]  # fmt: skip
     runs = {}
     for name, row in rows.items():
@@ -78,7 +79,7 @@ def table(name, measured):
         bold = "" if contender.peer else "**"
         extra = f" ({r['optimizer_mb']:.1f} MB of optimizer)" if "optimizer_mb" in r else ""
         times = (ratio(row, results, index, peer) for peer in against)
-        rate = measured["matmul"][f"{contender.backend} {contender.dtype}"]
+        rate = max(r for name, r in measured["matmul"].items() if name.split()[1] == contender.dtype)
         cells = [
             f"{contender.name}{extra}",
             f"{bold}{r['work'] / r['median']:,.4g}{bold}",

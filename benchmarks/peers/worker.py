@@ -1,7 +1,7 @@
 """One contender in a process of its own: gets ready, then takes a turn for every line `run` on its input.
 
-A turn is the job once, or as often as fills a fifth of a second after one run that is not timed: a short job would else be
-timed with the caches and the clock of a process that has been waiting.
+A turn is the job once, or as often as fills a second after one run that is not timed: a shorter job would else be timed
+with the caches and the clock of a process that has been waiting, and a training step is one of many.
 
 Prints JSON lines: facts when ready, seconds a run of each turn, peak memory at the end. Started by run.py.
 """
@@ -12,7 +12,7 @@ import resource
 import sys
 import time
 
-TURN = 0.2  # seconds
+TURN = 1.0  # seconds
 
 
 def turn(run, expected):

@@ -2,7 +2,8 @@
 
 from .compilation import compiled, compiled_step, compiles_each_shape, ignoring_distribution
 from .gradients import dense_gradient, gradients_of, value_and_gradient
-from .kernels import affine, dense_lookup, dropout, layer_norm, rotate_pairs
+from .kernels import dense_lookup, dropout, layer_norm, rotate_pairs
+from .linear import affine
 from .memory import keep_freed_memory
 from .micro_steps import MicroSteps
 from .row_cross_entropy import row_cross_entropy

@@ -1,0 +1,87 @@
+"""x W + b and its gradients, also by the product that torch takes on some processors only."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from zoo.backend import affine, linear, value_and_gradient
+
+TORCH = keras.backend.backend() == "torch"
+
+
+@pytest.fixture(params=["own", "oneDNN"] if TORCH else ["own"])
+def product(request, monkeypatch):
+    """Each way this backend can take, whatever the processor of this machine."""
+    if TORCH:
+        monkeypatch.setattr(linear, "onednn_is_faster", lambda: request.param == "oneDNN")
+    return request.param
+
+
+def numbers(*shape):
+    return np.random.default_rng(len(shape)).normal(size=shape).astype("float32")
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("shape", [(3, 7), (2, 5, 7), (2, 3, 1, 7), (0, 7)], ids=str)
+def test_product_and_gradients(product, shape, with_bias, assert_close):
+    x, kernel, bias, upstream = numbers(*shape), numbers(7, 4), numbers(4), numbers(*shape[:-1], 4)
+    given = bias if with_bias else None
+    assert_close(affine(x, kernel, given), x.astype("float64") @ kernel + (bias if with_bias else 0), atol=1e-5)
+    rows, pulled = x.reshape(-1, 7).astype("float64"), upstream.reshape(-1, 4)
+    through = lambda y: ops.sum(ops.multiply(y, upstream))
+    by_x = value_and_gradient(lambda part: through(affine(part, kernel, given)), x)[1]
+    by_kernel = value_and_gradient(lambda part: through(affine(x, part, given)), kernel)[1]
+    assert_close(by_x, upstream.astype("float64") @ kernel.T, atol=1e-5)
+    assert_close(by_kernel, rows.T @ pulled, atol=1e-5)
+    if with_bias:
+        by_bias = value_and_gradient(lambda part: through(affine(x, kernel, part)), bias)[1]
+        assert_close(by_bias, pulled.sum(0), atol=1e-5)
+
+
+def test_inputs_and_weights_that_are_views(product, assert_close):
+    x, kernel = numbers(7, 6), numbers(4, 7)
+    turned = affine(ops.transpose(ops.convert_to_tensor(x)), ops.transpose(ops.convert_to_tensor(kernel)), None)
+    assert_close(turned, x.T.astype("float64") @ kernel.T, atol=1e-5)
+    cut = affine(ops.convert_to_tensor(numbers(5, 9))[:, 1:8], kernel.T, None)
+    assert_close(cut, numbers(5, 9)[:, 1:8].astype("float64") @ kernel.T, atol=1e-5)
+
+
+def test_half_precision_stays_half(product, assert_close):
+    x, kernel, bias = (ops.cast(numbers(*shape), "bfloat16") for shape in ((5, 64), (64, 8), (8,)))
+    y = affine(x, kernel, bias)
+    assert keras.backend.standardize_dtype(y.dtype) == "bfloat16"
+    exact = [ops.convert_to_numpy(ops.cast(part, "float32")).astype("float64") for part in (x, kernel, bias)]
+    assert_close(ops.cast(y, "float32"), exact[0] @ exact[1] + exact[2], atol=0.15)
+
+
+def test_gradient_of_a_gradient(product, assert_close):
+    """|∂(x W · x W)/∂x|² by W, through the kernel's own gradient: a penalty on gradients can be trained with."""
+    if not TORCH:
+        return
+    import torch
+
+    x, kernel = (torch.tensor(numbers(*shape), requires_grad=True) for shape in ((5, 7), (7, 4)))
+    (first,) = torch.autograd.grad((affine(x, kernel, None) ** 2).sum(), x, create_graph=True)  # 2 x W Wᵀ
+    (second,) = torch.autograd.grad((first**2).sum(), kernel)
+    a, w = x.detach().double(), kernel.detach().double().requires_grad_()
+    (expected,) = torch.autograd.grad(((2 * a @ w @ w.T) ** 2).sum(), w)
+    assert_close(second, expected, rtol=1e-4)
+
+
+def test_only_float32_on_a_cpu_takes_another_product(monkeypatch):
+    if not TORCH:
+        assert linear.onednn.cache_info().currsize == 0
+        return
+    import torch
+
+    taken, onednn = [], linear.onednn
+    monkeypatch.setattr(linear, "onednn_is_faster", lambda: True)
+    monkeypatch.setattr(linear, "onednn", lambda: taken.append(1) or onednn())
+    for dtype, times in (("float32", 1), ("float64", 1), ("bfloat16", 1), ("float32", 2)):
+        affine(torch.ones(3, 4, dtype=getattr(torch, dtype)), torch.ones(4, 2, dtype=getattr(torch, dtype)), None)
+        assert len(taken) == times
+    affine(torch.ones(0, 4), torch.ones(4, 2), None)
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+    affine(torch.ones(3, 4), torch.ones(4, 2), None)
+    assert len(taken) == 2, "empty, or oneDNN is switched off"

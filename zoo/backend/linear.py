@@ -1,0 +1,76 @@
+"""x W + b: one kernel on torch, and in float32 on AMD's processors one that is twice as fast as torch's own."""
+
+from functools import cache
+
+import keras
+from keras import ops
+
+
+def affine(x, kernel, bias):
+    """x W + b; adding the bias apart is 5 to 15 % of a projection on torch, XLA fuses it itself.
+
+    Args:
+        x: float `[..., m]`. kernel: float `[m, k]`. bias: float `[k]` or None.
+    """
+    if keras.backend.backend() == "torch":
+        import torch
+
+        x, kernel, bias = (part if part is None else ops.convert_to_tensor(part) for part in (x, kernel, bias))
+        if _takes_onednn(x, kernel):
+            return onednn().apply(x, kernel, bias)
+        if bias is not None:
+            return torch.nn.functional.linear(x, kernel.t(), bias)
+    product = ops.matmul(x, kernel)
+    return product if bias is None else ops.add(product, bias)
+
+
+def _takes_onednn(x, kernel):
+    """float32 on a CPU, outside torch.compile, which chooses for itself; oneDNN refuses empty arrays."""
+    import torch
+
+    if not (x.is_cpu and x.dtype == kernel.dtype == torch.float32 and x.numel() and torch.backends.mkldnn.enabled):
+        return False
+    return onednn_is_faster() and not torch.compiler.is_compiling()
+
+
+@cache
+def onednn_is_faster():
+    """Whether torch's float32 products are MKL's on a processor where MKL keeps to AVX2, though it has AVX-512.
+
+    So it is with all that Intel has not made. On a core of Zen 5 products of 2,048 rows with 384 x 1,536 weights run at 97
+    GFLOP/s by MKL and at 216 by oneDNN, which comes with torch too; their gradients at 95 and 200.
+    """
+    import torch
+
+    if not (torch.backends.mkl.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        return False
+    processor = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch does not tell
+    return str(processor.get("cpu_name")).startswith("AMD") and bool(processor.get("avx512_f"))
+
+
+@cache
+def onednn():
+    """The torch function, made when it is first used: torch is imported by no other backend."""
+    import torch
+
+    class OneDNNAffine(torch.autograd.Function):
+        """torch has the product (its own compiler uses it), and no gradient of it; the gradients are products again."""
+
+        @staticmethod
+        def forward(ctx, x, kernel, bias):
+            ctx.save_for_backward(x, kernel)
+            return torch.ops.mkldnn._linear_pointwise(x, kernel.t(), bias, "none", [], "")
+
+        @staticmethod
+        def backward(ctx, upstream):
+            (x, kernel), (for_x, for_kernel, for_bias) = ctx.saved_tensors, ctx.needs_input_grad
+            x, rows = x.flatten(0, -2), upstream.flatten(0, -2)  # [T, m], [T, k]
+            by_x = OneDNNAffine.apply(upstream, kernel.t(), None) if for_x else None
+            by_kernel = None
+            if for_kernel and x.shape[1] <= rows.shape[1]:  # what stands first is copied where it is a transpose
+                by_kernel = OneDNNAffine.apply(x.t(), rows, None)
+            elif for_kernel:
+                by_kernel = OneDNNAffine.apply(rows.t(), x, None).t()
+            return by_x, by_kernel, rows.sum(0) if for_bias else None
+
+    return OneDNNAffine
