@@ -69,6 +69,21 @@ def test_gradient_of_a_gradient(product, assert_close):
     assert_close(second, expected, rtol=1e-4)
 
 
+def test_torch_compile_sees_torch_s_own_product(product, assert_close):
+    """Its compiler refuses oneDNN's with weights that are views, and the choice must not cut the graph in two."""
+    if not TORCH:
+        return
+    import torch
+
+    x, kernel = torch.tensor(numbers(3, 7)), torch.tensor(numbers(7, 4), requires_grad=True)
+    graphs = []
+    compiled = torch.compile(
+        lambda: affine(x, kernel, None), fullgraph=True, backend=lambda graph, _: graphs.append(graph.code) or graph
+    )
+    assert_close(compiled(), x.double() @ kernel.double(), atol=1e-5)
+    assert len(graphs) == 1 and "mkldnn" not in graphs[0] and "OneDNN" not in graphs[0]
+
+
 def test_only_float32_on_a_cpu_takes_another_product(monkeypatch):
     if not TORCH:
         assert linear.onednn.cache_info().currsize == 0

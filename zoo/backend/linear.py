@@ -16,7 +16,7 @@ def affine(x, kernel, bias):
         import torch
 
         x, kernel, bias = (part if part is None else ops.convert_to_tensor(part) for part in (x, kernel, bias))
-        if _takes_onednn(x, kernel):
+        if not torch.compiler.is_compiling() and _takes_onednn(x, kernel):  # torch.compile chooses for itself
             return onednn().apply(x, kernel, bias)
         if bias is not None:
             return torch.nn.functional.linear(x, kernel.t(), bias)
@@ -25,12 +25,12 @@ def affine(x, kernel, bias):
 
 
 def _takes_onednn(x, kernel):
-    """float32 on a CPU, outside torch.compile, which chooses for itself; oneDNN refuses empty arrays."""
+    """float32 on a CPU; oneDNN refuses empty arrays."""
     import torch
 
     if not (x.is_cpu and x.dtype == kernel.dtype == torch.float32 and x.numel() and torch.backends.mkldnn.enabled):
         return False
-    return onednn_is_faster() and not torch.compiler.is_compiling()
+    return onednn_is_faster()
 
 
 @cache
