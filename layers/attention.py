@@ -208,6 +208,20 @@ class MultiHeadAttention(AttentionLayer):
         q, k, v = self.project(query, key, key if value is None else value, tokens)
         return self.join_heads(self.mix(q, k, v, self.num_heads, training, **places), tokens)
 
+    def first(self, first, x, padding_mask=None, attention_mask=None, positions=None, tokens=None, training=None):
+        """The call's output at the first token alone, `[B, 1, output_dim]`; `first` is this token of x, `[B, 1, d]`."""
+        keys = [dense(x) if tokens is None else tokens.padded(dense(x)) for dense in (self.key_dense, self.value_dense)]
+        key_positions = ops.arange(ops.shape(keys[0])[1]) if positions is None else positions
+        places = {
+            "padding_mask": padding_mask,
+            "attention_mask": None if attention_mask is None else attention_mask[..., :1, :],
+            "positions": key_positions[..., :1],
+            "key_positions": key_positions,
+        }
+        q = self.split_heads(self.query_dense(first), self.key_dim)
+        k, v = (self.split_heads(part, width) for part, width in zip(keys, (self.key_dim, self.head_dim)))
+        return self.join_heads(self.mix(q, k, v, self.num_heads, training, **places))
+
     def cache_shapes(self, batch_size, capacity):
         return [(batch_size, self.num_heads, capacity, width) for width in (self.key_dim, self.head_dim)]
 

@@ -80,8 +80,9 @@ class TransformerBlock(_PostNormBlock):
             branch makes its own.
 
     Inputs: x float `[B, n, d]`, padding_mask bool `[B, n]`, attention_mask bool `[n, n]` or `[B, n, n]`,
-    positions `[n]` or `[B, n]`, tokens `RealTokens` or None: with it x and the output are `[1, T, d]`.
-    Output: float `[B, n, d]`.
+    positions `[n]` or `[B, n]`, tokens `RealTokens` or None: with it x and the output are `[1, T, d]`;
+    first_only bool: compute the output of each row's first token alone.
+    Output: float `[B, n, d]`, `[B, 1, d]` with first_only.
     """
 
     def __init__(
@@ -130,8 +131,14 @@ class TransformerBlock(_PostNormBlock):
         self.feedforward_residual = self.make_residual("feedforward_residual")
         self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
 
-    def call(self, x, padding_mask=None, attention_mask=None, positions=None, tokens=None, training=None):
+    def call(
+        self, x, padding_mask=None, attention_mask=None, positions=None, tokens=None, first_only=False, training=None
+    ):
         places = {"padding_mask": padding_mask, "attention_mask": attention_mask, "positions": positions}
+        if first_only:
+            first = x[:, :1] if tokens is None else tokens.first(x)
+            branch = self.attention.first(first, x, **places, tokens=tokens, training=training)
+            return self.after_attention(first, branch, training)
         branch = self.attention(x, **places, tokens=tokens, training=training)
         return self.after_attention(x, branch, training)
 

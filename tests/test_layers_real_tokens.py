@@ -100,7 +100,7 @@ def test_hidden_states_of_backbones(family, options, dtype, assert_close):
     inputs = batch()
     if "custom_position_ids" in options:
         inputs["position_ids"] = np.random.default_rng(3).integers(0, 16, inputs["token_ids"].shape).astype("float32")
-    assert model.skips_padding
+    assert model.blocks_take("tokens")
     states, tokens = model.flat_states(tensors(inputs))
     expected = model.hidden_states(tensors(inputs))
     assert len(states) == len(expected) == 3
@@ -120,7 +120,7 @@ def test_derived_inputs_and_too_long_ones():
         model.flat_states({"token_ids": ops.ones((2, 17), "int32")})
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls", "max", "first_last_mean", "attention"])
+@pytest.mark.parametrize("pooling", ["mean", "max", "first_last_mean", "attention"])
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 def test_tasks_leave_padding_out_where_shapes_cost_nothing(pooling, dtype, assert_close, monkeypatch):
     model = scatter_weights(matcher(pooling=pooling, dtype=dtype))
@@ -170,4 +170,4 @@ def test_blocks_that_know_no_tokens_are_called_with_padding():
         def block(self, index):
             return self.layer(Plain, name=f"layer_{index}")
 
-    assert not Family(120, 1, 2, 16, 32).skips_padding
+    assert not Family(120, 1, 2, 16, 32).blocks_take("tokens")

@@ -127,17 +127,16 @@ class Backbone(OptionalInputs, Preset, keras.Model):
         """A layer in this model's dtype policy; once the model is made, the one of this name that it has."""
         return self.get_layer(kwargs["name"]) if self._made else cls(*args, dtype=self._policy, **kwargs)
 
-    # Computing without the padding
+    # Computing no more than is read
 
-    @property
-    def skips_padding(self):
-        """Whether `flat_states` can be computed: each block takes `tokens`, as those of zoo do."""
-        return all("tokens" in inspect.signature(block.call).parameters for block in self.blocks)
+    def blocks_take(self, argument):
+        """Whether each block's call takes `"tokens"` or `"first_only"`, as those of zoo's families do."""
+        return all(argument in inspect.signature(block.call).parameters for block in self.blocks)
 
     def flat_states(self, inputs, training=None):
         """The L + 1 hidden states of the real tokens alone, embedding output first, and where these stand.
 
-        For backends that compile nothing; see `zoo.backend.rows`.
+        For backends that compile nothing and blocks that take `tokens`; see `zoo.backend.rows`.
 
         Args:
             inputs: the dict that the model is called with.
@@ -145,21 +144,37 @@ class Backbone(OptionalInputs, Preset, keras.Model):
         Returns:
             list of float `[1, T, d]`, `RealTokens` that bring them into rows again.
         """
+        states, places = self._embedded(inputs, flat=True)
+        for block in self.blocks:
+            states.append(block(states[-1], **places, training=training))
+        return states, places["tokens"]
+
+    def first_state(self, inputs, flat=False, training=None):
+        """The last hidden state of the first tokens, `[B, 1, d]`: the last block computes it for these alone.
+
+        For blocks that take `first_only`; `flat`: without the padding, as in `flat_states`.
+        """
+        (x,), places = self._embedded(inputs, flat)
+        for block in self.blocks[:-1]:
+            x = block(x, **places, training=training)
+        return self.blocks[-1](x, **places, first_only=True, training=training)
+
+    def _embedded(self, inputs, flat):
+        """The embedding output in a list, and what the blocks are called with beside it."""
         inputs = self.complete(inputs)
         token_ids, segment_ids, positions = (inputs.get(name) for name in ("token_ids", "segment_ids", "position_ids"))
         mask = self.get_layer("key_mask")(token_ids, inputs["padding_mask"])
         places = {"padding_mask": mask, "attention_mask": None, "positions": positions}
         if self.attention_mask != "bidirectional":
             places["attention_mask"] = self.get_layer("attention_mask")(token_ids, segment_ids)
+        if not flat:
+            return [self.embed(token_ids, segment_ids, positions)], places
         if self.has_position_table and positions is None:
             self.get_layer("position_embedding").check_length(token_ids.shape[1])
             positions = ops.broadcast_to(ops.arange(token_ids.shape[1]), token_ids.shape)
         tokens = RealTokens(mask)
-        flat = [None if x is None else tokens.flat(x) for x in (token_ids, segment_ids, positions)]
-        states = [self.embed(*flat)]
-        for block in self.blocks:
-            states.append(block(states[-1], **places, tokens=tokens, training=training))
-        return states, tokens
+        arrays = (None if x is None else tokens.flat(x) for x in (token_ids, segment_ids, positions))
+        return [self.embed(*arrays)], {**places, "tokens": tokens}
 
     # Decoding with a cache: see `zoo.layers.attention` for the rules, `zoo.decoding` for the loop
 

@@ -73,8 +73,11 @@ class TextTask(Preset, keras.Model):
     def pool(self, inputs, training=None):
         """Sentence vectors float32 `[B, d]` of token arrays `[B, n]`."""
         inputs, mask = {name: inputs[name] for name in self.backbone.input if name in inputs}, inputs["padding_mask"]
-        first = None
-        if padding_is_left_out(mask) and getattr(self.backbone, "skips_padding", False):
+        first, takes = None, getattr(self.backbone, "blocks_take", lambda argument: False)
+        flat = padding_is_left_out(mask) and takes("tokens")
+        if self.pooling == "cls" and takes("first_only"):
+            hidden = self.backbone.first_state(inputs, flat, training=training)
+        elif flat:
             states, tokens = self.backbone.flat_states(inputs, training=training)
             hidden = tokens.padded(states[-1])
             if self._first_last is not None:

@@ -1,0 +1,76 @@
+"""The last layer computed for the first token alone, which is all that "cls" pooling reads: the same vectors and gradients."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from test_layers_real_tokens import FAMILIES, LAYERS, batch, tensors
+from tiny_models import backbone, scatter_weights, to_numpy
+
+import zoo
+from zoo.layers import RotaryEmbedding, TransformerBlock
+from zoo.layers.real_tokens import RealTokens
+
+
+def with_pooling(pooling, family="RoFormerV2", dtype=None):
+    model = backbone(family, num_layers=2, dtype=dtype)
+    return scatter_weights(zoo.RepresentationMatcher(model, max_length=16, pooling=pooling))
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("name", LAYERS)
+def test_blocks(name, flat, assert_close):
+    block = TransformerBlock(
+        2, 8, 24, **{"position": RotaryEmbedding(), "residual": zoo.layers.DeepNorm(1.5), **LAYERS[name]}
+    )
+    mask = ops.convert_to_tensor(batch()["padding_mask"])
+    x = ops.convert_to_tensor(np.random.default_rng(2).normal(size=(5, 9, 16)).astype("float32"))
+    block.build(x.shape)
+    scatter_weights(block)
+    tokens = RealTokens(mask) if flat else None
+    first = block(tokens.flat(x) if flat else x, padding_mask=mask, tokens=tokens, first_only=True)
+    assert_close(first, block(x, padding_mask=mask)[:, :1], atol=1e-5)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize(("family", "options"), [case for case in FAMILIES if case[0] != "GAUAlpha"])
+def test_backbones(family, options, flat, assert_close):
+    model = scatter_weights(backbone(family, num_layers=2, **options))
+    inputs = batch()
+    if "custom_position_ids" in options:
+        inputs["position_ids"] = np.random.default_rng(3).integers(0, 16, inputs["token_ids"].shape).astype("float32")
+    assert model.blocks_take("first_only")
+    assert_close(model.first_state(tensors(inputs), flat), model(tensors(inputs))[:, :1], atol=2e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("family", ["RoFormerV2", "GAUAlpha"])
+def test_cls_pooling_reads_it(family, dtype, assert_close, monkeypatch):
+    model = with_pooling("cls", family, dtype)
+    computed, original = [], zoo.Backbone.first_state
+    monkeypatch.setattr(zoo.Backbone, "first_state", lambda *a, **k: computed.append(1) or original(*a, **k))
+    inputs = tensors(batch(40))
+    found, expected = model.pool(inputs), to_numpy(ops.cast(model.backbone(inputs)[:, 0], "float32"))
+    assert bool(computed) == (family == "RoFormerV2"), "gated units have no such call"
+    assert_close(found, expected, atol=2e-5 if dtype == "float32" else 0.05 * float(np.abs(expected).max()))
+    computed.clear()
+    with_pooling("mean", family, dtype).pool(inputs)
+    assert not computed
+
+
+@pytest.mark.parametrize("jit_compile", [False, "auto"])
+def test_training_is_the_same(jit_compile, monkeypatch, assert_close):
+    def trained(first_alone):
+        if not first_alone:
+            monkeypatch.setattr(zoo.Backbone, "blocks_take", lambda self, argument: False)
+        model = with_pooling("cls")
+        model.compile(keras.optimizers.SGD(0.1), jit_compile=jit_compile)
+        arrays = {name: np.stack([x, x[::-1]], 1) for name, x in batch(12, 16).items()}
+        losses = [float(model.train_on_batch(arrays, np.arange(12) % 2)) for _ in range(3)]
+        return losses, model.get_weights()
+
+    (losses, weights), (expected_losses, expected) = trained(True), trained(False)
+    assert_close(np.array(losses), np.array(expected_losses), atol=1e-5)
+    assert losses[0] != losses[-1]
+    for found, wanted in zip(weights, expected):
+        assert_close(found, wanted, atol=1e-5)
