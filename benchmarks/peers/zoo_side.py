@@ -9,6 +9,9 @@ import small
 import texts
 
 import zoo
+from zoo.backend import keep_freed_memory
+
+keep_freed_memory()  # as all scripts on zoo.command_line.run do
 
 
 def minilm(dtype="float32"):
