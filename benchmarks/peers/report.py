@@ -2,6 +2,7 @@
 
 import json
 import os
+import textwrap
 
 from rows import ROWS, missing_flags
 
@@ -127,7 +128,7 @@ def picture(rows, path):
         axis.barh([label for label, _ in bars], [times for _, times in bars], color="#3b6ea5", height=0.6)
         axis.axvline(1, color="black", lw=0.8)
         axis.invert_yaxis()
-        axis.set_title(ROWS[name].title, fontsize=9, loc="left")
+        axis.set_title(textwrap.fill(ROWS[name].title, 60), fontsize=9, loc="left")
         axis.set_xlabel("times as fast as the peer", fontsize=8)
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
