@@ -131,7 +131,8 @@ class Backbone(OptionalInputs, Preset, keras.Model):
 
     def blocks_take(self, argument):
         """Whether each block's call takes `"tokens"` or `"first_only"`, as those of zoo's families do."""
-        return all(argument in inspect.signature(block.call).parameters for block in self.blocks)
+        kinds = {type(block) for block in self.blocks}
+        return all(argument in inspect.signature(kind.call).parameters for kind in kinds)
 
     def flat_states(self, inputs, training=None):
         """The L + 1 hidden states of the real tokens alone, embedding output first, and where these stand.
