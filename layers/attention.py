@@ -174,10 +174,11 @@ class MultiHeadAttention(AttentionLayer):
         return self.output_dense(heads if tokens is None else tokens.flat(heads))
 
     def project(self, query, key, value, tokens=None):
-        """q `[B, H, n, s]`, k `[B, H, m, s]`, v `[B, H, m, head_dim]`."""
+        """q `[B, H, n, s]`, k `[B, H, m, s]`, v `[B, H, m, head_dim]`; with tokens, a query that is not the key is in rows."""
         q, k, v = self.query_dense(query), self.key_dense(key), self.value_dense(value)
         if tokens is not None:
-            q, k, v = map(tokens.padded, (q, k, v))
+            q = tokens.padded(q) if query is key else q
+            k, v = tokens.padded(k), tokens.padded(v)
         return self.split_heads(q, self.key_dim), self.split_heads(k, self.key_dim), self.split_heads(v, self.head_dim)
 
     def call(
@@ -210,16 +211,14 @@ class MultiHeadAttention(AttentionLayer):
 
     def first(self, first, x, padding_mask=None, attention_mask=None, positions=None, tokens=None, training=None):
         """The call's output at the first token alone, `[B, 1, output_dim]`; `first` is this token of x, `[B, 1, d]`."""
-        keys = [dense(x) if tokens is None else tokens.padded(dense(x)) for dense in (self.key_dense, self.value_dense)]
-        key_positions = ops.arange(ops.shape(keys[0])[1]) if positions is None else positions
+        q, k, v = self.project(first, x, x, tokens)
+        key_positions = ops.arange(ops.shape(k)[2]) if positions is None else positions
         places = {
             "padding_mask": padding_mask,
             "attention_mask": None if attention_mask is None else attention_mask[..., :1, :],
             "positions": key_positions[..., :1],
             "key_positions": key_positions,
         }
-        q = self.split_heads(self.query_dense(first), self.key_dim)
-        k, v = (self.split_heads(part, width) for part, width in zip(keys, (self.key_dim, self.head_dim)))
         return self.join_heads(self.mix(q, k, v, self.num_heads, training, **places))
 
     def cache_shapes(self, batch_size, capacity):

@@ -19,7 +19,6 @@ class RealTokens:
         self.shape = tuple(ops.shape(mask))
         computed = ops.logical_or(mask, ops.arange(self.shape[1]) == 0)
         self.places = ops.nonzero(ops.reshape(computed, (-1,)))[0]  # in the batch, [T]
-        self.firsts = ops.nonzero(self.places % self.shape[1] == 0)[0]  # of the rows, among the T tokens, [B]
 
     def flat(self, x):
         """Real tokens alone: `[B, n]` -> `[1, T]`, `[B, n, d]` -> `[1, T, d]`."""
@@ -28,7 +27,8 @@ class RealTokens:
 
     def first(self, x):
         """The first token of each row: `[1, T, d]` -> `[B, 1, d]`."""
-        return ops.expand_dims(take_rows(x[0], self.firsts), 1)
+        firsts = ops.nonzero(self.places % self.shape[1] == 0)[0]  # among the T tokens, [B]
+        return ops.expand_dims(take_rows(x[0], firsts), 1)
 
     def padded(self, x):
         """In their rows again, 0 at padding: `[1, T, d]` -> `[B, n, d]`."""

@@ -1,10 +1,9 @@
 """The last layer computed for the first token alone, which is all that "cls" pooling reads: the same vectors and gradients."""
 
-import keras
 import numpy as np
 import pytest
 from keras import ops
-from test_layers_real_tokens import FAMILIES, LAYERS, batch, tensors
+from test_layers_real_tokens import FAMILIES, LAYERS, assert_same_training, batch, tensors, trained
 from tiny_models import backbone, scatter_weights, to_numpy
 
 import zoo
@@ -60,17 +59,6 @@ def test_cls_pooling_reads_it(family, dtype, assert_close, monkeypatch):
 
 @pytest.mark.parametrize("jit_compile", [False, "auto"])
 def test_training_is_the_same(jit_compile, monkeypatch, assert_close):
-    def trained(first_alone):
-        if not first_alone:
-            monkeypatch.setattr(zoo.Backbone, "blocks_take", lambda self, argument: False)
-        model = with_pooling("cls")
-        model.compile(keras.optimizers.SGD(0.1), jit_compile=jit_compile)
-        arrays = {name: np.stack([x, x[::-1]], 1) for name, x in batch(12, 16).items()}
-        losses = [float(model.train_on_batch(arrays, np.arange(12) % 2)) for _ in range(3)]
-        return losses, model.get_weights()
-
-    (losses, weights), (expected_losses, expected) = trained(True), trained(False)
-    assert_close(np.array(losses), np.array(expected_losses), atol=1e-5)
-    assert losses[0] != losses[-1]
-    for found, wanted in zip(weights, expected):
-        assert_close(found, wanted, atol=1e-5)
+    first_alone = trained(with_pooling("cls"), jit_compile=jit_compile)
+    monkeypatch.setattr(zoo.Backbone, "blocks_take", lambda self, argument: False)
+    assert_same_training(first_alone, trained(with_pooling("cls"), jit_compile=jit_compile), assert_close)

@@ -120,22 +120,44 @@ def test_derived_inputs_and_too_long_ones():
         model.flat_states({"token_ids": ops.ones((2, 17), "int32")})
 
 
-@pytest.mark.parametrize("pooling", ["mean", "max", "first_last_mean", "attention"])
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max", "first_last_mean", "attention"])
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 def test_tasks_leave_padding_out_where_shapes_cost_nothing(pooling, dtype, assert_close, monkeypatch):
     model = scatter_weights(matcher(pooling=pooling, dtype=dtype))
-    inputs, flat = tensors(batch(40)), []
-    original = type(model.backbone).flat_states
-    monkeypatch.setattr(type(model.backbone), "flat_states", lambda *a, **k: flat.append(1) or original(*a, **k))
+    inputs, left_out = tensors(batch(40)), []
+    original = zoo.Backbone._embedded
+
+    def embedded(self, inputs, flat):
+        if flat:
+            left_out.append(1)
+        return original(self, inputs, flat)
+
+    monkeypatch.setattr(zoo.Backbone, "_embedded", embedded)
     found = model.pool(inputs)
-    assert bool(flat) == TORCH
-    flat.clear()
+    assert bool(left_out) == TORCH
+    left_out.clear()
     full = {**inputs, "padding_mask": ops.ones_like(inputs["padding_mask"])}
     model.pool(full)
-    assert not flat
+    assert not left_out
     monkeypatch.setattr(zoo.text_task, "padding_is_left_out", lambda mask: False)
     expected = model.pool(inputs)
     assert_close(found, expected, atol=2e-5 if dtype == "float32" else 0.05 * float(np.abs(to_numpy(expected)).max()))
+
+
+def trained(model, **options):
+    """Losses and weights of three steps."""
+    model.compile(keras.optimizers.SGD(0.1), **options)
+    arrays = {name: np.stack([x, x[::-1]], 1) for name, x in batch(12, 16).items()}
+    losses = [float(model.train_on_batch(arrays, np.arange(12) % 2)) for _ in range(3)]
+    return losses, model.get_weights()
+
+
+def assert_same_training(found, expected, assert_close):
+    (losses, weights), (expected_losses, expected_weights) = found, expected
+    assert_close(np.array(losses), np.array(expected_losses), atol=1e-5)
+    assert losses[0] != losses[-1]
+    for weight, wanted in zip(weights, expected_weights):
+        assert_close(weight, wanted, atol=1e-5)
 
 
 def test_training_is_the_same(monkeypatch, assert_close):
@@ -143,19 +165,11 @@ def test_training_is_the_same(monkeypatch, assert_close):
     assert padding_is_left_out(half) == TORCH
     assert not padding_is_left_out(ops.ones_like(half))
 
-    def trained(left_out):
+    def with_padding_left_out(left_out):
         monkeypatch.setattr(zoo.text_task, "padding_is_left_out", lambda mask: left_out and TORCH)
-        model = scatter_weights(matcher())
-        model.compile(keras.optimizers.SGD(0.1))
-        arrays = {name: np.stack([x, x[::-1]], 1) for name, x in batch(12, 16).items()}
-        losses = [model.train_on_batch(arrays, np.arange(12) % 2) for _ in range(3)]
-        return losses, model.get_weights()
+        return trained(scatter_weights(matcher()))
 
-    (losses, weights), (expected_losses, expected) = trained(True), trained(False)
-    assert_close(np.array(losses), np.array(expected_losses), atol=1e-5)
-    assert losses[0] != losses[-1]
-    for found, wanted in zip(weights, expected):
-        assert_close(found, wanted, atol=1e-5)
+    assert_same_training(with_padding_left_out(True), with_padding_left_out(False), assert_close)
 
 
 def test_blocks_that_know_no_tokens_are_called_with_padding():
