@@ -7,7 +7,7 @@ from zoo.backend import dropout
 
 @keras.saving.register_keras_serializable(package="zoo")
 class Dropout(keras.layers.Dropout):
-    """`keras.layers.Dropout`, with cheaper random numbers on torch's CPU, see `zoo.backend.dropout`.
+    """`keras.layers.Dropout`, with cheaper random numbers in TensorFlow and on torch's CPU, see `zoo.backend.dropout`.
 
     Input and output: float of any shape.
     """

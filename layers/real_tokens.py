@@ -8,7 +8,7 @@ from zoo.backend import put_rows, take_rows
 class RealTokens:
     """Where the T real tokens of a padded batch stand, for layers that compute each token by itself.
 
-    Not for compiled models: T is another number in every batch.
+    Not where each shape is compiled: T is another number in every batch.
 
     Args:
         padding_mask: bool `[B, n]`, True at real tokens. The first of a row is always computed, as `"cls"` reads it.
@@ -28,8 +28,13 @@ class RealTokens:
     def first(self, x):
         """The first token of each row: `[1, T, d]` -> `[B, 1, d]`."""
         firsts = ops.nonzero(self.places % self.shape[1] == 0)[0]  # among the T tokens, [B]
-        return ops.expand_dims(take_rows(x[0], firsts), 1)
+        return ops.expand_dims(take_rows(_rows(x), firsts), 1)
 
     def padded(self, x):
         """In their rows again, 0 at padding: `[1, T, d]` -> `[B, n, d]`."""
-        return ops.reshape(put_rows(x[0], self.places, self.shape[0] * self.shape[1]), (*self.shape, x.shape[-1]))
+        return ops.reshape(put_rows(_rows(x), self.places, self.shape[0] * self.shape[1]), (*self.shape, x.shape[-1]))
+
+
+def _rows(x):
+    """`[1, T, d]` -> `[T, d]`; the gradient of x[0] would be a copy on TensorFlow."""
+    return ops.reshape(x, (-1, x.shape[-1]))

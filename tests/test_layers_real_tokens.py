@@ -22,7 +22,7 @@ from zoo.layers import (
 )
 from zoo.layers.real_tokens import RealTokens
 
-TORCH = keras.backend.backend() == "torch"
+SHAPES_COST_NOTHING = keras.backend.backend() != "jax"  # that are not compiled
 
 
 def batch(rows=5, length=9, seed=0):
@@ -120,33 +120,39 @@ def test_derived_inputs_and_too_long_ones():
         model.flat_states({"token_ids": ops.ones((2, 17), "int32")})
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls", "max", "first_last_mean", "attention"])
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_tasks_leave_padding_out_where_shapes_cost_nothing(pooling, dtype, assert_close, monkeypatch):
-    model = scatter_weights(matcher(pooling=pooling, dtype=dtype))
-    inputs, left_out = tensors(batch(40)), []
-    original = zoo.Backbone._embedded
+@pytest.fixture
+def left_out(monkeypatch):
+    """A list that grows whenever a backbone computes without padding."""
+    calls, original = [], zoo.Backbone._embedded
 
     def embedded(self, inputs, flat):
         if flat:
-            left_out.append(1)
+            calls.append(1)
         return original(self, inputs, flat)
 
     monkeypatch.setattr(zoo.Backbone, "_embedded", embedded)
+    return calls
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max", "first_last_mean", "attention"])
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_tasks_leave_padding_out_where_shapes_cost_nothing(pooling, dtype, assert_close, left_out, monkeypatch):
+    model = scatter_weights(matcher(pooling=pooling, dtype=dtype))
+    inputs = tensors(batch(40))
     found = model.pool(inputs)
-    assert bool(left_out) == TORCH
+    assert bool(left_out) == SHAPES_COST_NOTHING
     left_out.clear()
     full = {**inputs, "padding_mask": ops.ones_like(inputs["padding_mask"])}
     model.pool(full)
     assert not left_out
-    monkeypatch.setattr(zoo.text_task, "padding_is_left_out", lambda mask: False)
+    monkeypatch.setattr(zoo.text_task, "padding_is_left_out", lambda *_: False)
     expected = model.pool(inputs)
     assert_close(found, expected, atol=2e-5 if dtype == "float32" else 0.05 * float(np.abs(to_numpy(expected)).max()))
 
 
 def trained(model, **options):
     """Losses and weights of three steps."""
-    model.compile(keras.optimizers.SGD(0.1), **options)
+    model.compile(keras.optimizers.SGD(0.02), **options)
     arrays = {name: np.stack([x, x[::-1]], 1) for name, x in batch(12, 16).items()}
     losses = [float(model.train_on_batch(arrays, np.arange(12) % 2)) for _ in range(3)]
     return losses, model.get_weights()
@@ -160,16 +166,39 @@ def assert_same_training(found, expected, assert_close):
         assert_close(weight, wanted, atol=1e-5)
 
 
-def test_training_is_the_same(monkeypatch, assert_close):
-    half = ops.convert_to_tensor(np.eye(4, dtype="bool"))
-    assert padding_is_left_out(half) == TORCH
-    assert not padding_is_left_out(ops.ones_like(half))
+@pytest.mark.parametrize("family", ["RoFormerV2", "BERT", "GAUAlpha"])
+def test_training_is_the_same(family, monkeypatch, assert_close, left_out):
+    def model():
+        return scatter_weights(zoo.RepresentationMatcher(backbone(family), max_length=16))
 
-    def with_padding_left_out(left_out):
-        monkeypatch.setattr(zoo.text_task, "padding_is_left_out", lambda mask: left_out and TORCH)
-        return trained(scatter_weights(matcher()))
+    found = trained(model())
+    assert bool(left_out) == SHAPES_COST_NOTHING
+    left_out.clear()
+    monkeypatch.setattr(zoo.text_task, "padding_is_left_out", lambda *_: False)
+    assert_same_training(found, trained(model()), assert_close)
+    assert not left_out
 
-    assert_same_training(with_padding_left_out(True), with_padding_left_out(False), assert_close)
+
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_graphs_for_use_and_compiled_ones_keep_it(jit_compile, left_out):
+    """torch computes op by op also for use; TensorFlow leaves padding out in training alone, and nobody under XLA."""
+    model = matcher()
+    arrays = {name: np.stack([x, x[::-1]], 1) for name, x in batch(12, 16).items()}
+    model.compile(keras.optimizers.SGD(0.1), jit_compile=jit_compile)
+    model.predict_on_batch(arrays)
+    assert bool(left_out) == (keras.backend.backend() == "torch" and not jit_compile)
+    left_out.clear()
+    model.train_on_batch(arrays, np.arange(12) % 2)
+    assert bool(left_out) == (SHAPES_COST_NOTHING and not jit_compile)
+
+
+def test_from_a_twentieth_of_padding_on():
+    model = matcher()
+    mask = np.ones((10, 10), "bool")
+    mask[0, 6:] = False
+    assert not padding_is_left_out(model, ops.convert_to_tensor(mask), training=False)
+    mask[0, 4:] = False
+    assert padding_is_left_out(model, ops.convert_to_tensor(mask), training=False) == SHAPES_COST_NOTHING
 
 
 def test_blocks_that_know_no_tokens_are_called_with_padding():

@@ -137,7 +137,7 @@ class Backbone(OptionalInputs, Preset, keras.Model):
     def flat_states(self, inputs, training=None):
         """The L + 1 hidden states of the real tokens alone, embedding output first, and where these stand.
 
-        For backends that compile nothing and blocks that take `tokens`; see `zoo.backend.rows`.
+        For blocks that take `tokens`, where shapes are not compiled; see `zoo.backend.rows`.
 
         Args:
             inputs: the dict that the model is called with.
@@ -172,7 +172,7 @@ class Backbone(OptionalInputs, Preset, keras.Model):
             return [self.embed(token_ids, segment_ids, positions)], places
         if self.has_position_table and positions is None:
             self.get_layer("position_embedding").check_length(token_ids.shape[1])
-            positions = ops.broadcast_to(ops.arange(token_ids.shape[1]), token_ids.shape)
+            positions = ops.broadcast_to(ops.arange(ops.shape(token_ids)[1]), ops.shape(token_ids))
         tokens = RealTokens(mask)
         arrays = (None if x is None else tokens.flat(x) for x in (token_ids, segment_ids, positions))
         return [self.embed(*arrays)], {**places, "tokens": tokens}

@@ -74,7 +74,7 @@ class TextTask(Preset, keras.Model):
         """Sentence vectors float32 `[B, d]` of token arrays `[B, n]`."""
         inputs, mask = {name: inputs[name] for name in self.backbone.input if name in inputs}, inputs["padding_mask"]
         first, takes = None, getattr(self.backbone, "blocks_take", lambda argument: False)
-        flat = padding_is_left_out(mask) and takes("tokens")
+        flat = padding_is_left_out(self, mask, training) and takes("tokens")
         if self.pooling == "cls" and takes("first_only"):
             hidden = self.backbone.first_state(inputs, flat, training=training)
         elif flat:

@@ -57,12 +57,14 @@ def add_product(variable, left, right):
 
 
 def fused_adam_step(variable, gradient, momentum, velocity, learning_rate, iterations, beta_1, beta_2, epsilon):
-    """Keras' Adam step of one variable by torch's kernel; False, and nothing done, where it does not fit.
+    """Keras' Adam step of one variable by torch's or TensorFlow's kernel; False, and nothing done, where none fits.
 
     Args:
         variable, momentum, velocity: variables, changed. gradient: tensor. learning_rate: scalar. iterations: int, steps
             before this one. beta_1, beta_2, epsilon: float.
     """
+    if keras.backend.backend() == "tensorflow":
+        return _tensorflow_adam(variable, gradient, momentum, velocity, learning_rate, iterations, beta_1, beta_2, epsilon)
     if keras.backend.backend() != "torch":
         return False
     import torch
@@ -82,6 +84,22 @@ def fused_adam_step(variable, gradient, momentum, velocity, learning_rate, itera
             beta1=beta_1, beta2=beta_2, lr=float(learning_rate), weight_decay=0.0, maximize=False,
             eps=epsilon / (1 - beta_2 ** (steps + 1)) ** 0.5,  # torch adds it after the bias correction, Keras before
         )  # fmt: skip
+    return True
+
+
+def _tensorflow_adam(variable, gradient, momentum, velocity, learning_rate, iterations, beta_1, beta_2, epsilon):
+    import tensorflow as tf
+
+    parts = variable, momentum, velocity  # Keras gives TensorFlow's own variables beside its own
+    parts = [part if isinstance(part, tf.Variable) else part.value for part in parts]
+    if any(part.dtype != tf.float32 for part in parts):
+        return False
+    steps = tf.cast(iterations, tf.float32) + 1
+    tf.raw_ops.ResourceApplyAdam(
+        var=parts[0].handle, m=parts[1].handle, v=parts[2].handle, grad=tf.cast(gradient, tf.float32),
+        lr=tf.cast(learning_rate, tf.float32), beta1=beta_1, beta2=beta_2, epsilon=epsilon,
+        beta1_power=tf.pow(beta_1, steps), beta2_power=tf.pow(beta_2, steps),
+    )  # fmt: skip
     return True
 
 

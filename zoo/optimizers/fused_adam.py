@@ -20,7 +20,7 @@ class FusedAdam(keras.optimizers.Adam):
     """`keras.optimizers.Adam`, the same arguments and numbers.
 
     On torch's CPU Keras makes a dozen passes over weights and moments, each through the main memory: 5 to 15 times the
-    time of torch's kernel, which this one calls for float32 weights. Elsewhere it is Keras' own step.
+    time of torch's kernel, which this one calls for float32 weights; TensorFlow has one too. XLA fuses Keras' own step.
     """
 
     def update_step(self, gradient, variable, learning_rate):
