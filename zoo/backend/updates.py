@@ -64,7 +64,9 @@ def fused_adam_step(variable, gradient, momentum, velocity, learning_rate, itera
             before this one. beta_1, beta_2, epsilon: float.
     """
     if keras.backend.backend() == "tensorflow":
-        return _tensorflow_adam(variable, gradient, momentum, velocity, learning_rate, iterations, beta_1, beta_2, epsilon)
+        return _tensorflow_adam(
+            variable, gradient, momentum, velocity, learning_rate, iterations, beta_1, beta_2, epsilon
+        )
     if keras.backend.backend() != "torch":
         return False
     import torch
