@@ -14,6 +14,10 @@ class TokenEmbedding(keras.layers.Embedding):
     give logits `x Eᵀ`, float32 `[B, n, V]`.
     """
 
+    def add_weight(self, *args, **options):
+        # Under mixed precision Keras would cast the whole table for the rows of a batch, and its gradient back.
+        return super().add_weight(*args, **{**options, "autocast": False})
+
     def call(self, inputs, reverse=False):
         if reverse:
             table = ops.cast(self.embeddings, self.compute_dtype)

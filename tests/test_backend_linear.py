@@ -1,5 +1,7 @@
 """x W + b and its gradients, also by the product that torch takes on some processors only."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -81,6 +83,26 @@ def test_torch_compile_sees_torch_s_own_product(product, assert_close):
         lambda: affine(x, kernel, None), fullgraph=True, backend=lambda graph, _: graphs.append(graph.code) or graph
     )
     assert_close(compiled(), x.double() @ kernel.double(), atol=1e-5)
+    assert len(graphs) == 1 and "mkldnn" not in graphs[0] and "OneDNN" not in graphs[0]
+
+
+@pytest.mark.parametrize("width", [4, 9])
+def test_torch_compile_takes_gradients_of_what_ran_without_it(width, assert_close):
+    """As in training, where it stops compiling after a few shapes, and still sees the gradient's Python."""
+    if not TORCH:
+        return
+    import torch
+
+    x, kernel, upstream = (torch.tensor(numbers(*shape)) for shape in ((3, 7), (7, width), (3, width)))
+    ctx = types.SimpleNamespace(saved_tensors=(x, kernel), needs_input_grad=(True, True, True))
+    graphs = []
+    compiled = torch.compile(
+        linear.onednn().backward, fullgraph=True, backend=lambda graph, _: graphs.append(graph.code) or graph
+    )
+    by_x, by_kernel, by_bias = compiled(ctx, upstream)
+    assert_close(by_x, upstream.double() @ kernel.double().T, atol=1e-5)
+    assert_close(by_kernel, x.double().T @ upstream.double(), atol=1e-5)
+    assert_close(by_bias, upstream.double().sum(0), atol=1e-5)
     assert len(graphs) == 1 and "mkldnn" not in graphs[0] and "OneDNN" not in graphs[0]
 
 

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from keras import ops
 from layer_checks import BACKEND, built, call, check_layer, gradients, numpy
 
 from zoo.layers import PositionEmbedding, SegmentEmbedding, TokenEmbedding
@@ -45,6 +46,20 @@ def test_gradient_is_dense_and_that_of_a_one_hot_product(assert_close, rng):
 
         assert isinstance(ours, tf.Tensor)  # not IndexedSlices
     assert_close(ours, theirs, atol=1e-6)
+
+
+def test_half_precision_casts_rows_and_adds_their_gradients_up_in_float32(assert_close):
+    """256 gradients of 1 and one of 1/256: in bfloat16 the small one would be lost, as every second of them."""
+    layer = built(TokenEmbedding(3, 2, dtype="mixed_bfloat16"), {"inputs": IDS % 3})
+    rows = layer(np.array([[0, 2]], "int32"))
+    assert keras.backend.standardize_dtype(rows.dtype) == "bfloat16"
+    assert_close(
+        ops.cast(rows, "float32")[0], ops.cast(ops.cast(numpy(layer.embeddings)[[0, 2]], "bfloat16"), "float32"), atol=0
+    )
+    upstream = np.ones((1, 257, 2), "float32")
+    upstream[0, -1] = 1 / 256
+    gradient = gradients(layer, {"inputs": np.zeros((1, 257), "int32")}, ops.cast(upstream, "bfloat16"))[0]
+    assert_close(gradient, np.array([[256 + 1 / 256] * 2, [0, 0], [0, 0]]), atol=0)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "adafactor", "sgd_with_global_clipnorm"])

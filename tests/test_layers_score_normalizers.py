@@ -7,6 +7,7 @@ import pytest
 from keras import ops
 from layer_checks import numpy
 
+from zoo.backend import value_and_gradient
 from zoo.layers import RotaryEmbedding, Softmax, SoftmaxPlus, SquaredReLU, plugins
 from zoo.layers.masks import align, visible_keys
 
@@ -45,6 +46,20 @@ def test_equals_bert4keras(golden, assert_close, method, case):
     )
     out = plugins.get(method)(ops.convert_to_tensor(scores), visible)
     assert_close(out, arrays[f"attn_norm/{method}/{case}"], atol=2e-5)
+
+
+@pytest.mark.parametrize("length", [2, 15, 16, 17])
+def test_softmax_of_rows_of_every_length(length, assert_close, rng):
+    """Values and gradients in float64, on both sides of the sixteen numbers that torch's kernel takes at once."""
+    scores, upstream = (rng.normal(0, 5, (3, 2, length)).astype("float32") for _ in range(2))
+    visible = np.ones((3, 1, length), "bool")
+    visible[0, :, length // 2 :], visible[1] = False, False
+    exps = np.exp(scores.astype("float64")) * visible
+    weights = exps / np.maximum(exps.sum(-1, keepdims=True), 1e-300)
+    assert_close(Softmax()(ops.convert_to_tensor(scores), ops.convert_to_tensor(visible)), weights, atol=1e-6)
+    through = lambda x: ops.sum(Softmax()(x, ops.convert_to_tensor(visible)) * ops.convert_to_tensor(upstream))
+    expected = weights * (upstream - (weights * upstream).sum(-1, keepdims=True))
+    assert_close(value_and_gradient(through, scores)[1], expected, atol=1e-5)
 
 
 def by_hand(scores, visible, name):

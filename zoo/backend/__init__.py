@@ -2,7 +2,7 @@
 
 from .compilation import compiled, compiled_step, compiles_each_shape, ignoring_distribution
 from .gradients import dense_gradient, gradients_of, value_and_gradient
-from .kernels import dense_lookup, dropout, layer_norm, rotate_pairs
+from .kernels import dense_lookup, dropout, layer_norm, rotate_pairs, softmax
 from .linear import affine
 from .memory import keep_freed_memory
 from .micro_steps import MicroSteps
@@ -38,6 +38,7 @@ __all__ = [
     "rotate_pairs",
     "row_cross_entropy",
     "set_random_state",
+    "softmax",
     "take_rows",
     "together",
     "value_and_gradient",
