@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from keras import ops
-from layer_checks import call, check_layer, numpy
+from layer_checks import BACKEND, call, check_layer, numpy
 
+from zoo.backend import value_and_gradient
 from zoo.layers import MultiHeadAttention, RotaryEmbedding, interleaved_to_half_split
 
 
@@ -50,6 +51,20 @@ def test_is_multiplication_by_a_complex_phase(assert_close, rng, base):
     x = rng.standard_normal((2, 6, 10)).astype("float32")
     positions = rng.uniform(-30, 500, (2, 6)).astype("float32")
     assert_close(RotaryEmbedding(base=base)(x, positions), complex_rotation(x, positions, base), atol=2e-4)
+
+
+def test_gradient_turns_back(assert_close, rng):
+    """The gradient of u · R x is Rᵀ u, the rotation by the negative positions; also where XLA compiles it."""
+    x, upstream = (rng.standard_normal((2, 6, 10)).astype("float32") for _ in range(2))
+    positions = rng.uniform(-30, 30, (2, 6)).astype("float32")
+    through = lambda x: ops.sum(RotaryEmbedding()(x, positions) * ops.convert_to_tensor(upstream))
+    expected = complex_rotation(upstream, -positions)
+    assert_close(value_and_gradient(through, x)[1], expected, atol=2e-5)
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        compiled = tf.function(lambda x: tf.gradients(through(x), x)[0], jit_compile=True, autograph=False)
+        assert_close(compiled(tf.constant(x)), expected, atol=2e-5)
 
 
 def test_preserves_norm_and_is_identity_at_zero(assert_close, rng):
