@@ -59,7 +59,7 @@ def test_a_peer_of_one_backend_is_held_against_all(peers):
     ]
     names = [contender.name for contender in row.contenders]
     ratio = lambda name: peers("report").ratio(row, results, names.index(name), "sentence-transformers")
-    assert ratio("zoo jax float32") == 3.0 and ratio("zoo torch mixed_bfloat16") == 0.25
+    assert ratio("zoo jax float32") == 3.0 and ratio("zoo torch bfloat16") == 0.25
 
 
 def test_zoo_and_keras_hub_meet_at_every_backend_and_dtype(peers):
