@@ -1,5 +1,7 @@
 """Computing without the padding: the same numbers at real tokens as with it, for every layer, option and family."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -192,8 +194,12 @@ def test_graphs_for_use_and_compiled_ones_keep_it(jit_compile, left_out):
     assert bool(left_out) == (SHAPES_COST_NOTHING and not jit_compile)
 
 
-def test_from_a_twentieth_of_padding_on():
+@pytest.mark.parametrize("run_eagerly", [False, True])
+def test_from_a_twentieth_of_padding_on(run_eagerly, monkeypatch):
+    if keras.backend.backend() == "jax":
+        monkeypatch.setitem(sys.modules, "torch", None)  # an installation without it
     model = matcher()
+    model.compile(run_eagerly=run_eagerly)
     mask = np.ones((10, 10), "bool")
     mask[0, 6:] = False
     assert not padding_is_left_out(model, ops.convert_to_tensor(mask), training=False)

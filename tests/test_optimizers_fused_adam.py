@@ -103,6 +103,22 @@ def test_trains_a_matcher_as_keras_does(assert_close, dtype):
 
 
 @pytest.mark.parametrize("cls", CLASSES)
+def test_rows_of_foreign_lookups_add_up(assert_close, cls):
+    """TensorFlow's own gather gives a gradient of rows, here row 1 twice: as the same step with the dense gradient."""
+    if BACKEND != "tensorflow":
+        return
+    import tensorflow as tf
+
+    rows, results = tf.constant([[1.0, 2.0], [3.0, 4.0], [5.0, -6.0]]), []
+    sparse = tf.IndexedSlices(rows, tf.constant([1, 0, 1]), tf.constant([3, 2]))
+    for gradient in (sparse, tf.constant([[3.0, 4.0], [6.0, -4.0], [0.0, 0.0]])):
+        variable = keras.Variable(np.ones((3, 2), "float32"))
+        cls(0.1).apply([gradient], [variable])
+        results.append(ops.convert_to_numpy(variable))
+    assert_close(*results, atol=1e-6)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
 def test_config(cls):
     optimizer = keras.optimizers.deserialize(keras.optimizers.serialize(cls(0.02, beta_1=0.8, epsilon=1e-3)))
     assert type(optimizer) is cls
