@@ -102,7 +102,7 @@ def softmax(scores):
 
         count = scores.shape[-1]
         scores = torch.nn.functional.pad(scores, (0, 16 - count), value=-torch.inf)
-        return torch.softmax(scores, -1)[..., :count]
+        return ops.softmax(scores, axis=-1)[..., :count]
     return ops.softmax(scores, axis=-1)
 
 
