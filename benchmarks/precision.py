@@ -5,8 +5,9 @@
 
 Two questions, each on the bundled FAQ pairs with the bundled preset. Evaluation: one matcher, trained once in float32
 (torch, eager), scores the test pairs under every combination; what differs is rounding alone. Training: the matcher is
-trained anew under every combination with the same orders of rows, one per seed (JAX op by op: one); from rounding of 1e-7 on
-trainings drift apart, so their differences are held against how much training in float32 scatters between backends.
+trained anew under every combination on the same batches, of one order per seed (JAX op by op: one), padded to few lengths
+everywhere: left to itself `fit` pads to them only where each shape compiles, and sorts other rows together. From rounding of
+1e-7 on trainings drift apart, so their differences are held against how much training in float32 scatters between backends.
 Scores are Spearman's correlation on the test pairs, times 100. Writes a JSON file, a cell at a time, and a table beside
 it (.md). Cells made elsewhere, with other versions, epochs or another trained matcher are not mixed with new ones: that is
 refused.
@@ -50,6 +51,16 @@ def compiled(matcher, mode, steps):
     return matcher
 
 
+def batches(matcher, pairs, seed):
+    """64 pairs each, padded to few lengths."""
+    from zoo.data import Batches, BatchPlan, length_buckets
+
+    encoded, rows = matcher.encode_records(pairs)
+    labels = matcher.targets(pairs.labels)
+    plan = BatchPlan(encoded.lengths[rows], 64, length_buckets(matcher.max_length), seed=seed, last="pad")
+    return Batches(plan, lambda b: (encoded.batch(rows[b.indices], b.length), labels[b.indices], b.weights))
+
+
 def run(kind, dtype, mode, seed):
     """One cell: test score, and for an evaluation all scores of test pairs."""
     import keras
@@ -67,7 +78,8 @@ def run(kind, dtype, mode, seed):
     else:
         keras.utils.set_random_seed(int(seed))
         matcher = zoo.RepresentationMatcher.from_preset("roformer_v2_tiny_zh", dtype=dtype, max_length=64)
-        compiled(matcher, mode, steps).fit(train, batch_size=64, epochs=F.epochs, seed=int(seed), verbose=0)
+        data = batches(matcher, train, int(seed))
+        compiled(matcher, mode, steps).fit(data, epochs=F.epochs, callbacks=[data.follow()], shuffle=False, verbose=0)
         result = {}
         if kind == "reference":
             matcher.save_to_preset(F.folder)
