@@ -4,7 +4,7 @@ from .compilation import compiled, compiled_step, compiles_each_shape, ignoring_
 from .gradients import dense_gradient, gradients_of, value_and_gradient
 from .kernels import dense_lookup, dropout, layer_norm, rotate_pairs, softmax
 from .linear import affine
-from .memory import keep_freed_memory
+from .memory import give_back_freed_memory, keep_freed_memory
 from .micro_steps import MicroSteps
 from .row_cross_entropy import row_cross_entropy
 from .rows import concurrently, padding_is_left_out, put_rows, take_rows
@@ -27,6 +27,7 @@ __all__ = [
     "fused_adam_step",
     "gradients_of",
     "ignoring_distribution",
+    "give_back_freed_memory",
     "keep_freed_memory",
     "latest_values",
     "layer_norm",
