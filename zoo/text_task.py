@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from zoo.backend import compiles_each_shape, concurrently, padding_is_left_out
+from zoo.backend import compiles_each_shape, concurrently, give_back_freed_memory, padding_is_left_out
 from zoo.big_batch import fit_big_batches
 from zoo.callbacks import NonFiniteError, arranged
 from zoo.callbacks.arranging import listed
@@ -384,6 +384,7 @@ class _Epochs(keras.callbacks.Callback):
         self.task.weights_changed()
 
     def on_epoch_end(self, epoch, logs=None):
+        give_back_freed_memory()
         if self.validation is not None:
             logs.update({f"val_{name}": value for name, value in self.task.validate(self.validation).items()})
 

@@ -6,8 +6,6 @@ import hashlib
 import keras
 import numpy as np
 
-from zoo.backend import give_back_freed_memory
-
 
 class Batches(keras.utils.PyDataset):
     """Serves the batches of a `BatchPlan` (another epoch's in every epoch) or of a `PredictionPlan`.
@@ -102,9 +100,6 @@ class _Follow(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self.batches.begin(epoch)
-
-    def on_epoch_end(self, epoch, logs=None):
-        give_back_freed_memory()
 
     def on_train_end(self, logs=None):
         self.batches.on_epoch_end()  # Keras leaves it out when training stops inside an epoch
