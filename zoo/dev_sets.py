@@ -3,8 +3,6 @@
 import keras
 import numpy as np
 
-from zoo.backend import give_back_freed_memory
-
 
 class DevSets(keras.callbacks.Callback):
     """Evaluates a matcher on every set after each epoch: `val_<set>_<metric>`, and `val_<metric>`, the mean over the sets.
@@ -31,7 +29,6 @@ class DevSets(keras.callbacks.Callback):
         self.dev, self.metric, self.threshold_on = dict(dev), metric, threshold_on
 
     def on_epoch_end(self, epoch, logs=None):
-        give_back_freed_memory()
         if self.threshold_on is not None:
             self.model.fit_threshold(self.dev[self.threshold_on], verbose=0)
         found = {name: self.model.evaluate(pairs, verbose=0) for name, pairs in self.dev.items()}

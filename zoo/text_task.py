@@ -374,7 +374,7 @@ class TextTask(Preset, keras.Model):
 
 
 class _Epochs(keras.callbacks.Callback):
-    """Tells a task when its weights begin to change, and puts `val_*` of the whole validation set into the logs."""
+    """Of every `fit`: drops what held for older weights, puts `val_*` of the whole validation set into the logs."""
 
     def __init__(self, task, validation=None):
         super().__init__()
