@@ -45,9 +45,9 @@ def jax_product():
 
     def backward(saved, upstream):
         x, kernel = saved
-        rows = (part.reshape(-1, part.shape[-1]) for part in (x, upstream))
+        rows, pulled = x.reshape(-1, x.shape[-1]), upstream.reshape(-1, upstream.shape[-1])
         by_x = jnp.matmul(upstream, kernel.T)
-        return by_x.astype(x.dtype), by_weights(*rows, jnp.matmul).astype(kernel.dtype)
+        return by_x.astype(x.dtype), by_weights(rows, pulled, jnp.matmul).astype(kernel.dtype)
 
     product.defvjp(forward, backward)
     return product
