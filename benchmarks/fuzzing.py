@@ -4,7 +4,7 @@
     python benchmarks/fuzzing.py --rounds=1000000 --state=build/fuzz   # the long run; the same command goes on
     python benchmarks/fuzzing.py --reader=tf_checkpoint --replay=4711  # one round again, with its traceback
 
-A round is fixed by its number (tests/fuzz_readers.py). It fails on any error but `PresetError`, on more than two
+A round is fixed by its number (tests/support/fuzz_readers.py). It fails on any error but `PresetError`, on more than two
 seconds of processor time, on more than 256 MB of memory beside what the process had, and if the process dies. Rounds
 run in child processes of some thousand, one at a time, which note the round that they are in.
 
@@ -29,7 +29,7 @@ from absl import app, flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests"))
 
-from fuzz_readers import READERS, run_round  # noqa: E402
+from support.fuzz_readers import READERS, run_round  # noqa: E402
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("rounds", 10_000, "of each reader, those of earlier runs with this --state included")

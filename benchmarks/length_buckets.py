@@ -12,7 +12,7 @@ from absl import app, flags
 
 import zoo
 from zoo.data import BUCKETS, BatchPlan, PredictionPlan, length_buckets
-from zoo.encoded import Encoded
+from zoo.text.token_rows import Encoded
 
 F = flags.FLAGS
 flags.DEFINE_string("data", None, "Folder of the sets; without it nothing is measured.")

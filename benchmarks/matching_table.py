@@ -21,7 +21,7 @@ from recipe import optimizer
 from records import processor, write
 
 import zoo
-from zoo.known_presets import bundled_folder
+from zoo.formats.catalogue import bundled_folder
 
 F = flags.FLAGS
 flags.DEFINE_string("data", None, "Folder of the sets; without it nothing is measured.")

@@ -10,7 +10,7 @@ import os
 from absl import app, flags
 from recipe import matcher_of
 
-from zoo.known_presets import bundled_folder
+from zoo.formats.catalogue import bundled_folder
 
 F = flags.FLAGS
 flags.DEFINE_string("preset", None, "Name of a bundled preset; without it nothing is written.")

@@ -16,7 +16,7 @@ import time
 from absl import app
 
 import zoo
-from zoo.known_presets import bundled_folder
+from zoo.formats.catalogue import bundled_folder
 
 REPEATS = 5
 

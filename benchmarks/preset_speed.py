@@ -59,7 +59,7 @@ def main(_):
                 times[name]["load"].append(loading)
                 times[name]["encode"].append(encoding)
     for name in names:
-        folder = zoo.known_presets.bundled_folder(name)
+        folder = zoo.formats.catalogue.bundled_folder(name)
         size = sum(os.path.getsize(os.path.join(folder, file)) for file in os.listdir(folder)) / 1e6
         rate = len(sentences) / statistics.median(times[name]["encode"])
         print(

@@ -5,7 +5,7 @@ import os
 import keras
 
 import zoo
-from zoo.preset import read
+from zoo.models.preset import read
 
 FAQ = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "examples", "data", "faq_zh")
 

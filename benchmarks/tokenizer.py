@@ -25,8 +25,8 @@ from absl import app, flags
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import models, normalizers, pre_tokenizers
 
-from zoo.tokenizer import Tokenizer
-from zoo.vocabulary import load_vocabulary
+from zoo.text.tokenizer import Tokenizer
+from zoo.text.vocabulary import load_vocabulary
 
 FLAGS = flags.FLAGS
 flags.DEFINE_multi_string("texts", [], "files of sentences; may be given several times")

@@ -21,11 +21,11 @@ import keras
 from absl import app, flags
 
 import zoo
-from zoo.big_batch import fit_big_batches
 from zoo.callbacks import BestPreset, Resume, arranged
-from zoo.data.mixture import MixturePlan, joined, read_graded, without_pairs_of, write_matches
-from zoo.dev_sets import DevSets
-from zoo.learning_log import LearningLog
+from zoo.callbacks.evaluate_sets import DevSets
+from zoo.callbacks.learning_log import LearningLog
+from zoo.training.gradient_cache import fit_big_batches
+from zoo.training.mixture import MixturePlan, joined, read_graded, without_pairs_of, write_matches
 
 F = flags.FLAGS
 flags.DEFINE_string("preset", "roformer_v2_mini_zh", "Name or folder of a pretrained backbone or matcher.")

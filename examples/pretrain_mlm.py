@@ -18,11 +18,11 @@ from absl import app, flags
 
 import zoo
 from zoo.callbacks import Resume
+from zoo.callbacks.learning_log import LearningLog, tensorboard
 from zoo.data.corpus import PackedRows, character_vocabulary, tokenize_corpus
 from zoo.data.masked_rows import MaskedRows
 from zoo.data.token_stream import load_corpus, save_corpus
 from zoo.data.word_starts import word_cutter
-from zoo.learning_log import LearningLog, tensorboard
 
 F, JIT = flags.FLAGS, {"auto": "auto", "true": True, "false": False}
 flags.DEFINE_list("corpus", None, "Text files or patterns; one paragraph a line, plain, .gz or .xz.", required=True)

@@ -17,8 +17,8 @@ import pytest
 HERE = pathlib.Path(__file__).parent
 GOLDENS = HERE / "goldens"
 
-# What several test files share lies beside them; its assertions shall tell as much as theirs.
-pytest.register_assert_rewrite(*(path.stem for path in HERE.glob("*.py") if path.stem[:5] != "test_"))
+# What several test files share lies in tests/support; its assertions shall tell as much as theirs.
+pytest.register_assert_rewrite("support")
 
 
 def _stay_on_this_machine(connect):
@@ -74,29 +74,3 @@ def golden():
     yield load
     for arrays in opened.values():
         arrays.close()
-
-
-@pytest.fixture(scope="session")
-def assert_close():
-    """`assert_close(actual, expected, atol)`: same shape, no NaN, no element further apart than `atol`."""
-
-    def compare(actual, expected, atol=1e-5, rtol=0.0):
-        actual, expected = _as_float64(actual), _as_float64(expected)
-        assert actual.shape == expected.shape, f"shape {actual.shape}, expected {expected.shape}"
-        excess = np.abs(actual - expected) - rtol * np.abs(expected)
-        if actual.size and not np.max(excess) <= atol:  # also true for NaN
-            worst = np.unravel_index(np.argmax(excess), excess.shape)
-            raise AssertionError(
-                f"max excess {excess[worst]:.3e} over atol {atol:.1e} at {tuple(map(int, worst))}: "
-                f"{actual[worst]!r}, expected {expected[worst]!r}"
-            )
-
-    return compare
-
-
-def _as_float64(array):
-    if not isinstance(array, np.ndarray | np.generic | list | tuple | int | float):
-        import keras
-
-        array = keras.ops.convert_to_numpy(array)
-    return np.asarray(array, dtype=np.float64)

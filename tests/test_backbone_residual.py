@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from layer_checks import numpy
-from tiny_models import backbone, scatter_weights
+from support.arrays import assert_close
+from support.layer_checks import numpy
+from support.tiny_models import backbone, scatter_weights
 
 import zoo
 from zoo.layers import AlphaResidual, DeepNorm
@@ -16,15 +17,15 @@ IDS = np.random.default_rng(3).integers(5, 120, (2, 9)).astype("int32")
 def with_residual(model, residual):
     """The same weights in blocks with another residual."""
     other = type(model).from_config({**model.get_config(), "residual": residual})
-    weights = zoo.weights.weights_of(model)
-    for path, variable in zoo.weights.weights_of(other).items():
+    weights = zoo.backend.variables.weights_of(model)
+    for path, variable in zoo.backend.variables.weights_of(other).items():
         if not path.endswith("/alpha"):
             variable.assign(weights[path])
     return other
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_factor_of_one_is_the_plain_sum(family, assert_close):
+def test_a_factor_of_one_is_the_plain_sum(family):
     model = scatter_weights(backbone(family))
     assert model.residual is None
     for residual, same in (
@@ -38,7 +39,7 @@ def test_a_factor_of_one_is_the_plain_sum(family, assert_close):
 
 
 @pytest.mark.parametrize("family", ["RoFormerV2", "GAUAlpha"])
-def test_without_branches_only_the_embedding_is_left(family, assert_close):
+def test_without_branches_only_the_embedding_is_left(family):
     """RMS norm of what has it already: the last hidden state is the embedding output."""
     model = backbone(family, residual=AlphaResidual(0.0), norm_epsilon=1e-12)
     first, last = model.first_and_last(IDS)
@@ -49,7 +50,7 @@ def test_the_schedule_of_roformer_v2():
     """α of every branch grows with the steps of a masked language model's training, and stays at 1."""
     model = zoo.MaskedLM(backbone("RoFormerV2", num_layers=2, residual=AlphaResidual(0.0)))
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    alphas = [variable for path, variable in zoo.weights.weights_of(model).items() if path.endswith("/alpha")]
+    alphas = [variable for path, variable in zoo.backend.variables.weights_of(model).items() if path.endswith("/alpha")]
     assert len(alphas) == 4
     for expected in (0.25, 0.75, 1.0, 1.0):  # the last of two batches an epoch: t = 1, 3, 5, 7 of 4 steps
         model.fit(IDS, IDS, batch_size=1, verbose=0, callbacks=[zoo.callbacks.ResidualWarmup(4)])
@@ -57,7 +58,7 @@ def test_the_schedule_of_roformer_v2():
 
 
 @pytest.mark.parametrize("residual", [DeepNorm(2.0, 0.5), AlphaResidual(0.25, trainable=True)])
-def test_files(residual, tmp_path, assert_close):
+def test_files(residual, tmp_path):
     model = scatter_weights(backbone("BERT", residual=residual))
     twin = type(model).from_config(model.get_config())
     assert twin.residual == model.residual

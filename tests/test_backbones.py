@@ -5,10 +5,11 @@ import json
 import keras
 import numpy as np
 import pytest
-from golden_models import CASES, FAMILIES, SEGMENT_IDS, TINY, TOKEN_IDS, backbone, batch, load, numpy, tiny
+from support.arrays import assert_close
+from support.golden_models import CASES, FAMILIES, SEGMENT_IDS, TINY, TOKEN_IDS, backbone, batch, load, numpy, tiny
 
 import zoo
-from zoo.weights import weights_of
+from zoo.backend.variables import weights_of
 
 ROTARY = ("roformer_v2", "gau_alpha", "roformer")
 ONE_EACH = (*ROTARY, "bert")
@@ -16,13 +17,13 @@ ONE_EACH = (*ROTARY, "bert")
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", FAMILIES)
-def test_equals_bert4keras(golden, assert_close, name, case):
+def test_equals_bert4keras(golden, name, case):
     arrays = golden(f"{name}/golden")
     assert_close(backbone(name)(batch(arrays, case)), arrays[f"out64/{case}/last_hidden_state"], atol=2e-5)
 
 
 @pytest.mark.parametrize("name", ONE_EACH)
-def test_compiled_equals_bert4keras(golden, assert_close, name):
+def test_compiled_equals_bert4keras(golden, name):
     """`predict` under XLA; torch stays eager, where compiling takes a minute."""
     arrays, model = golden(f"{name}/golden"), load(name)
     model.compile(jit_compile=keras.backend.backend() != "torch")
@@ -31,7 +32,7 @@ def test_compiled_equals_bert4keras(golden, assert_close, name):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_all_hidden_states_equal_bert4keras(golden, assert_close, name):
+def test_all_hidden_states_equal_bert4keras(golden, name):
     arrays, model = golden(f"{name}/golden"), backbone(name)
     states = model.hidden_states(batch(arrays, "l12"))
     assert len(states) == model.num_layers + 1
@@ -43,7 +44,7 @@ def test_all_hidden_states_equal_bert4keras(golden, assert_close, name):
 
 
 @pytest.mark.parametrize("name", ["roformer_v2", "roformer_v2_mlm", "gau_alpha", "roformer"])
-def test_custom_positions_equal_bert4keras(golden, assert_close, name):
+def test_custom_positions_equal_bert4keras(golden, name):
     arrays, model = golden(f"{name}/golden"), load(name, custom_position_ids=True)
     inputs = {**batch(arrays, "l12"), "position_ids": arrays["in/custom_position/position_ids"]}
     expected = arrays["out_custom_position/last_hidden_state/l12"]
@@ -52,7 +53,7 @@ def test_custom_positions_equal_bert4keras(golden, assert_close, name):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_kept_tokens_equal_bert4keras(golden, assert_close, name):
+def test_kept_tokens_equal_bert4keras(golden, name):
     arrays = golden(f"{name}/golden")
     model = load(name, keep_tokens=arrays["in/keep_tokens/keep_tokens"].tolist())
     assert model.vocabulary_size == len(arrays["in/keep_tokens/keep_tokens"]) == model.token_embedding.input_dim
@@ -61,7 +62,7 @@ def test_kept_tokens_equal_bert4keras(golden, assert_close, name):
 
 
 @pytest.mark.parametrize("name", ONE_EACH)
-def test_what_may_be_left_out(golden, assert_close, name):
+def test_what_may_be_left_out(golden, name):
     """Segments are 0, the mask is `ids != 0`, token ids may come without a dict."""
     ids, model = batch(golden(f"{name}/golden"), "l12")["token_ids"], backbone(name)
     expected = numpy(model(ids))
@@ -79,7 +80,7 @@ def test_what_may_be_left_out(golden, assert_close, name):
 
 
 @pytest.mark.parametrize("name", ONE_EACH)
-def test_given_mask_counts_and_padded_ids_do_not(golden, assert_close, name):
+def test_given_mask_counts_and_padded_ids_do_not(golden, name):
     """Under an explicit mask it does not matter which ids stand at padding."""
     arrays, model = golden(f"{name}/golden"), backbone(name)
     inputs = batch(arrays, "l12")
@@ -93,7 +94,7 @@ def test_given_mask_counts_and_padded_ids_do_not(golden, assert_close, name):
 
 
 @pytest.mark.parametrize("name", ONE_EACH)
-def test_padding_changes_nothing(golden, assert_close, name):
+def test_padding_changes_nothing(golden, name):
     arrays, model = golden(f"{name}/golden"), backbone(name)
     inputs = batch(arrays, "l7")
     longer = {key: np.pad(ids, [(0, 0), (0, 33)]) for key, ids in inputs.items()}
@@ -102,7 +103,7 @@ def test_padding_changes_nothing(golden, assert_close, name):
 
 
 @pytest.mark.parametrize("name", ROTARY)
-def test_rotary_models_see_distances_only(golden, assert_close, name):
+def test_rotary_models_see_distances_only(golden, name):
     arrays, model = golden(f"{name}/golden"), load(name, custom_position_ids=True)
     inputs = batch(arrays, "l12")
     positions = np.tile(np.arange(12, dtype="float32"), (4, 1))
@@ -114,7 +115,7 @@ def test_rotary_models_see_distances_only(golden, assert_close, name):
     assert np.abs(stretched - whole).max() > 1e-2  # fractions are not cut off
 
 
-def test_bert_positions_are_rows_of_its_table(golden, assert_close):
+def test_bert_positions_are_rows_of_its_table(golden):
     arrays, model = golden("bert/golden"), load("bert", custom_position_ids=True)
     inputs = batch(arrays, "l12")
     positions = np.tile(np.arange(12), (4, 1))
@@ -127,7 +128,7 @@ def test_bert_positions_are_rows_of_its_table(golden, assert_close):
 
 
 @pytest.mark.parametrize("name", ["roformer_v2", "gau_alpha"])
-def test_root_mean_square_of_every_token_is_one(golden, assert_close, name):
+def test_root_mean_square_of_every_token_is_one(golden, name):
     out = numpy(backbone(name)(batch(golden(f"{name}/golden"), "l40")))
     assert_close((out**2).mean(-1), np.ones(out.shape[:2]), atol=1e-4)
 
@@ -198,7 +199,7 @@ def test_dropout_masks_of_no_two_layers_are_drawn_alike():
 
 
 @pytest.mark.parametrize("family", TINY)
-def test_dropout_acts_in_training_only(assert_close, family):
+def test_dropout_acts_in_training_only(family):
     for options in ({"dropout": 0.5, "attention_dropout": 0.0}, {"dropout": 0.0, "attention_dropout": 0.5}):
         model = tiny(family, **options)
         assert_close(model(TOKEN_IDS, training=False), model(TOKEN_IDS), atol=0)
@@ -217,7 +218,7 @@ def test_dropout_acts_in_training_only(assert_close, family):
     ],
     ids=["default", "embedding_dim", "custom_positions", "mixed"],
 )
-def test_config_round_trip(assert_close, family, options):
+def test_config_round_trip(family, options):
     """Through JSON, as class and config, and as a nested config; equal numbers from equal weights."""
     model = tiny(family, **options)
     config = json.loads(json.dumps(model.get_config()))
@@ -239,7 +240,7 @@ def serialized(model):
     return json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
 
 
-def test_embedding_is_mapped_to_another_width(assert_close):
+def test_embedding_is_mapped_to_another_width():
     """RoFormerV2 maps without a bias, after its norm; the numbers are those of the dense layer."""
     model = tiny("RoFormerV2", embedding_dim=24)
     weights = weights_of(model)
@@ -262,7 +263,7 @@ def test_no_segments():
 
 @pytest.mark.parametrize("attention_mask", ["causal", "unilm"])
 @pytest.mark.parametrize("family", ["BERT", "RoFormerV2", "GAUAlpha"])
-def test_attention_masks_hide_what_comes_later(assert_close, family, attention_mask):
+def test_attention_masks_hide_what_comes_later(family, attention_mask):
     """A changed last token changes no earlier one; a changed source token (segment 0) changes all."""
     model, inputs = tiny(family, attention_mask=attention_mask), {"segment_ids": SEGMENT_IDS}
     before, last, source = TOKEN_IDS, TOKEN_IDS.copy(), TOKEN_IDS.copy()

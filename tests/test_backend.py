@@ -5,7 +5,8 @@ import threading
 import keras
 import numpy as np
 import pytest
-from tiny_models import TEXTS, matcher
+from support.arrays import assert_close
+from support.tiny_models import TEXTS, matcher
 
 from zoo.backend import concurrently
 
@@ -53,7 +54,7 @@ def test_errors_reach_the_caller_and_stop_the_rest(two_cores):
     assert len(done) < 1000
 
 
-def test_encoding_is_the_same_with_more_cores(two_cores, assert_close):
+def test_encoding_is_the_same_with_more_cores(two_cores):
     model = matcher()
     texts = [text + str(number) for number in range(6) for text in TEXTS]
     one_by_one = np.concatenate([model.encode([text]) for text in texts])

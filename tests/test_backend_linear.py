@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from support.arrays import assert_close
 
 from zoo.backend import affine, linear, value_and_gradient
 
@@ -27,7 +28,7 @@ def numbers(*shape):
 @pytest.mark.parametrize("with_bias", [True, False])
 @pytest.mark.parametrize("shape", [(3, 7), (2, 5, 7), (2, 3, 1, 7), (0, 7)], ids=str)
 @pytest.mark.parametrize("width", [4, 9])
-def test_product_and_gradients(product, shape, width, with_bias, assert_close):
+def test_product_and_gradients(product, shape, width, with_bias):
     x, kernel, bias, upstream = numbers(*shape), numbers(7, width), numbers(width), numbers(*shape[:-1], width)
     given = bias if with_bias else None
     assert_close(affine(x, kernel, given), x.astype("float64") @ kernel + (bias if with_bias else 0), atol=1e-5)
@@ -42,7 +43,7 @@ def test_product_and_gradients(product, shape, width, with_bias, assert_close):
         assert_close(by_bias, pulled.sum(0), atol=1e-5)
 
 
-def test_inputs_and_weights_that_are_views(product, assert_close):
+def test_inputs_and_weights_that_are_views(product):
     x, kernel = numbers(7, 6), numbers(4, 7)
     turned = affine(ops.transpose(ops.convert_to_tensor(x)), ops.transpose(ops.convert_to_tensor(kernel)), None)
     assert_close(turned, x.T.astype("float64") @ kernel.T, atol=1e-5)
@@ -50,7 +51,7 @@ def test_inputs_and_weights_that_are_views(product, assert_close):
     assert_close(cut, numbers(5, 9)[:, 1:8].astype("float64") @ kernel.T, atol=1e-5)
 
 
-def test_half_precision_stays_half(product, assert_close):
+def test_half_precision_stays_half(product):
     x, kernel, bias = (ops.cast(numbers(*shape), "bfloat16") for shape in ((5, 64), (64, 8), (8,)))
     y = affine(x, kernel, bias)
     assert keras.backend.standardize_dtype(y.dtype) == "bfloat16"
@@ -58,7 +59,7 @@ def test_half_precision_stays_half(product, assert_close):
     assert_close(ops.cast(y, "float32"), exact[0] @ exact[1] + exact[2], atol=0.15)
 
 
-def test_gradient_of_a_gradient(product, assert_close):
+def test_gradient_of_a_gradient(product):
     """|∂(x W · x W)/∂x|² by W, through the kernel's own gradient: a penalty on gradients can be trained with."""
     a, w = numbers(5, 7), numbers(7, 4)
     if keras.backend.backend() == "jax":
@@ -79,7 +80,7 @@ def test_gradient_of_a_gradient(product, assert_close):
     assert_close(second, (by_square + by_square.T) @ w, rtol=1e-4)
 
 
-def test_torch_compile_sees_torch_s_own_product(product, assert_close):
+def test_torch_compile_sees_torch_s_own_product(product):
     """Its compiler refuses oneDNN's with weights that are views, and the choice must not cut the graph in two."""
     if not TORCH:
         return
@@ -95,7 +96,7 @@ def test_torch_compile_sees_torch_s_own_product(product, assert_close):
 
 
 @pytest.mark.parametrize("width", [4, 9])
-def test_torch_compile_takes_gradients_of_what_ran_without_it(width, assert_close):
+def test_torch_compile_takes_gradients_of_what_ran_without_it(width):
     """As in training, where it stops compiling after a few shapes, and still sees the gradient's Python."""
     if not TORCH:
         return

@@ -7,11 +7,11 @@ import sys
 
 import keras
 import pytest
-from tiny_models import PAIRS, matcher
+from support.tiny_models import PAIRS, matcher
 
-from zoo import text_task
 from zoo.backend import give_back_freed_memory, keep_freed_memory
 from zoo.data import as_pairs
+from zoo.tasks import text_task
 
 # The size of the address space: how many of its pages are in memory is the system's affair.
 GIVEN_BACK = """

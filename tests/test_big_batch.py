@@ -3,13 +3,14 @@
 import keras
 import numpy as np
 import pytest
-from tiny_models import PAIRS, backbone, matcher, scatter_weights, to_numpy
+from support.arrays import assert_close
+from support.tiny_models import PAIRS, backbone, matcher, scatter_weights, to_numpy
 
 import zoo
-from zoo.big_batch import BigBatchStep, fit_big_batches
 from zoo.data import as_pairs
 from zoo.data.batching import BatchPlan
 from zoo.losses import CoSENT, InfoNCE
+from zoo.training.gradient_cache import BigBatchStep, fit_big_batches
 
 PAIRS = PAIRS[:6] + [("上下", "人民", 0.5)]
 WHOLE, PART = 8, 3  # 7 pairs and one row that fills up; parts of 3, 3 and 1 with two that fill up
@@ -35,7 +36,7 @@ def big_batch(model):
     return parts, encoded.batch(rows[batch.indices], batch.length), labels[batch.indices], batch.weights
 
 
-def test_D12_gradient_of_info_nce_is_that_of_the_whole_batch(model, big_batch, assert_close):
+def test_D12_gradient_of_info_nce_is_that_of_the_whole_batch(model, big_batch):
     """Against Keras' own step on the one big batch: SGD with rate 1 moves the weights by the gradient."""
     parts, inputs, labels, weights = big_batch
     model.compile(keras.optimizers.SGD(1.0), InfoNCE())
@@ -52,7 +53,7 @@ def test_D12_gradient_of_info_nce_is_that_of_the_whole_batch(model, big_batch, a
     model.set_weights(start)
 
 
-def test_fit_in_parts_equals_fit(model, assert_close):
+def test_fit_in_parts_equals_fit(model):
     """CoSENT over two epochs of a full and a short batch: the same weights and the same numbers in between."""
     start = model.get_weights()
     pairs = [(a, b, int(label)) for a, b, label in PAIRS]
@@ -77,7 +78,7 @@ def test_fit_in_parts_equals_fit(model, assert_close):
     assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(weights, start)), "something must have been learned"
 
 
-def test_metrics_of_compile_see_every_pair_once(model, assert_close):
+def test_metrics_of_compile_see_every_pair_once(model):
     """Neither batches, nor parts, nor the rows that fill them up count; nothing is learned in between."""
     start, pairs = model.get_weights(), [(a, b, int(label)) for a, b, label in PAIRS]
     expected = np.abs(model.score(pairs) - [pair[2] for pair in pairs]).mean()

@@ -9,7 +9,7 @@ import pytest
 
 import zoo
 import zoo.store
-from zoo.known_presets import bundled_folder
+from zoo.formats.catalogue import bundled_folder
 
 NAMES = [preset.name for preset in zoo.presets() if preset.on_disk]
 

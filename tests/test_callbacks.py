@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import GOLDENS
-from tiny_models import PAIRS, backbone
+from support.tiny_models import PAIRS, backbone
 
 import zoo
 from zoo.callbacks import BestPreset, Resume

@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from golden_models import batch, load
-from tiny_models import PAIRS, TEXTS, backbone, scatter_weights
+from support.arrays import assert_close
+from support.golden_models import batch, load
+from support.tiny_models import PAIRS, TEXTS, backbone, scatter_weights
 
 import zoo
 from zoo.data.corpus import PackedRows
@@ -31,7 +32,7 @@ def unilm():
 
 @pytest.mark.parametrize("attention_mask, key", [("causal", "out_lm"), ("unilm", "out_unilm")])
 @pytest.mark.parametrize("name", ["gau_alpha", "bert"])
-def test_logits_equal_bert4keras(golden, assert_close, name, attention_mask, key):
+def test_logits_equal_bert4keras(golden, name, attention_mask, key):
     arrays, model = golden(f"{name}/golden"), load(name, "CausalLM", attention_mask=attention_mask)
     assert_close(model(batch(arrays, "l7")), arrays[f"{key}/mlm_logits/l7"], atol=2e-5)
 
@@ -124,7 +125,7 @@ def test_default_compile_trains(unilm):
     assert any((a != b).any() for a, b in zip(before, copy.get_weights()))
 
 
-def test_preset_round_trip(model, tmp_path, assert_close):
+def test_preset_round_trip(model, tmp_path):
     model.save_to_preset(tmp_path / "p")
     twin = zoo.CausalLM.from_preset(tmp_path / "p")
     assert twin.get_config()["max_length"] == model.max_length == 16
@@ -133,7 +134,7 @@ def test_preset_round_trip(model, tmp_path, assert_close):
     assert encoder.backbone.attention_mask == "bidirectional"
 
 
-def test_a_masked_lm_becomes_a_causal_one(tmp_path, assert_close):
+def test_a_masked_lm_becomes_a_causal_one(tmp_path):
     """The head is the same; only what the tokens see differs: in one layer the last token sees as much."""
     masked = scatter_weights(zoo.MaskedLM(backbone("RoFormer", num_layers=1)))
     masked.save_to_preset(tmp_path / "p")
@@ -141,8 +142,8 @@ def test_a_masked_lm_becomes_a_causal_one(tmp_path, assert_close):
     ids = np.array([[2, 7, 9, 11]], "int32")
     assert_close(model(ids)[:, -1], masked(ids)[:, -1], atol=1e-5)
     assert np.abs(keras.ops.convert_to_numpy(model(ids) - masked(ids)))[:, 0].max() > 0.01
-    weights = zoo.weights.weights_of(masked)
-    for path, variable in zoo.weights.weights_of(model).items():
+    weights = zoo.backend.variables.weights_of(masked)
+    for path, variable in zoo.backend.variables.weights_of(model).items():
         assert_close(variable, weights[path], atol=0)
 
 

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss
-from tiny_models import PAIRS, TEXTS, backbone, scatter_weights
+from support.arrays import assert_close
+from support.tiny_models import PAIRS, TEXTS, backbone, scatter_weights
 
 import zoo
 
@@ -18,7 +19,7 @@ def model():
     return scatter_weights(model)
 
 
-def test_probabilities_are_the_softmax_of_the_head(model, assert_close):
+def test_probabilities_are_the_softmax_of_the_head(model):
     probabilities = model.predict(TEXTS[:7])
     tokens = model.tokenizer([*TEXTS[:7], TEXTS[6]], pad_to=16)
     logits = np.asarray(model.predict_on_batch(tokens), "float64")[:7]
@@ -48,7 +49,7 @@ def test_evaluate_equals_scikit_learn(model):
     assert model.evaluate(as_floats) == result
 
 
-def test_pairs_are_packed_into_one_row(model, assert_close):
+def test_pairs_are_packed_into_one_row(model):
     """(text, label) and (text_a, text_b) are both two values; the second one's type tells."""
     pairs = [pair[:2] for pair in PAIRS]
     probabilities = model.predict(pairs)

@@ -3,11 +3,12 @@
 import keras
 import numpy as np
 from keras import ops
+from support.arrays import assert_close
 
 from zoo.backend import compiled_step
 
 
-def test_a_loop_with_a_state_and_new_weights(assert_close):
+def test_a_loop_with_a_state_and_new_weights():
     """The state is written at an index, read before and after; two layers compute the same of the inputs."""
     weight = keras.Variable(np.array([1.0, 2.0, 3.0], "float32"))
     plain = {"state": np.zeros((4, 3)), "weight": np.array([1.0, 2.0, 3.0])}

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from tiny_models import backbone, matcher, scatter_weights
+from support.arrays import assert_close
+from support.tiny_models import backbone, matcher, scatter_weights
 
 import zoo
-from zoo.context import METHODS, SCALINGS
+from zoo.backend.variables import weights_of
 from zoo.layers import AttentionOptions, LogN, Window
-from zoo.weights import weights_of
+from zoo.models.context_extension import METHODS, SCALINGS
 
 N = 16
 RNG = np.random.default_rng(8)
@@ -32,7 +33,7 @@ def run(model, token_ids, positions=None):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_weights_stay_and_long_inputs_change(model, method, assert_close):
+def test_weights_stay_and_long_inputs_change(model, method):
     longer = zoo.extend_context(model, method, factor=3)
     assert type(longer) is type(model) and longer is not model
     for path, variable in weights_of(longer).items():
@@ -47,7 +48,7 @@ def test_weights_stay_and_long_inputs_change(model, method, assert_close):
         assert_close(out[:, :N], run(model, LONG)[:, :N], atol=1e-5)
 
 
-def test_interpolation_is_positions_divided(model, assert_close):
+def test_interpolation_is_positions_divided(model):
     longer = zoo.extend_context(model, "position_interpolation", factor=3)
     assert_close(run(longer, LONG), run(model, LONG, np.arange(3 * N) / 3), atol=1e-4)
 
@@ -82,7 +83,7 @@ def test_methods_are_put_on_each_other(model):
 
 
 @pytest.mark.parametrize("method", SCALINGS)
-def test_scalings_are_those_asked_for(model, method, assert_close):
+def test_scalings_are_those_asked_for(model, method):
     """Equal to a model that is built with the object itself."""
     names = {
         "position_interpolation": "PositionInterpolation", "ntk_aware": "NTKAware", "ntk_aware_old": "NTKAwareOld",
@@ -126,7 +127,7 @@ def test_layers_that_need_nothing_keep_their_attention():
     assert [AttentionOptions.get(options).visibility for options in windows] == [(Window(4),)] + [(Window(6),)] * 2
 
 
-def test_tasks(tmp_path, assert_close):
+def test_tasks(tmp_path):
     tasks = [
         scatter_weights(matcher()),
         scatter_weights(zoo.InteractionMatcher(backbone())),
@@ -149,7 +150,7 @@ def test_tasks(tmp_path, assert_close):
     assert first.encode(["今天" * 12]).shape == (1, 16)
 
 
-def test_generation_beyond_the_training_length(assert_close):
+def test_generation_beyond_the_training_length():
     task = scatter_weights(zoo.CausalLM(backbone("GAUAlpha", attention_mask="causal", num_layers=2)))
     longer = zoo.extend_context(task, "rerope", 3, window=6)
     new = longer.generate([[2, 5, 7]], 2 * N, end=())[0]

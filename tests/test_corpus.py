@@ -5,7 +5,7 @@ import lzma
 
 import numpy as np
 import pytest
-from tiny_models import tokenizer
+from support.tiny_models import tokenizer
 
 import zoo
 from zoo.data.corpus import PackedRows, character_vocabulary, corpus_characters, tokenize_corpus

@@ -18,9 +18,9 @@ import time
 import keras
 import numpy as np
 import pytest
-from resume_cases import CASES, CI, EPOCHS, run_cases, train
+from support.resume_cases import CASES, CI, EPOCHS, run_cases, train
+from support.tiny_models import PAIRS, matcher
 from test_saving import kill_savers, number_of, version
-from tiny_models import PAIRS, matcher
 
 import zoo
 from zoo.callbacks import BestPreset, NonFiniteError, Resume, StopOnNaN

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from zoo.formats.crc32c import CHUNK, EXPONENT, GENERATOR, STEPS, crc32c, mask
+from zoo.formats.tensorflow.crc32c import CHUNK, EXPONENT, GENERATOR, STEPS, crc32c, mask
 
 pytestmark = pytest.mark.neutral
 

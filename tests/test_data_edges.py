@@ -8,8 +8,9 @@ import pathlib
 import keras
 import numpy as np
 import pytest
-from preset_formats import CLASSES, folder, lines
-from tiny_models import PAIRS, TEXTS, backbone, scatter_weights
+from support.arrays import assert_close
+from support.preset_formats import CLASSES, folder, lines
+from support.tiny_models import PAIRS, TEXTS, backbone, scatter_weights
 
 import zoo
 from zoo.data import read_pairs
@@ -31,7 +32,7 @@ def interaction():
 # D4: texts of nothing
 
 
-def test_D04_a_text_of_nothing_alone_or_in_a_batch(classifier, interaction, assert_close):
+def test_D04_a_text_of_nothing_alone_or_in_a_batch(classifier, interaction):
     """White space, control characters, unknown ones: finite outputs, the same alone as beside others."""
     odd = ["", " \t\u3000", "\x00\x01", "龘龘", "\u200d", "[PAD]"]
     for outputs, rows in (
@@ -50,7 +51,7 @@ def test_D04_a_text_of_nothing_alone_or_in_a_batch(classifier, interaction, asse
 
 
 @pytest.mark.parametrize(("policy", "atol"), [("float32", 1e-5), ("mixed_bfloat16", 2e-3)])
-def test_D07_alone_in_a_batch_of_64_or_padded_to_512(policy, atol, assert_close):
+def test_D07_alone_in_a_batch_of_64_or_padded_to_512(policy, atol):
     backbone_ = scatter_weights(backbone(max_sequence_length=512, dtype=policy))
     model = zoo.RepresentationMatcher(backbone_)
     texts = [*TEXTS, *(f"{a}{b}" for a in TEXTS for b in TEXTS)][:64]

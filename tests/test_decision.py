@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from zoo.decision import PairScores, check_decision
-from zoo.pair_metrics import pair_metrics
+from zoo.metrics.pairs import pair_metrics
+from zoo.tasks.threshold import PairScores, check_decision
 
 pytestmark = pytest.mark.neutral
 

@@ -3,10 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from tiny_models import backbone, scatter_weights
+from support.arrays import assert_close
+from support.tiny_models import backbone, scatter_weights
 
 import zoo
-from zoo.decoding import CAPACITY, Decoder, generate
+from zoo.generation.decoding import CAPACITY, Decoder, generate
 from zoo.layers import AttentionOptions, LogN, ReRoPE, Window
 from zoo.samplers import Beam, Greedy, TopK
 
@@ -46,7 +47,7 @@ def whole(model, rows, prompts):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_cached_equals_uncached_token_by_token(name, assert_close):
+def test_cached_equals_uncached_token_by_token(name):
     model = language_model(name)
     decoder, rows = Decoder(model), [list(prompt) for prompt in PROMPTS]
     cached = [decoder.prefill(PROMPTS, NEW)]

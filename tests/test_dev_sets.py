@@ -3,14 +3,14 @@
 import keras
 import numpy as np
 import pytest
-from tiny_models import PAIRS, matcher
+from support.tiny_models import PAIRS, matcher
 
 import zoo
 from zoo.callbacks import BestPreset, Resume
+from zoo.callbacks.csv_rows import read_csv_rows
+from zoo.callbacks.evaluate_sets import DevSets
+from zoo.callbacks.learning_log import LearningLog
 from zoo.data import as_pairs
-from zoo.data.csv_rows import read_csv_rows
-from zoo.dev_sets import DevSets
-from zoo.learning_log import LearningLog
 
 DEV = {"graded": as_pairs([(a, b, i / 4) for i, (a, b, _) in enumerate(PAIRS[:5])]), "binary": as_pairs(PAIRS)}
 

@@ -20,7 +20,7 @@ from absl import app, flags
 from scipy.stats import rankdata
 
 import zoo
-from zoo.data.csv_rows import read_csv_rows
+from zoo.callbacks.csv_rows import read_csv_rows
 
 once = pytest.mark.neutral
 ROOT = pathlib.Path(__file__).resolve().parent.parent

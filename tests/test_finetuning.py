@@ -4,10 +4,11 @@ import keras
 import numpy as np
 import pytest
 from conftest import GOLDENS
+from support.arrays import assert_close
 
 import zoo
-from zoo.big_batch import BigBatchStep
 from zoo.optimizers import Bert4KerasAdam
+from zoo.training.gradient_cache import BigBatchStep
 
 IS_TORCH = keras.backend.backend() == "torch"
 
@@ -87,7 +88,7 @@ def test_adam(matcher, start, batch, runs):
     assert_equals_original(losses_of_fitting(matcher, batch), runs, "adam")
 
 
-def test_in_parts(matcher, start, batch, parts, runs, assert_close):
+def test_in_parts(matcher, start, batch, parts, runs):
     """From three parts of two pairs come the original's gradients for the whole batch, and its losses."""
     start()
     matcher.compile(Bert4KerasAdam(1e-3, bias_correction=False))

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from keras import ops
+from support.arrays import assert_close
+from support.tiny_models import backbone, scatter_weights, to_numpy
 from test_layers_real_tokens import FAMILIES, LAYERS, assert_same_training, batch, tensors, trained
-from tiny_models import backbone, scatter_weights, to_numpy
 
 import zoo
 from zoo.layers import RotaryEmbedding, TransformerBlock
@@ -18,7 +19,7 @@ def with_pooling(pooling, family="RoFormerV2", dtype=None):
 
 @pytest.mark.parametrize("flat", [False, True])
 @pytest.mark.parametrize("name", LAYERS)
-def test_blocks(name, flat, assert_close):
+def test_blocks(name, flat):
     block = TransformerBlock(
         2, 8, 24, **{"position": RotaryEmbedding(), "residual": zoo.layers.DeepNorm(1.5), **LAYERS[name]}
     )
@@ -33,7 +34,7 @@ def test_blocks(name, flat, assert_close):
 
 @pytest.mark.parametrize("flat", [False, True])
 @pytest.mark.parametrize(("family", "options"), [case for case in FAMILIES if case[0] != "GAUAlpha"])
-def test_backbones(family, options, flat, assert_close):
+def test_backbones(family, options, flat):
     model = scatter_weights(backbone(family, num_layers=2, **options))
     inputs = batch()
     if "custom_position_ids" in options:
@@ -44,7 +45,7 @@ def test_backbones(family, options, flat, assert_close):
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("family", ["RoFormerV2", "GAUAlpha"])
-def test_cls_pooling_reads_it(family, dtype, assert_close, monkeypatch):
+def test_cls_pooling_reads_it(family, dtype, monkeypatch):
     model = with_pooling("cls", family, dtype)
     computed, original = [], zoo.Backbone.first_state
     monkeypatch.setattr(zoo.Backbone, "first_state", lambda *a, **k: computed.append(1) or original(*a, **k))
@@ -58,7 +59,7 @@ def test_cls_pooling_reads_it(family, dtype, assert_close, monkeypatch):
 
 
 @pytest.mark.parametrize("jit_compile", [False, "auto"])
-def test_training_is_the_same(jit_compile, monkeypatch, assert_close):
+def test_training_is_the_same(jit_compile, monkeypatch):
     first_alone = trained(with_pooling("cls"), jit_compile=jit_compile)
     monkeypatch.setattr(zoo.Backbone, "blocks_take", lambda self, argument: False)
-    assert_same_training(first_alone, trained(with_pooling("cls"), jit_compile=jit_compile), assert_close)
+    assert_same_training(first_alone, trained(with_pooling("cls"), jit_compile=jit_compile))

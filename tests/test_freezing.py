@@ -2,10 +2,10 @@
 
 import keras
 import pytest
-from golden_models import TOKEN_IDS, numpy, tiny
+from support.golden_models import TOKEN_IDS, numpy, tiny
 
 import zoo
-from zoo.weights import weights_of
+from zoo.backend.variables import weights_of
 
 
 def test_freezes_what_matches_and_thaws_it():

@@ -10,16 +10,21 @@ import subprocess
 import sys
 
 import pytest
-from library_source import ROOT
+from support.library_source import ROOT
 
 pytestmark = [pytest.mark.neutral, pytest.mark.slow]
 
 # row -> (file, guard, what takes its place, the test that must fail)
 GUARDS = {
     "T1": ("zoo/formats/zoo_preset.py", 'if entry["class"] not in classes:', "if False:", "T01_a_preset_names_only"),
-    "T1, imports": ("zoo/preset.py", "import inspect\n", "import inspect\nimport pickle\n", "T01_T05_T17_library"),
+    "T1, imports": (
+        "zoo/models/preset.py",
+        "import inspect\n",
+        "import inspect\nimport pickle\n",
+        "T01_T05_T17_library",
+    ),
     "T2": ("zoo/store/names.py", "if not is_plain(name):", "if False:", "T02_odd_names_are_refused"),
-    "T2, opening": ("zoo/preset.py", "folder = resolve(preset)", "folder = open(preset)", "T02_only_the_store"),
+    "T2, opening": ("zoo/models/preset.py", "folder = resolve(preset)", "folder = open(preset)", "T02_only_the_store"),
     "T3": (
         "zoo/formats/hugging_face.py",
         "if not isinstance(shard, str) or not _SHARD.fullmatch(shard):",
@@ -36,9 +41,9 @@ GUARDS = {
         "if False:",
         "T06_config_fields",
     ),
-    "T7": ("zoo/preset.py", "    checkpoint.check_sizes(shapes)\n", "", "T07_bombs"),
+    "T7": ("zoo/models/preset.py", "    checkpoint.check_sizes(shapes)\n", "", "T07_bombs"),
     "T7, heads": (
-        "zoo/preset.py",
+        "zoo/models/preset.py",
         "    if classes is not None:",
         "    if False:",
         "T07_bombs",
@@ -58,7 +63,7 @@ GUARDS = {
         "T08_what_a_reader_lets_pass or R01_every_flipped_bit",
     ),
     "T9": ("zoo/formats/checkpoint.py", "if missing or extra or misfits:", "if missing:", "T09_weights"),
-    "T10": ("zoo/preset.py", "if len(checkpoint.vocabulary) > size:", "if False:", "T10_vocabularies"),
+    "T10": ("zoo/models/preset.py", "if len(checkpoint.vocabulary) > size:", "if False:", "T10_vocabularies"),
     "T11": (
         "zoo/store/names.py",
         "if not isinstance(name, str) or not _TENSOR.fullmatch(name):",
@@ -66,25 +71,25 @@ GUARDS = {
         "T11_odd_names_are_not_written",
     ),
     "T12": (
-        "zoo/formats/tf_checkpoint.py",
+        "zoo/formats/tensorflow/checkpoint.py",
         "if mask(crc32c(self._data)) != self._checksum:",
         "if False:",
         "T12_flipped_and_cut",
     ),
     "T12, index": (
-        "zoo/formats/leveldb_table.py",
+        "zoo/formats/tensorflow/leveldb_table.py",
         "if mask(crc32c(content[start : end + 1])) != checksum:",
         "if False:",
         "T12_flipped_and_cut",
     ),
-    "T13": ("zoo/classification.py", "if class_names is not None:", "if False:", "T13_edited_labels"),
+    "T13": ("zoo/tasks/classification.py", "if class_names is not None:", "if False:", "T13_edited_labels"),
     "T14": (
         "zoo/store/folder.py",
         "self.path = pathlib.Path(path)",
         "self.path = pathlib.Path(os.path.expandvars(path))",
         "T14_T15_strings",
     ),
-    "T16": ("zoo/preset.py", "import inspect\n", "import inspect\nimport urllib.request\n", "T16_only_the_hub"),
+    "T16": ("zoo/models/preset.py", "import inspect\n", "import inspect\nimport urllib.request\n", "T16_only_the_hub"),
     "R2": (
         "zoo/formats/zoo_preset.py",
         "if not folder.verify():",

@@ -6,12 +6,13 @@ import keras
 import numpy as np
 import pytest
 from conftest import GOLDENS
-from golden_models import TINY, TOKEN_IDS, batch, load, numpy, tiny
+from support.arrays import assert_close
+from support.golden_models import TINY, TOKEN_IDS, batch, load, numpy, tiny
 
 import zoo
-from zoo.formats.tf_checkpoint import TFCheckpoint
+from zoo.backend.variables import weights_of
+from zoo.formats.tensorflow.checkpoint import TFCheckpoint
 from zoo.store import Folder
-from zoo.weights import weights_of
 
 WITH_HEAD = ("roformer_v2_mlm", "gau_alpha", "roformer", "bert")
 
@@ -24,21 +25,21 @@ def masked_lm():
 
 @pytest.mark.parametrize("case", ["l7", "l12", "odd"])
 @pytest.mark.parametrize("name", WITH_HEAD)
-def test_logits_equal_bert4keras(golden, assert_close, masked_lm, name, case):
+def test_logits_equal_bert4keras(golden, masked_lm, name, case):
     arrays, model = golden(f"{name}/golden"), masked_lm(name)
     assert_close(model(batch(arrays, case)), arrays[f"out64/{case}/mlm_logits"], atol=2e-5)
 
 
 @pytest.mark.parametrize("attention_mask, key", [("causal", "out_lm"), ("unilm", "out_unilm")])
 @pytest.mark.parametrize("name", WITH_HEAD)
-def test_language_models_equal_bert4keras(golden, assert_close, name, attention_mask, key):
+def test_language_models_equal_bert4keras(golden, name, attention_mask, key):
     arrays, model = golden(f"{name}/golden"), load(name, "MaskedLM", attention_mask=attention_mask)
     for case in ("l7", "odd"):
         assert_close(model(batch(arrays, case)), arrays[f"{key}/mlm_logits/{case}"], atol=2e-5)
 
 
 @pytest.mark.parametrize("name", ["roformer_v2_mlm", "bert"])
-def test_compiled_logits_equal_bert4keras(golden, assert_close, name):
+def test_compiled_logits_equal_bert4keras(golden, name):
     arrays, model = golden(f"{name}/golden"), load(name, "MaskedLM", attention_mask="unilm")
     model.compile(jit_compile=keras.backend.backend() != "torch")
     out = model.predict(batch(arrays, "l12"), verbose=0)
@@ -46,7 +47,7 @@ def test_compiled_logits_equal_bert4keras(golden, assert_close, name):
 
 
 @pytest.mark.parametrize("case", ["l7", "l16", "odd"])
-def test_next_sentence_equals_bert4keras(golden, assert_close, case):
+def test_next_sentence_equals_bert4keras(golden, case):
     arrays = golden("bert/golden")
     model = load("bert", "NextSentence")
     logits = model(batch(arrays, case))
@@ -54,7 +55,7 @@ def test_next_sentence_equals_bert4keras(golden, assert_close, case):
     assert_close(model.pooled(batch(arrays, case)), arrays[f"out64/{case}/pooler"], atol=2e-5)
 
 
-def test_roformer_pooler_equals_bert4keras(golden, assert_close):
+def test_roformer_pooler_equals_bert4keras(golden):
     """Its checkpoint has a pooler but no next-sentence head: the pooler is loaded into a head built by hand."""
     arrays = golden("roformer/golden")
     model = zoo.NextSentence(load("roformer"))
@@ -65,7 +66,7 @@ def test_roformer_pooler_equals_bert4keras(golden, assert_close):
 
 
 @pytest.mark.parametrize("name", ["roformer_v2_mlm", "bert"])
-def test_kept_tokens_are_the_rows_of_the_logits(golden, assert_close, name):
+def test_kept_tokens_are_the_rows_of_the_logits(golden, name):
     """Cutting the vocabulary cuts the output and its bias in the same order."""
     arrays = golden(f"{name}/golden")
     kept = arrays["in/keep_tokens/keep_tokens"]
@@ -77,7 +78,7 @@ def test_kept_tokens_are_the_rows_of_the_logits(golden, assert_close, name):
     assert_close(small(given), numpy(whole(original))[..., kept], atol=1e-5)
 
 
-def test_masked_positions_are_rows_of_the_logits(golden, assert_close):
+def test_masked_positions_are_rows_of_the_logits(golden):
     arrays = golden("bert/golden")
     model = load("bert", "MaskedLM", masked_positions=True)
     positions = np.array([[0, 3], [6, 6], [1, 2], [5, 0]])
@@ -112,7 +113,7 @@ def test_weights_of_the_heads(family):
 
 
 @pytest.mark.parametrize("family", TINY)
-def test_config_round_trip(assert_close, family):
+def test_config_round_trip(family):
     tasks = [zoo.MaskedLM, zoo.NextSentence] if family in ("BERT", "RoFormer") else [zoo.MaskedLM]
     for task in tasks:
         model = task(tiny(family))

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from tiny_models import backbone, scatter_weights
+from support.arrays import assert_close
+from support.tiny_models import backbone, scatter_weights
 
 import zoo
 
 
 @pytest.mark.parametrize("family", ["BERT", "RoFormerV2"])
-def test_chosen_places_of_the_full_logits(family, assert_close):
+def test_chosen_places_of_the_full_logits(family):
     full = scatter_weights(zoo.MaskedLM(backbone(family)))
     chosen = zoo.MaskedLM(full.backbone, masked_positions=True)
     chosen.set_weights(full.get_weights())

@@ -14,11 +14,11 @@ import socket
 import subprocess
 import sys
 
-import hostile_presets as make
 import numpy as np
 import pytest
-from fuzz_readers import READERS, run_round
-from hostile_presets import (
+from support import hostile_presets as make
+from support.fuzz_readers import READERS, run_round
+from support.hostile_presets import (
     BAD_NAMES,
     BAD_VALUES,
     GOOD,
@@ -36,13 +36,13 @@ from hostile_presets import (
     refused,
     with_config,
 )
-from hostile_safetensors import HOSTILE
-from library_source import ROOT
-from watching import contents, watched
+from support.hostile_safetensors import HOSTILE
+from support.library_source import ROOT
+from support.watching import contents, watched
 
 import zoo
 from zoo.formats import hub
-from zoo.formats.tf_checkpoint import TFCheckpoint, write_tf_checkpoint
+from zoo.formats.tensorflow.checkpoint import TFCheckpoint, write_tf_checkpoint
 from zoo.store import Folder, PresetError, check_name, safetensors_bytes, write_folder
 from zoo.store.safetensors import SafeTensors
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from support.arrays import assert_close
 
 import zoo
 from zoo.formats import hugging_face
 from zoo.formats.checkpoint import match
-from zoo.formats.tf_checkpoint import TFCheckpoint
+from zoo.formats.tensorflow.checkpoint import TFCheckpoint
 from zoo.store import Folder, PresetError, safetensors_bytes, write_folder
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
@@ -80,7 +81,7 @@ def rewritten(folder, change=None, **config):
 def weights_of(model):
     import keras
 
-    from zoo.weights import weights_of
+    from zoo.backend.variables import weights_of
 
     return {path: keras.ops.convert_to_numpy(v.value) for path, v in weights_of(model).items()}
 
@@ -98,7 +99,7 @@ def weights_of(model):
         (transformers.RoFormerForMaskedLM, ROFORMER),
     ],
 )
-def test_hidden_states_equal_transformers(cls, config, batch, tmp_path, assert_close):
+def test_hidden_states_equal_transformers(cls, config, batch, tmp_path):
     theirs = shaken(cls(cls.config_class(**config)))
     theirs.save_pretrained(tmp_path)
     encoder = getattr(theirs, theirs.base_model_prefix, theirs)
@@ -111,7 +112,7 @@ def test_hidden_states_equal_transformers(cls, config, batch, tmp_path, assert_c
 @pytest.mark.parametrize(
     ("cls", "config"), [(transformers.BertForMaskedLM, BERT), (transformers.RoFormerForMaskedLM, ROFORMER)]
 )
-def test_masked_lm_logits_equal_transformers(cls, config, batch, tmp_path, assert_close):
+def test_masked_lm_logits_equal_transformers(cls, config, batch, tmp_path):
     theirs = shaken(cls(cls.config_class(**config)))
     theirs.save_pretrained(tmp_path)
     ours = zoo.MaskedLM.from_preset(tmp_path)
@@ -119,7 +120,7 @@ def test_masked_lm_logits_equal_transformers(cls, config, batch, tmp_path, asser
     assert_close(at_tokens(numpy_output(ours, batch), batch), at_tokens(expected, batch), atol=5e-5)
 
 
-def test_next_sentence_logits_equal_transformers(batch, tmp_path, assert_close):
+def test_next_sentence_logits_equal_transformers(batch, tmp_path):
     theirs = shaken(transformers.BertForPreTraining(transformers.BertConfig(**BERT)))
     theirs.save_pretrained(tmp_path)
     ours = zoo.NextSentence.from_preset(tmp_path)
@@ -149,7 +150,7 @@ JUNNYU = {
 
 
 @pytest.mark.parametrize("name", JUNNYU)
-def test_junnyu_folder_equals_the_original(name, golden, tmp_path, assert_close):
+def test_junnyu_folder_equals_the_original(name, golden, tmp_path):
     """The original's checkpoint under JunnYu's names gives the original's outputs."""
     stored = TFCheckpoint(Folder(GOLDENS / name))
     tensors = {}
@@ -224,13 +225,13 @@ def test_tokenizer_ids_equal_transformers(lowercase, tmp_path):
 # Writing
 
 
-def test_bert_is_written_for_transformers(batch, tmp_path, assert_close):
+def test_bert_is_written_for_transformers(batch, tmp_path):
     ours = zoo.NextSentence(zoo.BERT(50, 2, 4, 16, 24, max_sequence_length=20, activation="gelu_tanh"))
     head = zoo.MaskedLM(ours.backbone)
     weights = weights_of(ours) | weights_of(head)
     weights = {path: np.random.default_rng(1).normal(0, 0.3, w.shape).astype("float32") for path, w in weights.items()}
     for model in (ours, head):
-        from zoo.weights import weights_of as variables
+        from zoo.backend.variables import weights_of as variables
 
         for path, variable in variables(model).items():
             variable.assign(weights[path])
@@ -249,7 +250,7 @@ def test_bert_is_written_for_transformers(batch, tmp_path, assert_close):
 
 
 @pytest.mark.parametrize("with_head", [False, True])
-def test_roformer_is_written_for_transformers(with_head, batch, tmp_path, assert_close):
+def test_roformer_is_written_for_transformers(with_head, batch, tmp_path):
     backbone = zoo.RoFormer(50, 2, 4, 16, 24, embedding_dim=8)
     ours = zoo.MaskedLM(backbone) if with_head else backbone
     files = hugging_face.to_hugging_face("RoFormer", backbone.get_config(), weights_of(ours))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo.initialization import activated_moment, second_moment
+from zoo.analysis.initialization import activated_moment, second_moment
 from zoo.layers import NTKDense
 from zoo.layers.residuals import ScaledInitializer
 

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from golden_models import numpy, tiny
+from support.golden_models import numpy, tiny
 
-from zoo.weights import weights_of
+from zoo.backend.variables import weights_of
 
 TRUNCATED = 0.7737413**0.5  # standard deviation of a standard normal that is cut at 2
 

@@ -14,6 +14,7 @@ import h5py
 import ml_dtypes
 import numpy as np
 import pytest
+from support.arrays import assert_close
 
 import zoo
 from zoo.formats import hdf5, keras_hub
@@ -103,14 +104,14 @@ def inputs_of(made):
     return arrays, {name: arrays[name] for name in ("token_ids", "segment_ids", "padding_mask")}
 
 
-def test_roformer_v2_equals_keras_hub(made, assert_close):
+def test_roformer_v2_equals_keras_hub(made):
     arrays, inputs = inputs_of(made)
     model = zoo.RoFormerV2.from_preset(made / "v2")
     assert_close(numpy_output(model, inputs), arrays["v2"], atol=2e-5)
     assert model.tokenizer.vocabulary == VOCABULARY and model.tokenizer.lowercase
 
 
-def test_bert_and_its_masked_lm_equal_keras_hub(made, assert_close):
+def test_bert_and_its_masked_lm_equal_keras_hub(made):
     arrays, inputs = inputs_of(made)
     model = zoo.MaskedLM.from_preset(made / "bert_mlm")
     assert_close(numpy_output(model.backbone, inputs), arrays["mlm_hidden"], atol=2e-5)

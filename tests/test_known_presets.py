@@ -6,13 +6,12 @@ import re
 import pytest
 
 import zoo
-from zoo import known_presets
-from zoo.formats import hub
+from zoo.formats import catalogue, hub
 from zoo.store import PresetError
 
 pytestmark = pytest.mark.neutral
 
-KNOWN = {preset.name: preset for preset in known_presets.presets()}
+KNOWN = {preset.name: preset for preset in catalogue.presets()}
 PUBLISHED = [preset for preset in KNOWN.values() if not preset.on_disk]
 
 
@@ -70,8 +69,8 @@ def test_records_are_complete_and_true(preset):
 
 @pytest.mark.parametrize("preset", PUBLISHED, ids=lambda preset: preset.name)
 def test_asking_for_one_that_is_not_there_says_how_to_get_it(preset):
-    text = str(known_presets.not_on_disk(preset.name))
-    assert isinstance(known_presets.not_on_disk(preset.name), PresetError)
+    text = str(catalogue.not_on_disk(preset.name))
+    assert isinstance(catalogue.not_on_disk(preset.name), PresetError)
     for source in preset.sources:
         assert source["repository"] in text
     assert f"zoo.{preset.family}.from_preset(" in text and preset.licence in text
@@ -92,8 +91,8 @@ def test_from_preset_says_it():
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "/etc", "a/b", "roformer\0", "index.json", "x" * 5000])
 def test_odd_names_are_no_bundled_presets(name):
-    assert known_presets.bundled_folder(name) is None
-    assert isinstance(known_presets.not_on_disk(name), PresetError)
+    assert catalogue.bundled_folder(name) is None
+    assert isinstance(catalogue.not_on_disk(name), PresetError)
 
 
 def test_bundled_presets_come_first(tmp_path, monkeypatch):
@@ -107,11 +106,11 @@ def test_bundled_presets_come_first(tmp_path, monkeypatch):
         config = {"format": 1, "backbone": {"class": "RoFormerV2", "config": {"num_layers": 1}}}
         (tmp_path / name / "config.json").write_text(json.dumps(config))
     (tmp_path / "no_preset").mkdir()
-    monkeypatch.setattr(known_presets, "_root", lambda: str(tmp_path))
-    found = [(preset.name, preset.family, preset.on_disk) for preset in known_presets.presets()]
+    monkeypatch.setattr(catalogue, "_root", lambda: str(tmp_path))
+    found = [(preset.name, preset.family, preset.on_disk) for preset in catalogue.presets()]
     assert found == [("near_zh", "RoFormer", True), ("own_zh", "RoFormerV2", True), ("far_zh", "BERT", False)]
-    assert known_presets.bundled_folder("own_zh") == str(tmp_path / "own_zh")
-    assert known_presets.bundled_folder("far_zh") is None
+    assert catalogue.bundled_folder("own_zh") == str(tmp_path / "own_zh")
+    assert catalogue.bundled_folder("far_zh") is None
 
 
 def test_presets_is_a_function_of_zoo():
@@ -128,5 +127,5 @@ def test_a_folder_of_a_bundled_name_is_never_passed_over(tmp_path, monkeypatch):
     with pytest.raises(PresetError, match=f"'{name}' is a preset that comes with zoo, and a folder here.*\"./{name}\""):
         zoo.Backbone.from_preset(name)
     assert type(zoo.Backbone.from_preset(f"./{name}")) is zoo.BERT
-    monkeypatch.chdir(known_presets.bundled_folder(name) + "/..")
+    monkeypatch.chdir(catalogue.bundled_folder(name) + "/..")
     assert type(zoo.Backbone.from_preset(name)) is zoo.RoFormerV2, "zoo's own folder is no other one"

@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from golden_models import SEGMENT_IDS, TINY, TOKEN_IDS, backbone, batch, load, numpy, tiny
-from layer_checks import BACKEND
+from support.arrays import assert_close
+from support.golden_models import SEGMENT_IDS, TINY, TOKEN_IDS, backbone, batch, load, numpy, tiny
+from support.layer_checks import BACKEND
 
 import zoo
+from zoo.backend.variables import weights_of
 from zoo.layers import (
     KERPLE,
     AttentionOptions,
@@ -20,7 +22,6 @@ from zoo.layers import (
     Window,
     hwfa,
 )
-from zoo.weights import weights_of
 
 FAMILIES = sorted(TINY) if BACKEND == "torch" else ["BERT", "GAUAlpha"]  # others compile each of them for seconds
 INPUTS = {"token_ids": TOKEN_IDS, "segment_ids": SEGMENT_IDS}
@@ -35,7 +36,7 @@ def shared_weights(model, other):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_takes_one_for_all_or_one_for_each(assert_close, family):
+def test_every_family_takes_one_for_all_or_one_for_each(family):
     one = {"product": "key_norm", "visibility": Window(3)}
     if family == "GAUAlpha":
         one["normalization"] = "softmax"
@@ -50,7 +51,7 @@ def test_every_family_takes_one_for_all_or_one_for_each(assert_close, family):
     assert twin.get_config() == models[1].get_config()
 
 
-def test_layers_differ(assert_close):
+def test_layers_differ():
     """Only the layer that is asked for changes."""
     plain = tiny("RoFormerV2")
     second = shared_weights(tiny("RoFormerV2", layer_attention=[None, {"position": None}]), plain)
@@ -59,7 +60,7 @@ def test_layers_differ(assert_close):
     assert np.abs(numpy(ours[2]) - numpy(theirs[2])).max() > 1e-4
 
 
-def test_trained_model_reads_longer_inputs(golden, assert_close):
+def test_trained_model_reads_longer_inputs(golden):
     """What needs no training goes over a preset by `from_preset`; up to its window nothing changes."""
     arrays = golden("gau_alpha/golden")
     inputs, expected = batch(arrays, "l12"), arrays["out64/l12/last_hidden_state"]
@@ -75,7 +76,7 @@ def test_trained_model_reads_longer_inputs(golden, assert_close):
             assert_close(out, expected, atol=2e-5)
 
 
-def test_presets_keep_it(tmp_path, assert_close):
+def test_presets_keep_it(tmp_path):
     model = tiny("GAUAlpha", attention_mask="causal", layer_attention=hwfa(2, 16))
     expected = numpy(model(INPUTS))
     model.save_to_preset(tmp_path)
@@ -86,7 +87,7 @@ def test_presets_keep_it(tmp_path, assert_close):
     assert plain.layer_attention is None
 
 
-def test_trained_options_are_weights_of_the_preset(tmp_path, assert_close):
+def test_trained_options_are_weights_of_the_preset(tmp_path):
     model = tiny("RoFormerV2", layer_attention={"score_bias": KERPLE(), "query_key_bias": True})
     names = {path for path in weights_of(model) if path.split("/")[-1].startswith(("kerple", "query_bias", "key_bias"))}
     assert len(names) == 8

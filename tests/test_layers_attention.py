@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 from keras import ops
-from layer_checks import BACKEND, built, call, check_layer, gradients, numpy
+from support.arrays import assert_close
+from support.layer_checks import BACKEND, built, call, check_layer, gradients, numpy
 
 from zoo.layers import MultiHeadAttention, RotaryEmbedding, causal_mask
 from zoo.layers.attention_options import attention_scores
@@ -30,7 +31,7 @@ def x(rng):
 
 
 @pytest.mark.parametrize("name", GOLDENS)
-def test_equals_bert4keras(golden, assert_close, name):
+def test_equals_bert4keras(golden, name):
     """With a key size (6) that is not the head size (5), and an output size of its own."""
     arrays = golden("layers")
     options, extra = GOLDENS[name]
@@ -67,7 +68,7 @@ def by_hand(layer, query, key, value, visible, bias):
 
 @pytest.mark.parametrize("mask_rank", [2, 3, 4])
 @pytest.mark.parametrize("bias_rank", [2, 3, 4])
-def test_cross_attention_equals_the_loop(assert_close, rng, mask_rank, bias_rank):
+def test_cross_attention_equals_the_loop(rng, mask_rank, bias_rank):
     """Other lengths and widths of key and value, masks and biases of every rank, queries that see nothing."""
     query, key, value = (rng.standard_normal(shape).astype("float32") for shape in ((2, 5, 8), (2, 7, 4), (2, 7, 6)))
     layer = built(MultiHeadAttention(3, 4, key_dim=2, output_dim=10), {"query": query, "key": key, "value": value})
@@ -89,14 +90,14 @@ def test_cross_attention_equals_the_loop(assert_close, rng, mask_rank, bias_rank
     assert_close(out, by_hand(layer, query, key, value, visible, expand(bias)), atol=2e-5)
 
 
-def test_value_defaults_to_key_and_key_to_query(assert_close, rng, x):
+def test_value_defaults_to_key_and_key_to_query(rng, x):
     layer = built(MultiHeadAttention(2, 4), {"query": x})
     memory = rng.standard_normal((2, 9, 8)).astype("float32")
     assert_close(layer(x), layer(x, x, x), atol=0)
     assert_close(layer(x, memory), layer(x, memory, memory), atol=0)
 
 
-def test_is_permutation_equivariant_without_positions(assert_close, x):
+def test_is_permutation_equivariant_without_positions(x):
     order = [3, 0, 5, 1, 4, 2]
     plain, rotary = (built(MultiHeadAttention(2, 4, position=p), {"query": x}) for p in (None, "rotary"))
     assert_close(plain(x[:, order]), numpy(plain(x))[:, order], atol=1e-5)
@@ -106,7 +107,7 @@ def test_is_permutation_equivariant_without_positions(assert_close, x):
 
 
 @pytest.mark.parametrize("normalization", ["softmax", "softmax_plus", "squared_relu"])
-def test_padding_changes_nothing(assert_close, rng, x, normalization):
+def test_padding_changes_nothing(rng, x, normalization):
     """Neither more of it, nor what stands there."""
     layer = built(MultiHeadAttention(2, 4, position="rotary", normalization=normalization), {"query": x})
     mask = np.arange(6) < np.array([[6], [3]])
@@ -117,14 +118,14 @@ def test_padding_changes_nothing(assert_close, rng, x, normalization):
     assert_close(padded_out[wide], out[mask], atol=1e-5)
 
 
-def test_shifted_positions_change_nothing_with_rotary(assert_close, x):
+def test_shifted_positions_change_nothing_with_rotary(x):
     layer = built(MultiHeadAttention(2, 4, position=RotaryEmbedding()), {"query": x})
     for positions in (np.arange(6) + 100, np.arange(6) - 0.5, np.tile(np.arange(6) + 7, (2, 1))):
         assert_close(layer(x, positions=positions), layer(x), atol=5e-5)
     assert np.abs(numpy(layer(x, positions=np.arange(6) * 2)) - numpy(layer(x))).max() > 0.05
 
 
-def test_causal_mask_hides_the_future(assert_close, x):
+def test_causal_mask_hides_the_future(x):
     layer = built(MultiHeadAttention(2, 4, position="rotary"), {"query": x})
     changed = x.copy()
     changed[:, 4] += 5
@@ -133,7 +134,7 @@ def test_causal_mask_hides_the_future(assert_close, x):
     assert np.abs(after[:, 4:] - before[:, 4:]).max() > 0.1
 
 
-def test_query_that_sees_nothing_gets_the_output_bias(assert_close, x):
+def test_query_that_sees_nothing_gets_the_output_bias(x):
     """And finite gradients."""
     layer = built(MultiHeadAttention(2, 4), {"query": x})
     inputs = {"query": x, "padding_mask": np.array([[True] * 6, [False] * 6])}
@@ -143,7 +144,7 @@ def test_query_that_sees_nothing_gets_the_output_bias(assert_close, x):
         assert np.isfinite(numpy(gradient)).all()
 
 
-def test_key_bias_cancels_in_softmax_but_not_with_rotary(assert_close, x):
+def test_key_bias_cancels_in_softmax_but_not_with_rotary(x):
     """q·(k + b) adds the same number to all scores of a row, unless b turns with the position."""
     for position, cancels in ((None, True), ("rotary", False)):
         layer = built(MultiHeadAttention(2, 4, position=position), {"query": x})
@@ -154,7 +155,7 @@ def test_key_bias_cancels_in_softmax_but_not_with_rotary(assert_close, x):
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_scores_do_not_overflow_half_precision(assert_close, policy):
+def test_scores_do_not_overflow_half_precision(policy):
     """Products of 10⁶ are infinite in float16; equal keys must still get equal weights."""
     if policy == "mixed_float16" and BACKEND == "jax":
         policy = "mixed_bfloat16"  # float16 on the CPU is not XLA's
@@ -166,7 +167,7 @@ def test_scores_do_not_overflow_half_precision(assert_close, policy):
 
 
 @pytest.mark.parametrize("position", [None, RotaryEmbedding()], ids=["none", "rotary"])
-def test_scores_of_half_precision_are_float32_products(assert_close, rng, position):
+def test_scores_of_half_precision_are_float32_products(rng, position):
     """The rounding of query and key is the only one."""
     q, k = (ops.cast(rng.standard_normal((2, 5, 8)).astype("float32"), "bfloat16") for _ in "qk")
     scores = attention_scores(q, k, position, scale=1 / 3)
@@ -175,7 +176,7 @@ def test_scores_of_half_precision_are_float32_products(assert_close, rng, positi
     assert_close(scores, np.einsum("bns,bms->bnm", q, k) / 3, atol=1e-5)
 
 
-def test_dropout_acts_on_weights_in_training_only(assert_close, x):
+def test_dropout_acts_on_weights_in_training_only(x):
     x = np.repeat(x[:1], 2000, axis=0)
     layer = built(MultiHeadAttention(2, 4, dropout=0.5), {"query": x})
     plain, dropped = numpy(layer(x)), numpy(layer(x, training=True))
@@ -207,14 +208,14 @@ def test_kernels_are_drawn_one_by_one(x):
         ({"key_dim": 6, "output_dim": 5, "dropout": 0.3, "score_scale": 0.7}, 8),
     ],
 )
-def test_layer_contract(tmp_path, assert_close, x, options, weights):
+def test_layer_contract(tmp_path, x, options, weights):
     inputs = {
         "query": x,
         "padding_mask": np.arange(6) < np.array([[6], [3]]),
         "attention_mask": np.tril(np.ones((2, 6, 6), bool)),
         "positions": np.tile(np.arange(6, dtype="float32"), (2, 1)),
     }
-    check_layer(MultiHeadAttention(2, 4, **options), inputs, tmp_path, assert_close, weights=weights)
+    check_layer(MultiHeadAttention(2, 4, **options), inputs, tmp_path, weights=weights)
 
 
 def test_errors(x):

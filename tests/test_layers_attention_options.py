@@ -5,9 +5,10 @@ import json
 import keras
 import numpy as np
 import pytest
-from attention_oracle import attention_weights
 from keras import ops
-from layer_checks import BACKEND, HALF_POLICIES, built, check_layer, gradients, numpy, rebuilt
+from support.arrays import assert_close
+from support.attention_oracle import attention_weights
+from support.layer_checks import BACKEND, HALF_POLICIES, built, check_layer, gradients, numpy, rebuilt
 
 from zoo.layers import (
     KERPLE,
@@ -124,7 +125,7 @@ def test_clashing_options_are_errors():
 
 
 @good
-def test_weights_equal_the_loop(assert_close, rng, given):
+def test_weights_equal_the_loop(rng, given):
     """Padding, a mask of the caller and positions of each row's own."""
     options = AttentionOptions(**given)
     q, k = (rng.standard_normal((2, 4, n, 8)).astype("float32") for n in (5, 7))
@@ -143,7 +144,7 @@ def test_weights_equal_the_loop(assert_close, rng, given):
 
 
 @layers
-def test_padding_changes_nothing(assert_close, rng, x, kind, given):
+def test_padding_changes_nothing(rng, x, kind, given):
     layer = built(layer_for(kind, given), {"query": x})
     mask = np.arange(7) < np.array([[7], [4]])
     padded = np.concatenate([x, 50 * rng.standard_normal((2, 4, 12))], axis=1).astype("float32")
@@ -155,13 +156,13 @@ def test_padding_changes_nothing(assert_close, rng, x, kind, given):
 
 
 @layers
-def test_layer_comes_back_from_its_config(assert_close, x, kind, given):
+def test_layer_comes_back_from_its_config(x, kind, given):
     layer = built(layer_for(kind, given), {"query": x})
     assert_close(rebuilt(layer, {"query": x})(x), layer(x), atol=0)
 
 
 @layers
-def test_half_precision_is_near(assert_close, x, kind, given):
+def test_half_precision_is_near(x, kind, given):
     layer = built(layer_for(kind, given), {"query": x})
     expected = numpy(layer(x))
     for policy in HALF_POLICIES:
@@ -170,7 +171,7 @@ def test_half_precision_is_near(assert_close, x, kind, given):
 
 
 @layers
-def test_cached_equals_uncached(assert_close, x, kind, given):
+def test_cached_equals_uncached(x, kind, given):
     """Three tokens at once, then one by one, in a cache with room to spare; rows padded on the left."""
     layer = built(layer_for(kind, given), {"query": x})
     padding = np.arange(7) >= np.array([[0], [2]])
@@ -201,12 +202,12 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("kind", CASES)
-def test_layer_contract(tmp_path, assert_close, x, kind):
+def test_layer_contract(tmp_path, x, kind):
     """Compiled, saved, in half precision; with positions."""
     inputs = {"query": x, "padding_mask": np.arange(7) < np.array([[7], [4]])}
     inputs["positions"] = np.tile(np.arange(7, dtype="float32") * 1.5, (2, 1))
     weights = {"attention": 4, "gau": 4}[kind] + 4
-    check_layer(CASES[kind](OPTIONS), inputs, tmp_path, assert_close, half_tolerance=0.05, weights=weights)
+    check_layer(CASES[kind](OPTIONS), inputs, tmp_path, half_tolerance=0.05, weights=weights)
 
 
 @pytest.mark.parametrize("kind", CASES)
@@ -220,7 +221,7 @@ def test_gradients_are_finite(x, kind):
 
 
 @pytest.mark.parametrize("kind", ["transformer", "gau"])
-def test_step_of_a_block(assert_close, x, kind):
+def test_step_of_a_block(x, kind):
     """With custom positions and the prefix mask of UniLM: three source tokens see each other, the rest look left."""
     blocks = {
         "transformer": lambda: TransformerBlock(4, 6, 20, key_dim=8, position="rotary"),
@@ -243,7 +244,7 @@ def test_step_of_a_block(assert_close, x, kind):
         assert_close(out, expected[:, i : i + 1], atol=2e-5)
 
 
-def test_step_compiles_once_for_all_places(assert_close, x):
+def test_step_compiles_once_for_all_places(x):
     """The place may be a tensor: one graph serves a whole generation."""
     from zoo.backend import compiled
 
@@ -262,7 +263,7 @@ def test_step_compiles_once_for_all_places(assert_close, x):
     assert len(traced) == 1 or BACKEND == "torch"
 
 
-def test_caches_in_half_precision(assert_close, x):
+def test_caches_in_half_precision(x):
     for policy in HALF_POLICIES:
         layer = MultiHeadAttention(4, 6, 8, position="rotary", dtype=policy)
         expected = numpy(layer(x, attention_mask=causal_mask(7)))
@@ -273,7 +274,7 @@ def test_caches_in_half_precision(assert_close, x):
         assert {keras.backend.standardize_dtype(part.dtype) for part in cache} == {layer.compute_dtype}
 
 
-def test_cross_attention_has_key_positions(assert_close, rng, x):
+def test_cross_attention_has_key_positions(rng, x):
     """Keys count from 0 unless they are given positions; only differences count."""
     memory = rng.standard_normal((2, 9, 12)).astype("float32")
     cases = {

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from keras import ops
-from layer_checks import built, call, check_layer, numpy
+from support.arrays import assert_close
+from support.layer_checks import built, call, check_layer, numpy
 
 from zoo.layers import AlphaResidual, DeepNorm, GAUBlock, TransformerBlock
 
@@ -28,21 +29,21 @@ def inputs():
 
 
 @pytest.mark.parametrize("name", ["bert", "roformer_v2"])
-def test_transformer_block_is_its_two_halves(assert_close, inputs, name):
+def test_transformer_block_is_its_two_halves(inputs, name):
     block = built(BLOCKS[name](), inputs)
     x, options = ops.convert_to_tensor(inputs["x"]), {k: v for k, v in inputs.items() if k != "x"}
     y = block.attention_norm(x + block.attention(x, **options))
     assert_close(call(block, inputs), block.feedforward_norm(y + block.feedforward(y)), atol=1e-6)
 
 
-def test_gau_block_is_one_unit(assert_close, inputs):
+def test_gau_block_is_one_unit(inputs):
     block = built(BLOCKS["gau"](), inputs)
     x, options = ops.convert_to_tensor(inputs["x"]), {k: v for k, v in inputs.items() if k != "x"}
     assert_close(call(block, inputs), block.gau_norm(x + block.gau(x, **options)), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_block_with_zero_branches_is_its_norm(assert_close, inputs, name):
+def test_block_with_zero_branches_is_its_norm(inputs, name):
     """All kernels and biases 0: only the residual is left, and norming it again changes nothing."""
     block = BLOCKS[name]()
     built(block, inputs)
@@ -73,7 +74,7 @@ def test_names_of_weights(inputs):
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_dropout_acts_in_training_only(assert_close, inputs, name):
+def test_dropout_acts_in_training_only(inputs, name):
     """On the branches, and on the attention weights."""
     x = inputs["x"]
     for options in ({"dropout": 0.5}, {"attention_dropout": 0.5}):
@@ -84,8 +85,8 @@ def test_dropout_acts_in_training_only(assert_close, inputs, name):
 
 
 @pytest.mark.parametrize("name, weights", [("bert", 16), ("roformer_v2", 6), ("gau", 4)])
-def test_layer_contract(tmp_path, assert_close, inputs, name, weights):
-    check_layer(BLOCKS[name](dropout=0.1), inputs, tmp_path, assert_close, half_tolerance=0.05, weights=weights)
+def test_layer_contract(tmp_path, inputs, name, weights):
+    check_layer(BLOCKS[name](dropout=0.1), inputs, tmp_path, half_tolerance=0.05, weights=weights)
 
 
 def test_errors():
@@ -96,7 +97,7 @@ def test_errors():
 
 
 @pytest.mark.parametrize("residual", [DeepNorm(2.5), AlphaResidual(0.25)])
-def test_residual_options_replace_the_sum(assert_close, inputs, residual):
+def test_residual_options_replace_the_sum(inputs, residual):
     """α x + F(x), or x + α F(x), in every branch; of trained α each branch has its own."""
     weigh = (lambda x, y: 2.5 * x + y) if isinstance(residual, DeepNorm) else (lambda x, y: x + 0.25 * y)
     x, options = ops.convert_to_tensor(inputs["x"]), {k: v for k, v in inputs.items() if k != "x"}

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from layer_checks import built, call, check_layer, gradients, numpy
 from scipy.special import erf
+from support.arrays import assert_close
+from support.layer_checks import built, call, check_layer, gradients, numpy
 
 from zoo.layers import Dense
 
@@ -15,7 +16,7 @@ def x():
 
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("activation", [None, "gelu"])
-def test_equals_float64(x, assert_close, use_bias, activation):
+def test_equals_float64(x, use_bias, activation):
     layer = built(Dense(6, activation=activation, use_bias=use_bias), {"x": x})
     expected = x.astype("float64") @ numpy(layer.kernel) + (numpy(layer.bias) if use_bias else 0)
     if activation:
@@ -25,13 +26,13 @@ def test_equals_float64(x, assert_close, use_bias, activation):
     )  # Keras' gelu has tanh in it
 
 
-def test_rows_and_single_vectors(x, assert_close):
+def test_rows_and_single_vectors(x):
     layer = built(Dense(6), {"x": x})
     assert_close(layer(x[0]), numpy(layer(x))[0], atol=1e-6)
     assert_close(layer(x[0, :1])[0], numpy(layer(x))[0, 0], atol=1e-6)
 
 
-def test_gradients(x, assert_close):
+def test_gradients(x):
     layer = built(Dense(6), {"x": x})
     upstream = np.random.default_rng(1).normal(size=(3, 5, 6)).astype("float32")
     kernel, bias = gradients(layer, {"x": x}, upstream)
@@ -39,7 +40,7 @@ def test_gradients(x, assert_close):
     assert_close(bias, upstream.sum((0, 1)), atol=1e-4)
 
 
-def test_adapters_of_keras_still_act(x, assert_close):
+def test_adapters_of_keras_still_act(x):
     """`enable_lora` puts the kernel together anew: the product has to ask for it each time."""
     layer = built(Dense(6), {"x": x})
     layer.enable_lora(2)
@@ -50,5 +51,5 @@ def test_adapters_of_keras_still_act(x, assert_close):
     assert_close(layer(x), expected, atol=1e-5)
 
 
-def test_layer_contract(tmp_path, assert_close, x):
-    check_layer(Dense(6, activation="relu"), {"x": x}, tmp_path, assert_close, 0.03, weights=2)
+def test_layer_contract(tmp_path, x):
+    check_layer(Dense(6, activation="relu"), {"x": x}, tmp_path, 0.03, weights=2)

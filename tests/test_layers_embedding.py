@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from layer_checks import BACKEND, built, call, check_layer, gradients, numpy
+from support.arrays import assert_close
+from support.layer_checks import BACKEND, built, call, check_layer, gradients, numpy
 
 from zoo.layers import PositionEmbedding, SegmentEmbedding, TokenEmbedding
 
@@ -26,7 +27,7 @@ def token_embedding_and_one_hot(rng):
     return (embedding, {"inputs": IDS}), (dense, {"inputs": one_hot})
 
 
-def test_lookup_and_tied_output(assert_close, rng):
+def test_lookup_and_tied_output(rng):
     layer = built(TokenEmbedding(6, 5), {"inputs": IDS})
     table = numpy(layer.embeddings)
     assert_close(layer(IDS), table[IDS], atol=0)
@@ -36,7 +37,7 @@ def test_lookup_and_tied_output(assert_close, rng):
     assert layer.compute_output_spec(keras.KerasTensor((None, 3, 5)), reverse=True).shape == (None, 3, 6)
 
 
-def test_gradient_is_dense_and_that_of_a_one_hot_product(assert_close, rng):
+def test_gradient_is_dense_and_that_of_a_one_hot_product(rng):
     (embedding, ids), (dense, one_hot) = token_embedding_and_one_hot(rng)
     upstream = rng.standard_normal((2, 3, 5)).astype("float32")
     ours, theirs = gradients(embedding, ids, upstream)[0], gradients(dense, one_hot, upstream)[0]
@@ -48,7 +49,7 @@ def test_gradient_is_dense_and_that_of_a_one_hot_product(assert_close, rng):
     assert_close(ours, theirs, atol=1e-6)
 
 
-def test_half_precision_casts_rows_and_adds_their_gradients_up_in_float32(assert_close):
+def test_half_precision_casts_rows_and_adds_their_gradients_up_in_float32():
     """256 gradients of 1 and one of 1/256: in bfloat16 the small one would be lost, as every second of them."""
     layer = built(TokenEmbedding(3, 2, dtype="mixed_bfloat16"), {"inputs": IDS % 3})
     rows = layer(np.array([[0, 2]], "int32"))
@@ -63,7 +64,7 @@ def test_half_precision_casts_rows_and_adds_their_gradients_up_in_float32(assert
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "adafactor", "sgd_with_global_clipnorm"])
-def test_trains_as_a_one_hot_product(assert_close, rng, optimizer):
+def test_trains_as_a_one_hot_product(rng, optimizer):
     """Three steps with repeated ids; Keras' own Embedding is off by 0.4 after Adam on TensorFlow."""
     make = {
         "adam": lambda: keras.optimizers.Adam(0.1),
@@ -83,7 +84,7 @@ def test_trains_as_a_one_hot_product(assert_close, rng, optimizer):
     assert_close(tables[0], tables[1], atol=2e-6)
 
 
-def test_lookup_and_tied_output_share_one_gradient(assert_close, rng):
+def test_lookup_and_tied_output_share_one_gradient(rng):
     """d/dE of x_in E_id and of x Eᵀ add up."""
 
     class Tied(keras.layers.Layer):
@@ -104,7 +105,7 @@ def test_lookup_and_tied_output_share_one_gradient(assert_close, rng):
     assert_close(gradients(layer, {"ids": IDS}, upstream)[0], expected, atol=1e-5)
 
 
-def test_segment_embedding(assert_close, rng):
+def test_segment_embedding(rng):
     x = rng.standard_normal((2, 3, 5)).astype("float32")
     segments = np.array([[0, 0, 1], [1, 1, 0]], "int32")
     inputs = {"x": x, "segment_ids": segments}
@@ -116,7 +117,7 @@ def test_segment_embedding(assert_close, rng):
     assert_close(gradient, [[3.0] * 5, [3.0] * 5], atol=1e-6)
 
 
-def test_position_embedding(assert_close, rng):
+def test_position_embedding(rng):
     x = rng.standard_normal((2, 3, 5)).astype("float32")
     layer = built(PositionEmbedding(7), {"x": x})
     table = numpy(layer.embeddings)
@@ -137,11 +138,11 @@ def test_logits_are_float32_in_half_precision(rng):
 
 
 @pytest.mark.parametrize("kind", ["token", "segment", "position"])
-def test_layer_contract(tmp_path, assert_close, rng, kind):
+def test_layer_contract(tmp_path, rng, kind):
     x = rng.standard_normal((2, 3, 5)).astype("float32")
     layer, inputs = {
         "token": (TokenEmbedding(6, 5), {"inputs": IDS}),
         "segment": (SegmentEmbedding(2), {"x": x, "segment_ids": (IDS > 1).astype("int32")}),
         "position": (PositionEmbedding(7), {"x": x, "positions": IDS.astype("float32")}),
     }[kind]
-    check_layer(layer, inputs, tmp_path, assert_close, weights=1)
+    check_layer(layer, inputs, tmp_path, weights=1)

@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 import pytest
-from layer_checks import built, check_layer, numpy
+from support.arrays import assert_close
+from support.layer_checks import built, check_layer, numpy
 
 from zoo.layers import FeedForward, activations
 
@@ -16,7 +17,7 @@ GOLDENS = {  # name in layers.npz -> arguments
 
 
 @pytest.mark.parametrize("name", GOLDENS)
-def test_equals_bert4keras(golden, assert_close, name):
+def test_equals_bert4keras(golden, name):
     arrays = golden("layers")
     layer = FeedForward(20, **GOLDENS[name])
     layer.build(arrays["ffn/x"].shape)
@@ -30,7 +31,7 @@ def test_equals_bert4keras(golden, assert_close, name):
 
 
 @pytest.mark.parametrize("name", ["relu", "gelu", "gelu_erf", "gelu_tanh", "swish", "leaky_relu", "tanh"])
-def test_activation_equals_bert4keras(golden, assert_close, name):
+def test_activation_equals_bert4keras(golden, name):
     arrays = golden("ops")
     assert_close(activations.get(name)(keras.ops.convert_to_tensor(arrays["act/x"])), arrays[f"act/{name}"], atol=2e-6)
 
@@ -46,7 +47,7 @@ def test_activation_names():
         activations.get("gleu")
 
 
-def test_gate_is_a_factor(assert_close):
+def test_gate_is_a_factor():
     """With the gate held at 1 the gated layer is the plain one; held at 0 only the output bias is left."""
     x = np.random.default_rng(0).standard_normal((2, 3, 6)).astype("float32")
     gated = built(FeedForward(10, "gelu", gate_activation="linear"), {"x": x})
@@ -61,7 +62,7 @@ def test_gate_is_a_factor(assert_close):
     assert_close(gated(x), np.broadcast_to(numpy(gated.outer.bias), (2, 3, 6)), atol=0)
 
 
-def test_is_position_wise(assert_close):
+def test_is_position_wise():
     x = np.random.default_rng(0).standard_normal((2, 5, 6)).astype("float32")
     layer = built(FeedForward(10), {"x": x})
     assert_close(layer(x[:, ::-1].copy()), numpy(layer(x))[:, ::-1], atol=1e-6)
@@ -75,7 +76,7 @@ def test_kernels_are_drawn_one_by_one():
 
 
 @pytest.mark.parametrize("name", ["gelu", "swiglu_nobias"])
-def test_layer_contract(tmp_path, assert_close, name):
+def test_layer_contract(tmp_path, name):
     x = np.random.default_rng(0).standard_normal((2, 3, 6)).astype("float32")
     weights = {"gelu": 4, "swiglu_nobias": 3}[name]
-    check_layer(FeedForward(10, **GOLDENS[name]), {"x": x}, tmp_path, assert_close, weights=weights)
+    check_layer(FeedForward(10, **GOLDENS[name]), {"x": x}, tmp_path, weights=weights)

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from layer_checks import built, call, check_layer, functional, gradients, numpy
+from support.arrays import assert_close
+from support.layer_checks import built, call, check_layer, functional, gradients, numpy
 
 from zoo.layers import GatedAttentionUnit, MixedChunkAttention, SquaredReLU, causal_mask
 
@@ -59,7 +60,7 @@ def brute_force(layer, x, mask, size, causal, rotary=False, post=False):
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("options", [{}, {"position": "rotary"}, {"normalization": SquaredReLU(length=C)}], ids=str)
-def test_equals_the_loop(assert_close, x, mask, causal, options):
+def test_equals_the_loop(x, mask, causal, options):
     layer = unit(x, causal=causal, **options)
     for padding_mask in (mask, None):
         real = np.ones_like(mask) if padding_mask is None else mask
@@ -69,7 +70,7 @@ def test_equals_the_loop(assert_close, x, mask, causal, options):
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("size", [1, 5, 12])
-def test_any_chunk_length(assert_close, x, mask, causal, size):
+def test_any_chunk_length(x, mask, causal, size):
     """One token; a last chunk of one token; more than there are tokens."""
     layer = unit(x, chunk_length=size, causal=causal)
     assert_close(layer(x, padding_mask=mask), brute_force(layer, x, mask, size, causal), atol=3e-5)
@@ -77,7 +78,7 @@ def test_any_chunk_length(assert_close, x, mask, causal, size):
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("normalization", ["squared_relu", "softmax_plus"])
-def test_is_a_gated_attention_unit_in_one_chunk(assert_close, x, mask, causal, normalization):
+def test_is_a_gated_attention_unit_in_one_chunk(x, mask, causal, normalization):
     """c >= n and linear heads of zero; causal also with linear heads, as no chunk is earlier."""
     options = {"position": "rotary", "normalization": normalization}
     layer, gau = (
@@ -95,7 +96,7 @@ def test_is_a_gated_attention_unit_in_one_chunk(assert_close, x, mask, causal, n
 
 
 @pytest.mark.parametrize("token", [3, 4])
-def test_causal_hides_the_future(assert_close, x, token):
+def test_causal_hides_the_future(x, token):
     """Whatever a token is changed to, earlier outputs keep every bit."""
     layer = unit(x, causal=True, position="rotary")
     changed = x.copy()
@@ -106,7 +107,7 @@ def test_causal_hides_the_future(assert_close, x, token):
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_padding_changes_nothing(assert_close, x, mask, causal):
+def test_padding_changes_nothing(x, mask, causal):
     layer = unit(x, causal=causal, position="rotary")
     padded, wide = np.pad(x, [(0, 0), (0, 9), (0, 0)], constant_values=9), np.pad(mask, [(0, 0), (0, 9)])
     short = numpy(layer(x[1:, :6]))
@@ -116,7 +117,7 @@ def test_padding_changes_nothing(assert_close, x, mask, causal):
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_a_row_of_padding_gets_the_output_bias(assert_close, x, causal):
+def test_a_row_of_padding_gets_the_output_bias(x, causal):
     layer = unit(x, causal=causal)
     inputs = {"x": x, "padding_mask": np.array([[True] * N, [False] * N])}
     assert_close(numpy(call(layer, inputs))[1], np.broadcast_to(numpy(layer.output_dense.bias), (N, D)), atol=0)
@@ -142,7 +143,7 @@ def test_refuses_what_chunks_cannot_do(x):
         unit(x)(x, attention_mask=ops.ones((N, N), "bool"))
 
 
-def test_one_graph_reads_every_length(assert_close, x):
+def test_one_graph_reads_every_length(x):
     """Compiled with free n: below and above the chunk length. Causal, so that a shorter input gives the same start."""
     layer = MixedChunkAttention(E, S, C, causal=True, position="rotary")
     inputs = keras.Input((None, D))
@@ -154,10 +155,10 @@ def test_one_graph_reads_every_length(assert_close, x):
 
 
 @pytest.mark.parametrize("causal, options, weights", [(False, {"use_bias": False}, 6), (True, {"dropout": 0.3}, 12)])
-def test_layer_contract(tmp_path, assert_close, x, mask, causal, options, weights):
+def test_layer_contract(tmp_path, x, mask, causal, options, weights):
     inputs = {"x": x, "padding_mask": mask, "positions": np.tile(np.arange(N, dtype="float32"), (2, 1))}
     layer = MixedChunkAttention(E, S, C, causal=causal, position="rotary", **options)
-    check_layer(layer, inputs, tmp_path, assert_close, 0.05, weights=weights)
+    check_layer(layer, inputs, tmp_path, 0.05, weights=weights)
 
 
 def test_trains(x, mask):

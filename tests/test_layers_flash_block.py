@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from layer_checks import built, numpy, randomise, rebuilt
-from tiny_models import backbone
+from support.arrays import assert_close
+from support.layer_checks import built, numpy, randomise, rebuilt
+from support.tiny_models import backbone
 
 import zoo
 from zoo.layers import FLASHBlock, GAUBlock
@@ -29,7 +30,7 @@ def model():
     return randomise(FLASHAlpha(50, 2, hidden_dim=16, key_dim=8, dropout=0.0, custom_position_ids=True))
 
 
-def test_config(assert_close):
+def test_config():
     x = np.random.default_rng(0).standard_normal((2, 6, 8)).astype("float32")
     block = built(FLASHBlock(10, 4, chunk_length=3, causal=True, position="rotary", norm_epsilon=1e-5), {"x": x})
     twin = rebuilt(block, {"x": x})
@@ -52,7 +53,7 @@ def test_names_are_those_of_gau_blocks():
     assert added == {f"layer_0/gau/linear_{name}_scale/gamma" for name in ("query", "key")}
 
 
-def test_reads_padded_batches_and_other_positions(assert_close, model):
+def test_reads_padded_batches_and_other_positions(model):
     """Padding moves nothing; shifted positions neither, stretched ones do."""
     ids = np.random.default_rng(0).integers(1, 50, (2, 10))
     ids[1, 6:] = 0
@@ -82,7 +83,7 @@ def test_trains_as_a_masked_language_model():
     assert losses[1] < losses[0]
 
 
-def test_counting_positions_are_the_default(assert_close):
+def test_counting_positions_are_the_default():
     """equal_mean_position_ids without a generator, and random ones that use up their limit, count."""
     plain, custom = (backbone(custom_position_ids=custom) for custom in (False, True))
     for old, new in zip(plain.weights, custom.weights):

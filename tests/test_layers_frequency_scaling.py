@@ -5,9 +5,10 @@ import math
 
 import numpy as np
 import pytest
-from attention_oracle import divisors, product
 from keras import ops
-from layer_checks import numpy
+from support.arrays import assert_close
+from support.attention_oracle import divisors, product
+from support.layer_checks import numpy
 
 from zoo.layers import (
     NTKAware,
@@ -53,17 +54,17 @@ def test_numbers_of_the_posts():
         (YaRN(8, 512), 1, 8),
     ],
 )
-def test_first_and_last_digit(assert_close, scaling, first, last):
+def test_first_and_last_digit(scaling, first, last):
     assert_close(scaling.divisors(64, 10000)[[0, -1]], [first, last], atol=1e-12)
 
 
 @every
-def test_equals_the_digits_one_by_one(assert_close, scaling):
+def test_equals_the_digits_one_by_one(scaling):
     for size, base in ((64, 10000.0), (10, 500.0)):
         assert_close(scaling.divisors(size, base), divisors(scaling, size, base), atol=1e-9)
 
 
-def test_limits(assert_close):
+def test_limits():
     """k = 1 changes nothing; mixed is interpolation at b = 0 and fixed at b = 1, and its digits shrink in between."""
     for scaling in SCALINGS:
         assert_close(type(scaling)(**{**scaling.get_config(), "factor": 1}).divisors(64, 10000), np.ones(32), atol=0)
@@ -74,13 +75,13 @@ def test_limits(assert_close):
     assert (digits >= 0).all()
 
 
-def test_aware_is_a_larger_base(assert_close):
+def test_aware_is_a_larger_base():
     x = np.random.default_rng(0).standard_normal((1, 40, 16)).astype("float32")
     scaled = RotaryEmbedding(scaling=NTKAware(4))
     assert_close(scaled(x), RotaryEmbedding(base=10000 * 4 ** (16 / 14))(x), atol=1e-5)
 
 
-def test_interpolation_is_a_shorter_step(assert_close):
+def test_interpolation_is_a_shorter_step():
     x = np.random.default_rng(0).standard_normal((1, 40, 16)).astype("float32")
     scaled = RotaryEmbedding(scaling=PositionInterpolation(8))
     assert_close(scaled(x), RotaryEmbedding()(x, np.arange(40) / 8), atol=1e-5)
@@ -88,7 +89,7 @@ def test_interpolation_is_a_shorter_step(assert_close):
 
 @every
 @pytest.mark.parametrize("pairing", ["interleaved", "half_split"])
-def test_scores_equal_the_loop(assert_close, scaling, pairing):
+def test_scores_equal_the_loop(scaling, pairing):
     rng = np.random.default_rng(0)
     q, k = (rng.standard_normal((1, n, 8)).astype("float32") for n in (3, 5))
     here, there = np.array([0, 700.5, 33]), np.array([0, 1, 12, 300, 2000])
@@ -100,7 +101,7 @@ def test_scores_equal_the_loop(assert_close, scaling, pairing):
     assert_close(numpy(scores)[0] * rotary.logit_factor, np.array(expected), atol=2e-3)
 
 
-def test_yarn_stretches_slow_frequencies_only(assert_close):
+def test_yarn_stretches_slow_frequencies_only():
     """Pairs that turn 32 times within the training length stay, those that turn less than once are interpolated."""
     scaling = YaRN(8, 512)
     turns = 10000.0 ** (-np.arange(64) / 64) * 512 / (2 * math.pi)

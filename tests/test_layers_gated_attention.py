@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 from keras import ops
-from layer_checks import built, call, check_layer, gradients, numpy
+from support.arrays import assert_close
+from support.layer_checks import built, call, check_layer, gradients, numpy
 
 from zoo.layers import GatedAttentionUnit, MultiHeadAttention, SquaredReLU, causal_mask
 
@@ -52,7 +53,7 @@ def silu(x):
 
 
 @pytest.mark.parametrize("name", GOLDENS)
-def test_equals_bert4keras(golden, assert_close, name):
+def test_equals_bert4keras(golden, name):
     arrays = golden("layers")
     options, masked, extra = GOLDENS[name]
     layer = GatedAttentionUnit(20, 12, **options)
@@ -67,7 +68,7 @@ def test_equals_bert4keras(golden, assert_close, name):
     assert_close(out, arrays[f"gau/{name}/out"], atol=2e-5)
 
 
-def test_equals_the_loop(assert_close, x):
+def test_equals_the_loop(x):
     """Query by query in float64, with the relu² of the post: relu(q·k / sqrt(s))² / l."""
     layer = unit(x)
     mask = np.arange(6) < np.array([[6], [4]])
@@ -82,7 +83,7 @@ def test_equals_the_loop(assert_close, x):
     assert_close(layer(x, padding_mask=mask), expected, atol=2e-5)
 
 
-def test_is_a_gated_linear_unit_where_tokens_see_themselves_only(assert_close, x):
+def test_is_a_gated_linear_unit_where_tokens_see_themselves_only(x):
     """A = I: (φ(x W_u) ⊙ φ(x W_v)) W_o."""
     layer = unit(x, normalization="softmax", position="rotary")
     hidden = silu(x @ numpy(layer.input_dense.kernel) + numpy(layer.input_dense.bias))
@@ -93,7 +94,7 @@ def test_is_a_gated_linear_unit_where_tokens_see_themselves_only(assert_close, x
 
 @pytest.mark.parametrize("position", [None, "rotary"])
 @pytest.mark.parametrize("normalization", ["softmax", "softmax_plus", "squared_relu"])
-def test_is_attention_where_the_gate_is_one(assert_close, x, position, normalization):
+def test_is_attention_where_the_gate_is_one(x, position, normalization):
     """u ≡ 1 and φ linear: single-head attention whose query and key kernels are W_z γ."""
     options = {"position": position, "normalization": normalization}
     layer = unit(x, activation="linear", **options)
@@ -125,7 +126,7 @@ def test_order_of_gate_and_value_matters(x):
     assert difference > 0.02
 
 
-def test_untrained_scores_are_symmetric(assert_close, x):
+def test_untrained_scores_are_symmetric(x):
     """γ = 1 and β = 0 make query and key the same vector."""
     layer = GatedAttentionUnit(10, 4)
     layer(x)
@@ -133,7 +134,7 @@ def test_untrained_scores_are_symmetric(assert_close, x):
     assert_close(q, k, atol=0)
 
 
-def test_is_permutation_equivariant_without_positions(assert_close, x):
+def test_is_permutation_equivariant_without_positions(x):
     order = [3, 0, 5, 1, 4, 2]
     plain, rotary = unit(x), unit(x, position="rotary")
     assert_close(plain(x[:, order]), numpy(plain(x))[:, order], atol=1e-5)
@@ -142,7 +143,7 @@ def test_is_permutation_equivariant_without_positions(assert_close, x):
 
 
 @pytest.mark.parametrize("normalization", ["softmax", "softmax_plus", "squared_relu", SquaredReLU(length=512)])
-def test_padding_changes_nothing(assert_close, x, normalization):
+def test_padding_changes_nothing(x, normalization):
     layer = unit(x, position="rotary", normalization=normalization)
     mask = np.arange(6) < np.array([[6], [3]])
     padded, wide = np.pad(x, [(0, 0), (0, 20), (0, 0)], constant_values=9), np.pad(mask, [(0, 0), (0, 20)])
@@ -150,12 +151,12 @@ def test_padding_changes_nothing(assert_close, x, normalization):
     assert_close(numpy(layer(padded, padding_mask=wide))[wide], out[mask], atol=1e-5)
 
 
-def test_shifted_positions_change_nothing(assert_close, x):
+def test_shifted_positions_change_nothing(x):
     layer = unit(x, position="rotary")
     assert_close(layer(x, positions=np.arange(6) + 250.5), layer(x), atol=1e-4)
 
 
-def test_three_conventions_of_squared_relu(assert_close, x):
+def test_three_conventions_of_squared_relu(x):
     """Divided by the visible keys, by a fixed length, or by their square with unscaled scores (the paper)."""
     bare = {"use_bias": False, "activation": "linear"}
     ours, fixed, paper = (
@@ -166,7 +167,7 @@ def test_three_conventions_of_squared_relu(assert_close, x):
     assert_close(6**2 * numpy(paper(x)), 4 * 6 * numpy(ours(x)), atol=1e-4)
 
 
-def test_causal_mask_hides_the_future(assert_close, x):
+def test_causal_mask_hides_the_future(x):
     layer = unit(x, position="rotary", normalization="softmax_plus")
     changed = x.copy()
     changed[:, 4] += 5
@@ -175,7 +176,7 @@ def test_causal_mask_hides_the_future(assert_close, x):
 
 
 @pytest.mark.parametrize("normalization", ["softmax_plus", "squared_relu"])
-def test_query_that_sees_nothing_gets_the_output_bias(assert_close, x, normalization):
+def test_query_that_sees_nothing_gets_the_output_bias(x, normalization):
     layer = unit(x, normalization=normalization)
     inputs = {"query": x, "padding_mask": np.array([[True] * 6, [False] * 6])}
     bias = np.broadcast_to(numpy(layer.output_dense.bias), (6, 8))
@@ -184,7 +185,7 @@ def test_query_that_sees_nothing_gets_the_output_bias(assert_close, x, normaliza
         assert np.isfinite(numpy(gradient)).all()
 
 
-def test_cross_form_takes_other_lengths_and_widths(assert_close, x):
+def test_cross_form_takes_other_lengths_and_widths(x):
     rng = np.random.default_rng(1)
     key, value = (
         rng.standard_normal((2, 9, 5)).astype("float32"),
@@ -208,7 +209,7 @@ def test_number_of_weights(x):
     assert unit(x).count_params() == 8 * (2 * 10 + 4) + 4 * 4 + 10 * 8 + 24 + 8
 
 
-def test_dropout_acts_in_training_only(assert_close, x):
+def test_dropout_acts_in_training_only(x):
     layer = unit(x, normalization="softmax", dropout=0.5)
     assert_close(layer(x, training=False), layer(x), atol=0)
     difference = np.abs(numpy(layer(x, training=True)) - numpy(layer(x, training=True))).max()
@@ -239,7 +240,7 @@ def test_squared_scores_do_not_overflow_half_precision(x, policy):
         ({"cross_attention": True, "normalization": "softmax"}, 8),
     ],
 )
-def test_layer_contract(tmp_path, assert_close, x, options, weights):
+def test_layer_contract(tmp_path, x, options, weights):
     inputs = {"query": x}
     if options.get("cross_attention"):
         inputs |= {"key": x[:, ::-1].copy(), "value": x[:, :, :5].copy()}
@@ -247,4 +248,4 @@ def test_layer_contract(tmp_path, assert_close, x, options, weights):
         inputs["attention_mask"] = np.tril(np.ones((2, 6, 6), bool))
         inputs["positions"] = np.tile(np.arange(6, dtype="float32"), (2, 1))
     inputs["padding_mask"] = np.arange(6) < np.array([[6], [3]])
-    check_layer(GatedAttentionUnit(10, 4, **options), inputs, tmp_path, assert_close, 0.05, weights=weights)
+    check_layer(GatedAttentionUnit(10, 4, **options), inputs, tmp_path, 0.05, weights=weights)

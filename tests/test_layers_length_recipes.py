@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from golden_models import numpy, tiny
+from support.arrays import assert_close
+from support.golden_models import numpy, tiny
 
 from zoo.layers import RotaryEmbedding, Softmax, SoftmaxPlus, hwfa, hwfa2
 
@@ -95,7 +96,7 @@ def test_windows_reach_no_further_than_their_sum(model):
         assert max([*moved[:2], *moved[reach + 1 :]]) < 1e-6
 
 
-def test_window_layers_do_not_know_where_they_are(assert_close, model):
+def test_window_layers_do_not_know_where_they_are(model):
     """Away from the start their features depend on the last (w − 1)(L − 1) + 1 tokens alone."""
     text = np.random.default_rng(1).integers(5, 100, (2, 16)).astype("int32")
     text[1, 4:] = text[0, :12]  # the same tokens 4 places later

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from layer_checks import built, call, check_layer, gradients, numpy
+from support.arrays import assert_close
+from support.layer_checks import built, call, check_layer, gradients, numpy
 
 from zoo.layers import LinearAttention
 from zoo.layers.linear_attention import elu_plus_one
@@ -54,7 +55,7 @@ def brute_force(layer, x, mask, causal, feature_map="elu_plus_one", rotary=False
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("feature_map", FEATURES)
-def test_equals_the_weights(assert_close, x, mask, causal, feature_map):
+def test_equals_the_weights(x, mask, causal, feature_map):
     layer = layer_of(x, causal=causal, feature_map=feature_map)
     for padding_mask in (mask, None):
         real = np.ones_like(mask) if padding_mask is None else mask
@@ -63,20 +64,20 @@ def test_equals_the_weights(assert_close, x, mask, causal, feature_map):
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_rotary_turns_the_numerator_alone(assert_close, x, mask, causal):
+def test_rotary_turns_the_numerator_alone(x, mask, causal):
     layer = layer_of(x, causal=causal, position="rotary")
     assert_close(layer(x, padding_mask=mask), brute_force(layer, x, mask, causal, rotary=True), atol=3e-5)
     assert_close(layer(x, positions=np.arange(N) + 100.5), layer(x), atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [1, 5, 64])
-def test_chunks_do_not_decide(assert_close, x, mask, size):
+def test_chunks_do_not_decide(x, mask, size):
     layer = built(LinearAttention(H, W, key_dim=S, causal=True, chunk_length=size), {"x": x})
     assert_close(layer(x, padding_mask=mask), brute_force(layer, x, mask, True), atol=3e-5)
 
 
 @pytest.mark.parametrize("token", [3, 4])
-def test_causal_hides_the_future(assert_close, x, token):
+def test_causal_hides_the_future(x, token):
     layer = layer_of(x, causal=True, position="rotary")
     changed = x.copy()
     changed[:, token] += 1e4
@@ -86,14 +87,14 @@ def test_causal_hides_the_future(assert_close, x, token):
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_padding_changes_nothing(assert_close, x, mask, causal):
+def test_padding_changes_nothing(x, mask, causal):
     layer = layer_of(x, causal=causal)
     padded, wide = np.pad(x, [(0, 0), (0, 9), (0, 0)], constant_values=9), np.pad(mask, [(0, 0), (0, 9)])
     out = numpy(layer(x, padding_mask=mask))
     assert_close(numpy(layer(padded, padding_mask=wide))[wide], out[mask], atol=1e-5)
 
 
-def test_a_row_of_padding_gets_the_output_bias(assert_close, x):
+def test_a_row_of_padding_gets_the_output_bias(x):
     """With ReLU features, whose weights can all be 0 without padding too."""
     layer = layer_of(x, feature_map="relu", causal=True)
     inputs = {"x": x, "padding_mask": np.array([[True] * N, [False] * N])}
@@ -102,7 +103,7 @@ def test_a_row_of_padding_gets_the_output_bias(assert_close, x):
         assert np.isfinite(numpy(gradient)).all()
 
 
-def test_equal_keys_average_the_values(assert_close, x):
+def test_equal_keys_average_the_values(x):
     """Without key kernel every weight is the same: the causal output is the running mean of the values."""
     layer = layer_of(x, causal=True)
     layer.key_dense.kernel.assign(np.zeros((D, H * S)))
@@ -112,7 +113,7 @@ def test_equal_keys_average_the_values(assert_close, x):
     assert_close(layer(x), expected, atol=2e-5)
 
 
-def test_small_features_keep_their_digits(assert_close):
+def test_small_features_keep_their_digits():
     """elu(-30) + 1 would be 0 in float32."""
     x = np.array([-30.0, -1.0, 0.0, 2.0], "float32")
     assert_close(numpy(elu_plus_one(ops.convert_to_tensor(x))) / FEATURES["elu_plus_one"](x), np.ones(4), atol=1e-5)
@@ -127,7 +128,7 @@ def test_refuses_what_it_cannot_do(x):
         layer_of(x)(x, attention_mask=ops.ones((N, N), "bool"))
 
 
-def test_one_graph_reads_every_length(assert_close, x):
+def test_one_graph_reads_every_length(x):
     """Compiled with free n: below and above the chunk length. Causal, so that a shorter input gives the same start."""
     layer = LinearAttention(H, W, causal=True, chunk_length=4)
     inputs = keras.Input((None, D))
@@ -141,7 +142,7 @@ def test_one_graph_reads_every_length(assert_close, x):
 @pytest.mark.parametrize(
     "options, weights", [({"use_bias": False, "output_dim": 5}, 4), ({"causal": True, "position": "rotary"}, 8)]
 )
-def test_layer_contract(tmp_path, assert_close, x, mask, options, weights):
+def test_layer_contract(tmp_path, x, mask, options, weights):
     inputs = {"x": x, "padding_mask": mask, "positions": np.tile(np.arange(N, dtype="float32"), (2, 1))}
     layer = LinearAttention(H, W, key_dim=S, chunk_length=4, **options)
-    check_layer(layer, inputs, tmp_path, assert_close, 0.05, weights=weights)
+    check_layer(layer, inputs, tmp_path, 0.05, weights=weights)

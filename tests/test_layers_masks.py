@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from layer_checks import check_layer, numpy
+from support.layer_checks import check_layer, numpy
 
 from zoo.layers import AttentionMask, PaddingMask, causal_mask, unilm_mask
 from zoo.layers.masks import align, visible_keys
@@ -84,10 +84,10 @@ def test_given_padding_mask_is_taken_as_it_is(dtype):
     assert numpy(mask).tolist() == given.astype(float).tolist()
 
 
-def test_layer_contract(tmp_path, assert_close):
+def test_layer_contract(tmp_path):
     token_ids = np.array([[5, 0, 7, 0, 1]] * 4, "int32")
     segments = {"token_ids": token_ids, "segment_ids": SEGMENTS.astype("int32")}
-    common = {"tmp_path": tmp_path, "assert_close": assert_close, "output_dtype": "bool", "weights": 0}
+    common = {"tmp_path": tmp_path, "output_dtype": "bool", "weights": 0}
     check_layer(PaddingMask(), {"token_ids": token_ids, "padding_mask": SEGMENTS > 0}, **common)
     check_layer(AttentionMask("unilm"), segments, **common)
 

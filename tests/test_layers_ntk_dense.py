@@ -5,7 +5,8 @@ import json
 import keras
 import numpy as np
 import pytest
-from layer_checks import check_layer, numpy
+from support.arrays import assert_close
+from support.layer_checks import check_layer, numpy
 
 from zoo.layers import NTKDense
 from zoo.layers.ntk_dense import ntk_kernel, standard_kernel
@@ -17,7 +18,7 @@ def x():
 
 
 @pytest.mark.parametrize("gain", [1.0, 2**0.5])
-def test_is_a_dense_layer_with_a_rescaled_kernel(assert_close, x, gain):
+def test_is_a_dense_layer_with_a_rescaled_kernel(x, gain):
     dense, ntk = keras.layers.Dense(6, activation="relu"), NTKDense(6, gain, activation="relu")
     dense.build(x.shape)
     ntk.build(x.shape)
@@ -40,7 +41,7 @@ def test_second_moments():
         assert np.abs(out[0] - out[1]).max() > 1
 
 
-def test_a_step_is_as_large_at_every_width(assert_close):
+def test_a_step_is_as_large_at_every_width():
     """Gradient by a weight of size 1 is 1/sqrt(m) of that by a dense kernel: the function moves by O(1), not O(m)."""
     moved = {}
     for width in (64, 1024):
@@ -62,5 +63,5 @@ def test_config(x):
     assert twin.kernel_initializer.stddev == 1
 
 
-def test_layer_contract(tmp_path, assert_close, x):
-    check_layer(NTKDense(6, 2**0.5, activation="relu"), {"x": x}, tmp_path, assert_close, 0.03, weights=2)
+def test_layer_contract(tmp_path, x):
+    check_layer(NTKDense(6, 2**0.5, activation="relu"), {"x": x}, tmp_path, 0.03, weights=2)

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from layer_checks import built, check_layer, numpy
+from support.arrays import assert_close
+from support.layer_checks import built, check_layer, numpy
 
 from zoo.layers import Pooling
 
@@ -24,19 +25,19 @@ def inputs_of(kind, batch):
 
 
 @pytest.mark.parametrize("kind, key", [("mean", "avg_mask"), ("max", "max_mask")])
-def test_equals_bert4keras(golden, assert_close, kind, key):
+def test_equals_bert4keras(golden, kind, key):
     arrays = golden("ops")
     assert_close(Pooling(kind)(arrays["pool/x"], arrays["pool/mask"]), arrays[f"pool/{key}"], atol=2e-5)
 
 
-def test_mean_without_padding_equals_bert4keras(golden, assert_close):
+def test_mean_without_padding_equals_bert4keras(golden):
     arrays = golden("ops")
     out = Pooling("mean")(arrays["pool/x"], np.ones_like(arrays["pool/mask"]))
     assert_close(out, arrays["pool/avg_nomask"], atol=2e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_equals_a_loop_over_real_tokens(assert_close, batch, kind):
+def test_equals_a_loop_over_real_tokens(batch, kind):
     layer = built(Pooling(kind), inputs_of(kind, batch))
     x, first = batch["hidden_states"].astype("float64"), batch["first_hidden_states"].astype("float64")
     expected = np.zeros((4, 16 if kind == "comparison" else 8))
@@ -63,7 +64,7 @@ def test_equals_a_loop_over_real_tokens(assert_close, batch, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_padding_changes_nothing(assert_close, batch, kind):
+def test_padding_changes_nothing(batch, kind):
     """Neither more of it nor what stands there, were it 1e30."""
     batch = inputs_of(kind, batch)
     layer = built(Pooling(kind), batch)
@@ -74,21 +75,21 @@ def test_padding_changes_nothing(assert_close, batch, kind):
     assert_close(numpy(layer(**padded))[rows], numpy(layer(**batch))[rows], atol=1e-6)
 
 
-def test_attention_starts_as_the_mean(assert_close, batch):
+def test_attention_starts_as_the_mean(batch):
     batch = inputs_of("attention", batch)
     assert_close(Pooling("attention")(**batch), Pooling("mean")(**batch), atol=1e-6)
 
 
-def test_mean_of_constant_in_half_precision_is_exact(assert_close):
+def test_mean_of_constant_in_half_precision_is_exact():
     """4096 ones sum to 4096 in float32 and to 256 in bfloat16."""
     x, mask = np.ones((1, 4096, 2), "float32"), np.ones((1, 4096), bool)
     assert_close(Pooling("mean", dtype="mixed_bfloat16")(x, mask), np.ones((1, 2)), atol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_layer_contract(tmp_path, assert_close, batch, kind):
+def test_layer_contract(tmp_path, batch, kind):
     weights = int(kind == "attention")
-    check_layer(Pooling(kind), inputs_of(kind, batch), tmp_path, assert_close, output_dtype="float32", weights=weights)
+    check_layer(Pooling(kind), inputs_of(kind, batch), tmp_path, output_dtype="float32", weights=weights)
 
 
 def test_errors(batch):
@@ -102,7 +103,7 @@ def test_errors(batch):
         Pooling("comparison")(**inputs_of("mean", batch))
 
 
-def test_comparison_holds_the_cosine(assert_close, batch):
+def test_comparison_holds_the_cosine(batch):
     """The mean of its first half is the cosine of the two texts' means; the same text twice gives 1 and differences 0."""
     x = np.concatenate([batch["hidden_states"], 3 * batch["hidden_states"]], axis=1)
     mask, second = np.tile(batch["padding_mask"], 2)[:3], np.tile(np.arange(12) >= 6, (3, 1))

@@ -6,10 +6,11 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from tiny_models import backbone, matcher, scatter_weights, to_numpy
+from support.arrays import assert_close
+from support.tiny_models import backbone, matcher, scatter_weights, to_numpy
 
 import zoo
-import zoo.text_task
+import zoo.tasks.text_task
 from zoo.backend import padding_is_left_out
 from zoo.layers import (
     ALiBi,
@@ -41,7 +42,7 @@ def tensors(inputs):
     return {name: ops.convert_to_tensor(x) for name, x in inputs.items()}
 
 
-def test_flat_and_padded_are_a_selection_and_its_transpose(assert_close):
+def test_flat_and_padded_are_a_selection_and_its_transpose():
     mask = batch()["padding_mask"]
     computed = mask.copy()
     computed[:, 0] = True  # "cls" reads it
@@ -66,7 +67,7 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("name", [*LAYERS, "FLASH"])
-def test_blocks(name, assert_close):
+def test_blocks(name):
     if name == "FLASH":
         block = FLASHBlock(24, 8, chunk_length=4, position=RotaryEmbedding())
     else:
@@ -97,7 +98,7 @@ FAMILIES = [
     ("family", "options", "dtype"),
     [(*case, "float32") for case in FAMILIES] + [(*case, "mixed_bfloat16") for case in FAMILIES[::3]],
 )
-def test_hidden_states_of_backbones(family, options, dtype, assert_close):
+def test_hidden_states_of_backbones(family, options, dtype):
     model = scatter_weights(backbone(family, num_layers=2, dtype=dtype, **options))
     inputs = batch()
     if "custom_position_ids" in options:
@@ -138,7 +139,7 @@ def left_out(monkeypatch):
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max", "first_last_mean", "attention"])
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_tasks_leave_padding_out_where_shapes_cost_nothing(pooling, dtype, assert_close, left_out, monkeypatch):
+def test_tasks_leave_padding_out_where_shapes_cost_nothing(pooling, dtype, left_out, monkeypatch):
     model = scatter_weights(matcher(pooling=pooling, dtype=dtype))
     inputs = tensors(batch(40))
     found = model.pool(inputs)
@@ -147,7 +148,7 @@ def test_tasks_leave_padding_out_where_shapes_cost_nothing(pooling, dtype, asser
     full = {**inputs, "padding_mask": ops.ones_like(inputs["padding_mask"])}
     model.pool(full)
     assert not left_out
-    monkeypatch.setattr(zoo.text_task, "padding_is_left_out", lambda *_: False)
+    monkeypatch.setattr(zoo.tasks.text_task, "padding_is_left_out", lambda *_: False)
     expected = model.pool(inputs)
     assert_close(found, expected, atol=2e-5 if dtype == "float32" else 0.05 * float(np.abs(to_numpy(expected)).max()))
 
@@ -160,7 +161,7 @@ def trained(model, **options):
     return losses, model.get_weights()
 
 
-def assert_same_training(found, expected, assert_close):
+def assert_same_training(found, expected):
     (losses, weights), (expected_losses, expected_weights) = found, expected
     assert_close(np.array(losses), np.array(expected_losses), atol=1e-5)
     assert losses[0] != losses[-1]
@@ -169,15 +170,15 @@ def assert_same_training(found, expected, assert_close):
 
 
 @pytest.mark.parametrize("family", ["RoFormerV2", "BERT", "GAUAlpha"])
-def test_training_is_the_same(family, monkeypatch, assert_close, left_out):
+def test_training_is_the_same(family, monkeypatch, left_out):
     def model():
         return scatter_weights(zoo.RepresentationMatcher(backbone(family), max_length=16))
 
     found = trained(model())
     assert bool(left_out) == SHAPES_COST_NOTHING
     left_out.clear()
-    monkeypatch.setattr(zoo.text_task, "padding_is_left_out", lambda *_: False)
-    assert_same_training(found, trained(model()), assert_close)
+    monkeypatch.setattr(zoo.tasks.text_task, "padding_is_left_out", lambda *_: False)
+    assert_same_training(found, trained(model()))
     assert not left_out
 
 

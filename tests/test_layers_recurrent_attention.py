@@ -5,7 +5,8 @@ import resource
 import numpy as np
 import pytest
 from keras import ops
-from layer_checks import HALF_POLICIES, numpy
+from support.arrays import assert_close
+from support.layer_checks import HALF_POLICIES, numpy
 
 from zoo.backend import compiled
 from zoo.layers.recurrent_attention import RunningSoftmax, recurrent_attention
@@ -32,7 +33,7 @@ def softmax_attention(q, k, v, visible, scale):
 
 @pytest.mark.parametrize("blocks", [(1, 3), (2, 4), (100, 5), (7, 9)])
 @pytest.mark.parametrize("causal", [False, True])
-def test_equals_softmax_attention(assert_close, qkv, mask, blocks, causal):
+def test_equals_softmax_attention(qkv, mask, blocks, causal):
     visible = np.tril(np.ones((N, M), bool), M - N) if causal else np.ones((N, M), bool)
     for padding_mask in (None, mask):
         seen = visible if padding_mask is None else visible & mask[:, None, None]
@@ -41,14 +42,14 @@ def test_equals_softmax_attention(assert_close, qkv, mask, blocks, causal):
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_compiles(assert_close, qkv, mask, causal):
+def test_compiles(qkv, mask, causal):
     function = compiled(lambda q, k, v: recurrent_attention(q, k, v, mask, causal, 0.7, query_block=3, key_block=4))
     visible = np.tril(np.ones((N, M), bool), M - N) if causal else np.ones((N, M), bool)
     out = function(*(ops.convert_to_tensor(part) for part in qkv))
     assert_close(out, softmax_attention(*qkv, visible & mask[:, None, None], 0.7), atol=2e-6)
 
 
-def test_is_the_recursion_of_the_post(assert_close, qkv):
+def test_is_the_recursion_of_the_post(qkv):
     """o ← o + α (v − o) with α = e^s / Z, key by key; α_t,i = α_ii Π_{j > i} (1 − α_jj)."""
     q, k, v = (part.astype("float64") for part in qkv)
     scores = q @ k.swapaxes(-1, -2) / 2
@@ -64,7 +65,7 @@ def test_is_the_recursion_of_the_post(assert_close, qkv):
     assert_close(weights @ v, o, atol=1e-12)
 
 
-def test_scores_of_any_size(assert_close, qkv):
+def test_scores_of_any_size(qkv):
     """Growing scores move the running maximum; e^s alone would overflow."""
     q, k, v = qkv
     visible = np.ones((N, M), bool)
@@ -73,12 +74,12 @@ def test_scores_of_any_size(assert_close, qkv):
         assert_close(out, softmax_attention(q, k, v, visible, scale), atol=1e-3)
 
 
-def test_a_query_without_keys_gets_zero(assert_close, qkv):
+def test_a_query_without_keys_gets_zero(qkv):
     out = recurrent_attention(*qkv, np.array([[True] * M, [False] * M]), key_block=2)
     assert_close(out[1], np.zeros((2, N, E)), atol=0)
 
 
-def test_blocks_of_padding_before_and_after(assert_close, qkv):
+def test_blocks_of_padding_before_and_after(qkv):
     """Whole blocks that nobody sees, at the start, in the middle and at the end."""
     mask = np.array([[False, False, True, False, False, True, True, False, False]] * 2)
     out = recurrent_attention(*qkv, mask, key_block=2)
@@ -86,7 +87,7 @@ def test_blocks_of_padding_before_and_after(assert_close, qkv):
 
 
 @pytest.mark.parametrize("policy", HALF_POLICIES)
-def test_half_precision_inputs(assert_close, qkv, policy):
+def test_half_precision_inputs(qkv, policy):
     dtype = policy.removeprefix("mixed_")
     q, k, v = (ops.cast(ops.convert_to_tensor(part), dtype) for part in qkv)
     out = recurrent_attention(q, k, v, key_block=4)
@@ -95,7 +96,7 @@ def test_half_precision_inputs(assert_close, qkv, policy):
     assert_close(out, expected, atol=0.01)
 
 
-def test_keys_in_any_order(assert_close, qkv):
+def test_keys_in_any_order(qkv):
     """A state may be fed block by block by the caller, as a decoder does."""
     q, k, v = (ops.convert_to_tensor(part) for part in qkv)
     scores = ops.matmul(q, ops.swapaxes(k, -1, -2))
@@ -111,7 +112,7 @@ def test_errors(qkv, options, word):
 
 
 @pytest.mark.slow
-def test_a_very_long_input_in_bounded_memory(assert_close):
+def test_a_very_long_input_in_bounded_memory():
     """32,768 tokens: the scores alone would take 4 GB. Equal values come out as they went in."""
     length = 32768
     rng = np.random.default_rng(0)

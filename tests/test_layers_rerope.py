@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from attention_oracle import effective_distance, product
-from layer_checks import numpy
+from support.arrays import assert_close
+from support.attention_oracle import effective_distance, product
+from support.layer_checks import numpy
 
 from zoo.layers import LeakyReRoPE, MultiHeadAttention, ReRoPE, RotaryEmbedding, plugins
 
@@ -27,7 +28,7 @@ def by_hand(position, q, k, here, there):
 
 
 @every
-def test_equals_the_loop_on_both_sides(assert_close, qk, position):
+def test_equals_the_loop_on_both_sides(qk, position):
     """Also at positions of each row's own, fractions too."""
     counted = np.tile(np.arange(12.0), (2, 1))
     own = np.stack([np.arange(12) * 1.5 + 3, np.arange(12) ** 1.3])
@@ -38,7 +39,7 @@ def test_equals_the_loop_on_both_sides(assert_close, qk, position):
 
 
 @every
-def test_one_query_equals_its_row(assert_close, qk, position):
+def test_one_query_equals_its_row(qk, position):
     """The form for decoding, which rotates the keys alone."""
     q, k = qk
     rows = numpy(position.scores(q, k))
@@ -49,7 +50,7 @@ def test_one_query_equals_its_row(assert_close, qk, position):
         assert_close(batched, rows[:, :, i : i + 1], atol=2e-5)
 
 
-def test_limits(assert_close, qk):
+def test_limits(qk):
     """w >= n and k = 1 are RoPE; k → ∞ is ReRoPE; both formulas of a distance agree at the window."""
     rotary = numpy(RotaryEmbedding().scores(*qk))
     for position in (ReRoPE(12), LeakyReRoPE(12, 5), LeakyReRoPE(3, 1)):
@@ -61,14 +62,14 @@ def test_limits(assert_close, qk):
         assert effective_distance(position, w) == pytest.approx(effective_distance(position, w - 1e-9), abs=1e-6)
 
 
-def test_effective_distances(assert_close):
+def test_effective_distances():
     distances = np.arange(-9.0, 10)
     for position in BENT:
         assert_close(position.effective(distances), [effective_distance(position, d) for d in distances], atol=1e-6)
 
 
 @every
-def test_causal_form_leaves_out_the_right_side_only(assert_close, qk, position):
+def test_causal_form_leaves_out_the_right_side_only(qk, position):
     config = {**position.get_config(), "causal": True}
     causal, both = numpy(type(position)(**config).scores(*qk)), numpy(position.scores(*qk))
     left = np.tril(np.ones((12, 12), bool))
@@ -77,11 +78,11 @@ def test_causal_form_leaves_out_the_right_side_only(assert_close, qk, position):
 
 
 @every
-def test_shifted_positions_change_nothing(assert_close, qk, position):
+def test_shifted_positions_change_nothing(qk, position):
     assert_close(position.scores(*qk, np.arange(12) + 100), position.scores(*qk), atol=1e-4)
 
 
-def test_far_tokens_are_one_distance_apart(assert_close):
+def test_far_tokens_are_one_distance_apart():
     """With equal keys all weights beyond the window are equal, on either side."""
     q, key = np.random.default_rng(0).standard_normal((2, 1, 1, 8)).astype("float32")
     scores = numpy(ReRoPE(3).scores(np.repeat(q[None], 12, axis=2), np.repeat(key[None], 12, axis=2)))[0, 0]

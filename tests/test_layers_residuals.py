@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from layer_checks import BACKEND, built, gradients, numpy
+from support.arrays import assert_close
+from support.layer_checks import BACKEND, built, gradients, numpy
 
 from zoo.layers import AlphaResidual, DeepNorm, FeedForward, RMSNorm, TransformerBlock
 from zoo.layers.residuals import ScaledInitializer
@@ -37,7 +38,7 @@ def test_constants_by_optimizer():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_formulas(assert_close, x, dtype):
+def test_formulas(x, dtype):
     branch = ops.cast(ops.convert_to_tensor(x[:, ::-1].copy()), dtype)
     atol = 1e-6 if dtype == "float32" else 0.05
     for residual, a, b in (

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from keras import ops
-from layer_checks import BACKEND, call, check_layer, numpy
+from support.arrays import assert_close
+from support.layer_checks import BACKEND, call, check_layer, numpy
 
 from zoo.backend import value_and_gradient
 from zoo.layers import MultiHeadAttention, RotaryEmbedding, interleaved_to_half_split
@@ -24,7 +25,7 @@ def rng():
 
 @pytest.mark.parametrize("which", ["q", "k"])
 @pytest.mark.parametrize("rank", ["3d", "4d"])
-def test_equals_bert4keras(golden, assert_close, rank, which):
+def test_equals_bert4keras(golden, rank, which):
     """Also at negative, large and unordered positions."""
     ops_golden = golden("ops")
     x = ops_golden[f"rope/{rank}/{which}"]
@@ -32,12 +33,12 @@ def test_equals_bert4keras(golden, assert_close, rank, which):
     assert_close(out, ops_golden[f"rope/{rank}/{which}_out"], atol=2e-5)
 
 
-def test_default_positions_equal_bert4keras(golden, assert_close):
+def test_default_positions_equal_bert4keras(golden):
     assert_close(RotaryEmbedding()(golden("ops")["rope/3d/q"]), golden("ops")["rope/default_positions_out"], atol=2e-5)
 
 
 @pytest.mark.parametrize("size", [8, 64])
-def test_sinusoidal_table_equals_bert4keras(golden, assert_close, size):
+def test_sinusoidal_table_equals_bert4keras(golden, size):
     """The pair (0, 1) turns into (-sin, cos): the original's table with the signs of its sines changed."""
     table = golden("ops")[f"sinusoidal/dim{size}"]
     unit = np.tile(np.array([0, 1], "float32"), (*table.shape[:2], size // 2))
@@ -47,13 +48,13 @@ def test_sinusoidal_table_equals_bert4keras(golden, assert_close, size):
 
 
 @pytest.mark.parametrize("base", [10000.0, 500.0])
-def test_is_multiplication_by_a_complex_phase(assert_close, rng, base):
+def test_is_multiplication_by_a_complex_phase(rng, base):
     x = rng.standard_normal((2, 6, 10)).astype("float32")
     positions = rng.uniform(-30, 500, (2, 6)).astype("float32")
     assert_close(RotaryEmbedding(base=base)(x, positions), complex_rotation(x, positions, base), atol=2e-4)
 
 
-def test_gradient_turns_back(assert_close, rng):
+def test_gradient_turns_back(rng):
     """The gradient of u · R x is Rᵀ u, the rotation by the negative positions; also where XLA compiles it."""
     x, upstream = (rng.standard_normal((2, 6, 10)).astype("float32") for _ in range(2))
     positions = rng.uniform(-30, 30, (2, 6)).astype("float32")
@@ -67,7 +68,7 @@ def test_gradient_turns_back(assert_close, rng):
         assert_close(compiled(tf.constant(x)), expected, atol=2e-5)
 
 
-def test_preserves_norm_and_is_identity_at_zero(assert_close, rng):
+def test_preserves_norm_and_is_identity_at_zero(rng):
     x = rng.standard_normal((2, 5, 8)).astype("float32")
     out = numpy(RotaryEmbedding()(x, np.array([0, 3, 77, 500, 1])))
     assert_close(np.linalg.norm(out, axis=-1), np.linalg.norm(x, axis=-1), atol=1e-5)
@@ -75,7 +76,7 @@ def test_preserves_norm_and_is_identity_at_zero(assert_close, rng):
 
 
 @pytest.mark.parametrize("pairing", ["interleaved", "half_split"])
-def test_scores_depend_on_distance_only(assert_close, rng, pairing):
+def test_scores_depend_on_distance_only(rng, pairing):
     q, k = (rng.standard_normal((2, 3, 9, 8)).astype("float32") for _ in "qk")
     rotary = RotaryEmbedding(pairing=pairing)
     near, far = (numpy(rotary.scores(q, k, np.arange(9) + shift)) for shift in (0, 40))
@@ -83,7 +84,7 @@ def test_scores_depend_on_distance_only(assert_close, rng, pairing):
     assert np.abs(near - numpy(rotary.scores(q, k, 2 * np.arange(9)))).max() > 0.1
 
 
-def test_scores_are_products_of_the_rotated(assert_close, rng):
+def test_scores_are_products_of_the_rotated(rng):
     """`scores` `[B, H, n, s]` agrees with the layer `[B, n, H, s]`; keys have positions of their own."""
     q, k = (rng.standard_normal((2, n, 3, 8)).astype("float32") for n in (5, 7))
     here, there = np.arange(5) + 2, np.arange(7) * 3
@@ -92,7 +93,7 @@ def test_scores_are_products_of_the_rotated(assert_close, rng):
     assert_close(rotary.scores(q.swapaxes(1, 2), k.swapaxes(1, 2), here, there), expected, atol=1e-5)
 
 
-def test_positions_may_be_fractions(assert_close, rng):
+def test_positions_may_be_fractions(rng):
     """Twice half a step is one step; positions `[n]` and `[B, n]` mean the same."""
     x = rng.standard_normal((2, 4, 8)).astype("float32")
     rotary = RotaryEmbedding()
@@ -100,7 +101,7 @@ def test_positions_may_be_fractions(assert_close, rng):
     assert_close(rotary(rotary(x, half), half), rotary(x, np.ones(4, "int32")), atol=1e-6)
 
 
-def test_half_split_is_interleaved_with_permuted_columns(assert_close, rng):
+def test_half_split_is_interleaved_with_permuted_columns(rng):
     """The same attention from converted query and key projections, kernels and biases."""
     x = rng.standard_normal((2, 6, 12)).astype("float32")
     ours, theirs = (
@@ -116,7 +117,7 @@ def test_half_split_is_interleaved_with_permuted_columns(assert_close, rng):
     assert numpy(interleaved_to_half_split(np.arange(8.0), 2)).tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
 
 
-def test_positions_are_exact_in_half_precision(assert_close, rng):
+def test_positions_are_exact_in_half_precision(rng):
     """Positions 300 and 301 are one number in bfloat16; the rotation must not see them so."""
     x = ops.cast(rng.standard_normal((1, 2, 8)).astype("float32"), "bfloat16")
     positions = np.array([[300.0, 301.0]], "float32")
@@ -124,7 +125,7 @@ def test_positions_are_exact_in_half_precision(assert_close, rng):
     assert_close(out, complex_rotation(numpy(x), positions), atol=0.03)
 
 
-def test_layer_contract(tmp_path, assert_close, rng):
+def test_layer_contract(tmp_path, rng):
     inputs = {
         "x": rng.standard_normal((2, 5, 8)).astype("float32"),
         "positions": np.tile(np.arange(5.0), (2, 1)),
@@ -134,7 +135,6 @@ def test_layer_contract(tmp_path, assert_close, rng):
         RotaryEmbedding(base=100.0, pairing="half_split"),
         inputs,
         tmp_path,
-        assert_close,
         output_dtype="float32",
         weights=0,
     )
@@ -148,7 +148,7 @@ def test_errors():
 
 
 @pytest.mark.parametrize("cut", [slice(0, 6), slice(1, 7)])
-def test_rotates_any_cut_of_a_tensor(assert_close, cut):
+def test_rotates_any_cut_of_a_tensor(cut):
     """torch turns pairs as complex numbers, which a cut at an odd place or with odd steps does not hold."""
     x = np.random.default_rng(3).normal(size=(2, 5, 9)).astype("float32")
     rotary = RotaryEmbedding()

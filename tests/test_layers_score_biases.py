@@ -5,9 +5,10 @@ import math
 
 import numpy as np
 import pytest
-from attention_oracle import bias
 from keras import ops
-from layer_checks import built, call, gradients, numpy
+from support.arrays import assert_close
+from support.attention_oracle import bias
+from support.layer_checks import built, call, gradients, numpy
 
 from zoo.layers import KERPLE, ALiBi, GatedAttentionUnit, MultiHeadAttention, RotaryEmbedding, Sandwich, plugins
 
@@ -23,7 +24,7 @@ every = pytest.mark.parametrize("option", BIASES, ids=repr)
 
 
 @every
-def test_equals_the_loop(assert_close, option):
+def test_equals_the_loop(option):
     rng = np.random.default_rng(0)
     trained = {
         name: rng.normal(start, 1, shape).astype("float32") for name, (shape, start) in option.trained(4, 8).items()
@@ -38,7 +39,7 @@ def test_equals_the_loop(assert_close, option):
 
 
 @every
-def test_is_a_toeplitz_matrix_that_falls_with_the_distance(assert_close, option):
+def test_is_a_toeplitz_matrix_that_falls_with_the_distance(option):
     trained = {name: np.full(shape, start, "float32") for name, (shape, start) in option.trained(4, 8).items()}
     line = np.arange(30, dtype="float32")[None]
     matrix = numpy(option.bias(line, line, 4, trained))
@@ -49,14 +50,14 @@ def test_is_a_toeplitz_matrix_that_falls_with_the_distance(assert_close, option)
     assert first[:5].mean() > first[5:15].mean() > first[15:].mean()
 
 
-def test_slopes_of_alibi(assert_close):
+def test_slopes_of_alibi():
     """1/2, 1/4, ... 1/256 for 8 heads; 1/256 for the single one of a gated unit."""
     line = np.arange(2, dtype="float32")[None]
     assert_close(ALiBi().bias(line, line, 8, {})[0, :, 1, 0], [-(2.0**-h) for h in range(1, 9)], atol=1e-7)
     assert_close(ALiBi().bias(line, line, 1, {})[0, :, 1, 0], [-(2.0**-8)], atol=1e-7)
 
 
-def test_steep_alibi_looks_at_itself_only(assert_close):
+def test_steep_alibi_looks_at_itself_only():
     """λ → ∞: A = I."""
     x = np.random.default_rng(0).standard_normal((2, 6, 8)).astype("float32")
     steep = built(MultiHeadAttention(2, 4, attention_options={"score_bias": ALiBi([1e6, 1e6])}), {"query": x})
@@ -65,7 +66,7 @@ def test_steep_alibi_looks_at_itself_only(assert_close):
 
 
 @pytest.mark.parametrize("kind, r1, r2", [("logarithmic", 0.3, 2.0), ("power", 0.3, 1.5), ("power", 2.0, 0.1)])
-def test_kerple_starts_where_it_is_told(assert_close, kind, r1, r2):
+def test_kerple_starts_where_it_is_told(kind, r1, r2):
     option = KERPLE(kind, r1, r2)
     trained = {name: np.full(shape, start, "float32") for name, (shape, start) in option.trained(2, 8).items()}
     line = np.arange(5, dtype="float32")[None]
@@ -86,7 +87,7 @@ def test_kerple_is_trained_head_by_head(kind):
         assert gradient[0] != gradient[1]
 
 
-def test_sandwich_is_a_bias_of_query_and_key_before_the_rotation(assert_close):
+def test_sandwich_is_a_bias_of_query_and_key_before_the_rotation():
     """a = b = sqrt(λ) (1, 0, 1, 0, ...) adds λ Σ cos((i − j) θ) to the scores of zero queries and keys."""
     strength, size = 0.3, 16
     x = np.random.default_rng(0).standard_normal((2, 7, 8)).astype("float32")
@@ -115,7 +116,7 @@ def test_config_comes_back(option):
     assert plugins.get(json.loads(json.dumps(plugins.serialize(option))), "score_bias") == option
 
 
-def test_biases_follow_given_positions(assert_close):
+def test_biases_follow_given_positions():
     x = np.random.default_rng(0).standard_normal((2, 6, 8)).astype("float32")
     layer = built(MultiHeadAttention(2, 4, attention_options={"score_bias": "alibi"}), {"query": x})
     order = [3, 0, 5, 1, 4, 2]

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 from keras import ops
-from layer_checks import numpy
+from support.arrays import assert_close
+from support.layer_checks import numpy
 
 from zoo.backend import value_and_gradient
 from zoo.layers import RotaryEmbedding, Softmax, SoftmaxPlus, SquaredReLU, plugins
@@ -30,7 +31,7 @@ def rng():
 
 @pytest.mark.parametrize("method", ["softmax", "softmax_plus", "squared_relu"])
 @pytest.mark.parametrize("case", INPUTS)
-def test_equals_bert4keras(golden, assert_close, method, case):
+def test_equals_bert4keras(golden, method, case):
     arrays = golden("ops")
     if f"attn_norm/{method}/{case}" not in arrays.files:
         assert (method, case) == ("softmax", "a4_mask")  # the only pair that the original was not asked for
@@ -49,7 +50,7 @@ def test_equals_bert4keras(golden, assert_close, method, case):
 
 
 @pytest.mark.parametrize("length", [2, 15, 16, 17])
-def test_softmax_of_rows_of_every_length(length, assert_close, rng):
+def test_softmax_of_rows_of_every_length(length, rng):
     """Values and gradients in float64, on both sides of the sixteen numbers that torch's kernel takes at once."""
     scores, upstream = (rng.normal(0, 5, (3, 2, length)).astype("float32") for _ in range(2))
     visible = np.ones((3, 1, length), "bool")
@@ -80,7 +81,7 @@ def by_hand(scores, visible, name):
 @pytest.mark.parametrize(
     "normalizer, name", zip(ALL, ["softmax", "softmax_plus", "squared_relu", "length", "squared_length"])
 )
-def test_equals_the_formula_row_by_row(assert_close, rng, normalizer, name):
+def test_equals_the_formula_row_by_row(rng, normalizer, name):
     """With rows of every number of visible keys from none to all."""
     scores = rng.normal(0, 3, (2, 3, 41, 40)).astype("float32")
     visible = np.broadcast_to(np.arange(40) < np.arange(41)[:, None], scores.shape)
@@ -90,7 +91,7 @@ def test_equals_the_formula_row_by_row(assert_close, rng, normalizer, name):
 
 
 @pytest.mark.parametrize("normalizer", ALL, ids=repr)
-def test_masked_rows_give_zero_and_no_nan(assert_close, rng, normalizer):
+def test_masked_rows_give_zero_and_no_nan(rng, normalizer):
     """Also at scores that overflow float16, and beside them."""
     scores = np.stack([rng.standard_normal((4, 4)), np.full((4, 4), 6e4), np.full((4, 4), -6e4)]).astype("float32")
     visible = np.array([[0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 1, 0], [1, 1, 1, 1]], bool)
@@ -102,13 +103,13 @@ def test_masked_rows_give_zero_and_no_nan(assert_close, rng, normalizer):
 
 
 @pytest.mark.parametrize("normalizer", ALL, ids=repr)
-def test_mask_of_ones_is_no_mask(assert_close, rng, normalizer):
+def test_mask_of_ones_is_no_mask(rng, normalizer):
     scores = ops.convert_to_tensor(rng.standard_normal((2, 5, 30)).astype("float32"))
     visible = ops.ones((2, 1, 30), dtype="bool")
     assert_close(normalizer(scores, visible), normalizer(scores), atol=1e-7)
 
 
-def test_softmax_plus_is_softmax_at_its_base_length(assert_close, rng):
+def test_softmax_plus_is_softmax_at_its_base_length(rng):
     scores = ops.convert_to_tensor(rng.standard_normal((2, 3, 512)).astype("float32"))
     assert_close(SoftmaxPlus()(scores), Softmax()(scores), atol=1e-6)
     assert_close(SoftmaxPlus(base=40, floor=1)(scores[..., :40]), Softmax()(scores[..., :40]), atol=1e-6)
@@ -126,20 +127,20 @@ def test_softmax_plus_temperature(length, scale):
     assert math.log(weights[0] / weights[1]) == pytest.approx(scale, abs=1e-4)
 
 
-def test_number_of_keys_is_exact_in_half_precision(assert_close):
+def test_number_of_keys_is_exact_in_half_precision():
     """301 ones sum to 300 or 302 in bfloat16."""
     scores = ops.cast(ops.ones((1, 400)), "bfloat16")
     visible = ops.convert_to_tensor(np.arange(400)[None] < 301)
     assert_close(SquaredReLU()(scores, visible)[0, 0], 1 / 301, atol=1e-8)
 
 
-def test_squared_relu_is_homogeneous_and_softmax_plus_is_not(assert_close, rng):
+def test_squared_relu_is_homogeneous_and_softmax_plus_is_not(rng):
     scores = ops.convert_to_tensor(rng.standard_normal((2, 4, 6)).astype("float32"))
     assert_close(SquaredReLU()(3 * scores), 9 * numpy(SquaredReLU()(scores)), atol=1e-5)
     assert np.abs(numpy(SoftmaxPlus()(3 * scores)) - numpy(SoftmaxPlus()(scores))).max() > 0.1
 
 
-def test_paper_convention_of_squared_relu(assert_close, rng):
+def test_paper_convention_of_squared_relu(rng):
     """relu(q·k / n)² of the paper's appendix: the unscaled products over l²."""
     products = rng.normal(0, 5, (2, 7, 7)).astype("float32")
     out = SquaredReLU(squared_length=True)(ops.convert_to_tensor(products))

@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 from keras import ops
-from layer_checks import numpy
+from support.arrays import assert_close
+from support.layer_checks import numpy
 
 from zoo.layers import CosA, KeyNorm, LogN, QueryNorm, Softmax, SoftmaxPlus, plugins
 from zoo.layers.attention_options import AttentionOptions
@@ -27,7 +28,7 @@ def weights(q, k, position=None, **options):
 
 @pytest.mark.parametrize("position", [None, "rotary"])
 @pytest.mark.parametrize("product", PRODUCTS, ids=repr)
-def test_rescaling_changes_nothing_where_it_is_normed(assert_close, qk, product, position):
+def test_rescaling_changes_nothing_where_it_is_normed(qk, product, position):
     """Any key under KeyNorm, any query under QueryNorm, both under CosA; the others count."""
     q, k = qk
     rng = np.random.default_rng(1)
@@ -39,7 +40,7 @@ def test_rescaling_changes_nothing_where_it_is_normed(assert_close, qk, product,
 
 
 @pytest.mark.parametrize("product, lengths", [(KeyNorm(), (None, 8**0.5)), (QueryNorm(), (8**0.5, None))])
-def test_is_the_scaled_product_of_vectors_of_length_sqrt_s(assert_close, qk, product, lengths):
+def test_is_the_scaled_product_of_vectors_of_length_sqrt_s(qk, product, lengths):
     q, k = (
         a if length is None else a / np.linalg.norm(a, axis=-1, keepdims=True) * length
         for a, length in zip(qk, lengths)
@@ -47,7 +48,7 @@ def test_is_the_scaled_product_of_vectors_of_length_sqrt_s(assert_close, qk, pro
     assert_close(weights(q, k, "rotary", product=product), weights(q, k, "rotary"), atol=1e-5)
 
 
-def test_cos_a_is_softmax_of_four_ln_n_cosines(assert_close, qk):
+def test_cos_a_is_softmax_of_four_ln_n_cosines(qk):
     q, k = (a / np.linalg.norm(a, axis=-1, keepdims=True) for a in qk)
     for product, n in ((CosA(256), 256), (CosA(), 9)):
         expected = np.exp(4 * math.log(n) * np.einsum("bhis,bhjs->bhij", q, k))
@@ -60,7 +61,7 @@ def test_zero_vectors_are_finite(qk):
         assert np.abs(weights(q, k, product=product) - 1 / 9).max() < 1e-6
 
 
-def test_log_n_is_plain_up_to_the_training_length_and_softmax_plus_beyond(assert_close, qk):
+def test_log_n_is_plain_up_to_the_training_length_and_softmax_plus_beyond(qk):
     """Beyond it max(1, ln n / ln L) is the trained scale with base L; below, the trained one flattens."""
     q, k = qk
     assert_close(weights(q, k, log_n=LogN(9)), weights(q, k), atol=0)
@@ -71,7 +72,7 @@ def test_log_n_is_plain_up_to_the_training_length_and_softmax_plus_beyond(assert
         assert np.abs(trained - weights(q, k)).max() > 1e-3
 
 
-def test_log_n_counts_the_keys_that_each_query_sees(assert_close):
+def test_log_n_counts_the_keys_that_each_query_sees():
     """Causal: query i has n = i + 1."""
     rng = np.random.default_rng(0)
     q, k = (rng.standard_normal((1, 3, 9, 8)).astype("float32") for _ in "qk")

@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from attention_oracle import allowed
-from layer_checks import built, numpy
+from support.arrays import assert_close
+from support.attention_oracle import allowed
+from support.layer_checks import built, numpy
 
 from zoo.layers import Direction, GatedAttentionUnit, MultiHeadAttention, Window, causal_mask, plugins
 from zoo.layers.attention_options import AttentionOptions
@@ -46,7 +47,7 @@ def test_window_in_a_layer_shows_neighbours_only(x):
     assert (sees(layer, x, attention_mask=causal_mask(6)) == np.tril(distance < 2)).all()
 
 
-def test_window_of_the_whole_input_is_none(assert_close, x):
+def test_window_of_the_whole_input_is_none(x):
     wide, plain = (
         built(GatedAttentionUnit(10, 4, position="rotary", attention_options=o), {"query": x})
         for o in ({"visibility": Window(6)}, None)
@@ -62,7 +63,7 @@ def test_window_counts_tokens_whatever_their_positions(x):
     assert (sees(layer, x, positions=np.arange(6) * 7) == (distance < 2)).all()
 
 
-def test_mixed_heads_look_to_one_side_each(assert_close, x):
+def test_mixed_heads_look_to_one_side_each(x):
     """The first half of the heads are causal attention, the others the same from the right."""
     mixed, plain = (
         built(MultiHeadAttention(4, 2, attention_options=o), {"query": x})

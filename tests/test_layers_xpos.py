@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
-from attention_oracle import product
-from layer_checks import numpy
+from support.arrays import assert_close
+from support.attention_oracle import product
+from support.layer_checks import numpy
 
 from zoo.layers import XPOS, MultiHeadAttention, RotaryEmbedding, plugins
 
 
 @pytest.mark.parametrize("position", [XPOS(), XPOS(scale_base=4, gamma=1.0, pairing="half_split")], ids=repr)
-def test_equals_the_loop(assert_close, position):
+def test_equals_the_loop(position):
     rng = np.random.default_rng(0)
     q, k = (rng.standard_normal((2, 3, n, 8)).astype("float32") for n in (5, 7))
     here, there = np.arange(5) + 3.5, np.arange(7) * 1.25
@@ -21,12 +22,12 @@ def test_equals_the_loop(assert_close, position):
     assert plugins.get(plugins.serialize(position)) == position
 
 
-def test_is_rotary_where_nothing_decays(assert_close):
+def test_is_rotary_where_nothing_decays():
     q, k = np.random.default_rng(0).standard_normal((2, 1, 9, 8)).astype("float32")
     assert_close(XPOS(scale_base=1e9).scores(q, k), RotaryEmbedding().scores(q, k), atol=1e-5)
 
 
-def test_long_inputs_stay_finite(assert_close):
+def test_long_inputs_stay_finite():
     """ζ^(40000/512) is 1e-43, below float32; the products of near tokens are the same as near the start."""
     q, k = np.random.default_rng(0).standard_normal((2, 1, 4, 8)).astype("float32")
     far = np.array([0, 40000, 40001, 40003])

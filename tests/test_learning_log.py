@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from zoo.data.csv_rows import read_csv_rows, write_csv_rows
-from zoo.learning_log import LearningLog, tensorboard
+from zoo.callbacks.csv_rows import read_csv_rows, write_csv_rows
+from zoo.callbacks.learning_log import LearningLog, tensorboard
 from zoo.plots import learning_curve
 
 pytestmark = pytest.mark.neutral

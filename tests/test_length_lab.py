@@ -8,6 +8,7 @@ import types
 
 import numpy as np
 import pytest
+from support.arrays import assert_close
 
 pytestmark = pytest.mark.neutral
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "benchmarks" / "length"
@@ -84,7 +85,7 @@ def test_every_length_cuts_the_same_text_and_repeats_its_beginning(lab, corpus):
     assert lab.lab_model.cells(setting, [8, 16]) == [(8, False), (16, False), (16, True)]
 
 
-def test_loss_and_accuracy_are_over_all_tokens(lab, corpus, baseline, assert_close):
+def test_loss_and_accuracy_are_over_all_tokens(lab, corpus, baseline):
     (setting, model), ids = baseline, corpus[2].ids
     inputs, labels = lab.lab_model.held_out_rows(ids, setting, 16, True, 2)
     logits = model.predict({"token_ids": inputs}, verbose=0).astype("float64")
@@ -97,7 +98,7 @@ def test_loss_and_accuracy_are_over_all_tokens(lab, corpus, baseline, assert_clo
     assert_close([found["loss"], found["accuracy"]], [expected["loss"], expected["accuracy"]], atol=1e-4)
 
 
-def test_readings_change_nothing_that_they_should_not(lab, corpus, baseline, assert_close):
+def test_readings_change_nothing_that_they_should_not(lab, corpus, baseline):
     """At N tokens windows, log-n and ReRoPE of a window of N are the baseline; scaled frequencies are not."""
     from zoo.layers.attention_options import AttentionOptions
     from zoo.layers.rerope import ReRoPE

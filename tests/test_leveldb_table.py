@@ -6,8 +6,8 @@ import struct
 import numpy as np
 import pytest
 
-from zoo.formats.crc32c import crc32c, mask
-from zoo.formats.leveldb_table import MAGIC, read_table, read_varint, write_table, write_varint
+from zoo.formats.tensorflow.crc32c import crc32c, mask
+from zoo.formats.tensorflow.leveldb_table import MAGIC, read_table, read_varint, write_table, write_varint
 from zoo.store import PresetError
 
 pytestmark = pytest.mark.neutral

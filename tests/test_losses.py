@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from support.arrays import assert_close
 
 from zoo import losses
 from zoo.backend import value_and_gradient
@@ -65,7 +66,7 @@ def test_gradient_is_that_of_the_value(loss):
 
 
 @pytest.mark.parametrize("loss", ALL, ids=described)
-def test_rows_of_weight_zero_are_absent(loss, assert_close):
+def test_rows_of_weight_zero_are_absent(loss):
     y_true, y_pred = example(loss, 6)
     value, gradient = value_and_gradient(lambda x: loss(y_true, x), y_pred)
     junk = np.full((2, *y_pred.shape[1:]), np.nan, "float32")

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from support.arrays import assert_close
 
 from zoo.backend import value_and_gradient
 from zoo.losses import CoSENT, cosine_similarity
@@ -51,7 +52,7 @@ def batch(kind, size, rng):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_equals_the_original(golden, assert_close, case):
+def test_equals_the_original(golden, case):
     """Value and gradient by the embeddings, rows 2i and 2i + 1 being a pair, of bojone/CoSENT."""
     arrays = golden("cosent")
     embeddings, labels = arrays[f"{case}/y_pred"], arrays[f"{case}/y_true"][::2]
@@ -65,7 +66,7 @@ def test_equals_the_original(golden, assert_close, case):
 
 @pytest.mark.parametrize("size", [1, 2, 40, 300])
 @pytest.mark.parametrize("kind", ["distinct", "binary", "graded", "equal"])
-def test_equals_the_sum_over_all_pairs(assert_close, kind, size):
+def test_equals_the_sum_over_all_pairs(kind, size):
     labels, scores = batch(kind, size, np.random.default_rng(size))
     value, gradient = loss_and_gradient(labels, scores)
     expected, expected_gradient = oracle(labels, scores)
@@ -87,7 +88,7 @@ def test_D12_nothing_to_order_gives_zero_and_no_gradient(labels, scores, dtype):
     assert value == 0.0 and not gradient.any()
 
 
-def test_equal_scores_everywhere(assert_close):
+def test_equal_scores_everywhere():
     """A model that has collapsed: every term is 1, and autodiff of a maximum would pick one of the equals."""
     labels = np.arange(40) % 4
     value, gradient = loss_and_gradient(labels, np.full(40, 0.5))
@@ -97,7 +98,7 @@ def test_equal_scores_everywhere(assert_close):
 
 
 @pytest.mark.parametrize("magnitude", [1e-3, 30.0, 1e4])
-def test_free_scores_of_any_size(assert_close, magnitude):
+def test_free_scores_of_any_size(magnitude):
     """Scores of an interaction model, scale 1: small and huge ones mixed, in and out of order."""
     rng = np.random.default_rng(3)
     labels = rng.integers(0, 5, 300)
@@ -109,7 +110,7 @@ def test_free_scores_of_any_size(assert_close, magnitude):
     assert_close(gradient, expected_gradient, atol=2e-3 if magnitude == 1e4 else 1e-5)
 
 
-def test_small_differences_of_huge_scores_are_kept(assert_close):
+def test_small_differences_of_huge_scores_are_kept():
     """Near 1e4 float32 steps by 1e-3; no sum may round the scores once more."""
     labels = np.arange(40) % 3
     scores = np.float32(1e4) + np.arange(40, dtype="float32")[::-1] * np.float32(2**-6)
@@ -126,7 +127,7 @@ def test_well_ordered_batches_give_a_small_exact_loss():
     assert gradient == pytest.approx(20 * math.exp(-24) * np.array([-1, 1]), rel=1e-4)
 
 
-def test_is_invariant_to_increasing_relabelling_shift_and_permutation(assert_close):
+def test_is_invariant_to_increasing_relabelling_shift_and_permutation():
     rng = np.random.default_rng(4)
     labels, scores = batch("graded", 40, rng)
     value, gradient = loss_and_gradient(labels, scores)
@@ -150,7 +151,7 @@ def test_lies_within_its_bounds():
         assert worst - 1e-5 <= value <= worst + math.log(1 + ordered.sum())
 
 
-def test_rows_of_weight_zero_are_absent(assert_close):
+def test_rows_of_weight_zero_are_absent():
     """Padding rows of a last short batch, whatever stands in them."""
     labels, scores = batch("graded", 37, np.random.default_rng(6))
     value, gradient = loss_and_gradient(labels, scores)
@@ -169,7 +170,7 @@ def test_rows_of_weight_zero_are_absent(assert_close):
     assert loss_and_gradient(labels, scores, weights=np.zeros(37)) == (0.0, pytest.approx(np.zeros(37)))
 
 
-def test_a_pair_of_weight_two_counts_twice(assert_close):
+def test_a_pair_of_weight_two_counts_twice():
     labels, scores = batch("graded", 40, np.random.default_rng(7))
     weights = np.append(1, np.arange(1, 40) % 3)  # 40 rows again once they are repeated
     value, gradient = loss_and_gradient(labels, scores, weights=weights)
@@ -191,7 +192,7 @@ def test_computes_in_float32(dtype):
 
 
 @pytest.mark.slow
-def test_65536_pairs_in_closed_form(assert_close):
+def test_65536_pairs_in_closed_form():
     """Labels 0/1 with constant scores a and b: ln(1 + P N exp(20 (b - a))). All pairs would be 17 GB."""
     labels = np.arange(65536) % 4 == 0
     value, gradient = loss_and_gradient(labels, np.where(labels, 0.5, 0.25))
@@ -234,7 +235,7 @@ def all_variables(jaxpr):
 
 
 @pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_trains_through_fit(assert_close, jit):
+def test_trains_through_fit(jit):
     """Batches of open length where the backend traces, the last one padded; also under XLA."""
     if jit and keras.backend.backend() == "torch":
         return  # torch.compile takes over a minute and changes nothing for a loss

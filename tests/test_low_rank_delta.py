@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from tiny_models import PAIRS, matcher, scatter_weights
+from support.arrays import assert_close
+from support.tiny_models import PAIRS, matcher, scatter_weights
 
 import zoo
 from zoo.store import PresetError, safetensors_bytes, write_folder
@@ -48,7 +49,7 @@ def runs():
     return trained(seed=1, full_rank="first/bias"), trained(seed=2), trained(seed=3)
 
 
-def test_puts_on_what_was_trained_and_takes_it_off_for_good(runs, tmp_path, assert_close):
+def test_puts_on_what_was_trained_and_takes_it_off_for_good(runs, tmp_path):
     delta, after, before = runs[0]
     delta.save(tmp_path / "delta")
     size = (tmp_path / "delta" / "low_rank_delta.safetensors").stat().st_size
@@ -84,7 +85,7 @@ def test_a_thousand_cycles_leave_no_trace(runs):
     assert same(weights(model), before)
 
 
-def test_several_add_up_in_any_order(runs, assert_close):
+def test_several_add_up_in_any_order(runs):
     deltas = [run[0] for run in runs]
     before = runs[0][2]
     results = []

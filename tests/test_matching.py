@@ -3,11 +3,12 @@
 import keras
 import numpy as np
 import pytest
-from tiny_models import PAIRS, TEXTS, backbone, matcher, scatter_weights, to_numpy
+from support.arrays import assert_close
+from support.tiny_models import PAIRS, TEXTS, backbone, matcher, scatter_weights, to_numpy
 
 import zoo
-from zoo.encoded import Encoded
 from zoo.losses import AnglE, Circle, CoSENT, CoSENTInfoNCE, CosineRegression, InfoNCE, Triplet
+from zoo.text.token_rows import Encoded
 
 LABELS = np.array([pair[2] for pair in PAIRS])
 
@@ -49,7 +50,7 @@ def loss_at_start(model, records, loss):
 # Representation
 
 
-def test_scores_are_cosines_of_the_pooled_hidden_states(model, assert_close):
+def test_scores_are_cosines_of_the_pooled_hidden_states(model):
     """Against a mean over the real tokens in float64, with the hidden states of the backbone alone."""
     first_last = zoo.RepresentationMatcher(model.backbone, pooling="first_last_mean", max_length=16)
     tokens = model.tokenizer(TEXTS[:8], pad_to=16)
@@ -62,7 +63,7 @@ def test_scores_are_cosines_of_the_pooled_hidden_states(model, assert_close):
         assert_close(one.score(pairs), expected, atol=1e-5)
 
 
-def test_score_is_symmetric_and_that_of_cached_embeddings(model, assert_close):
+def test_score_is_symmetric_and_that_of_cached_embeddings(model):
     pairs = [pair[:2] for pair in PAIRS]
     scores = model.score(pairs)
     assert_close(model.score([(b, a) for a, b in pairs]), scores, atol=1e-6)
@@ -74,7 +75,7 @@ def test_score_is_symmetric_and_that_of_cached_embeddings(model, assert_close):
     assert model.score([("上下", "上下")])[0] == pytest.approx(1.0, abs=1e-6) and scores.max() <= 1
 
 
-def test_classes_head_trains_on_u_v_and_their_distance(assert_close):
+def test_classes_head_trains_on_u_v_and_their_distance():
     """Sentence-BERT: softmax over [u, v, |u - v|] of vectors that are not normalised."""
     model = scatter_weights(matcher(num_classes=3))
     pairs = [(a, b, i % 3) for i, (a, b, _) in enumerate(PAIRS)] + [("人民", "the cat", 1)]
@@ -227,7 +228,7 @@ def test_cosent_ranks_free_scores_by_graded_labels(interaction):
     assert result["spearman"] > zoo.metrics.spearman(labels, scores)
 
 
-def test_packed_pairs_come_back_in_their_order(interaction, assert_close):
+def test_packed_pairs_come_back_in_their_order(interaction):
     """Both texts in one row: the order of the two matters, that of the pairs and their batches does not."""
     pairs = [pair[:2] for pair in PAIRS] + [(b, a) for a, b, _ in PAIRS]
     scores = interaction.score(pairs)
@@ -238,7 +239,7 @@ def test_packed_pairs_come_back_in_their_order(interaction, assert_close):
     assert np.abs(scores[:7] - scores[7:]).max() > 1e-3
 
 
-def test_segment_ids_reach_the_model(interaction, assert_close):
+def test_segment_ids_reach_the_model(interaction):
     """0 for both texts as the lineage fine-tunes its rotary models, 0 and 1 where asked for."""
     first, second = [pair[0] for pair in PAIRS], [pair[1] for pair in PAIRS]
     scores = {}
@@ -262,7 +263,7 @@ def test_segment_ids_of_each_family(interaction):
         assert rows.batch([0], 6)["segment_ids"][0].tolist() == expected
 
 
-def test_comparison_starts_as_the_cosine_of_the_two_texts(tmp_path, assert_close):
+def test_comparison_starts_as_the_cosine_of_the_two_texts(tmp_path):
     """The means of the hidden states before and after the first [SEP], each with the [SEP] behind it."""
     model = zoo.InteractionMatcher(scatter_weights(backbone()), pooling="comparison", max_length=16)
     tokens = model.tokenizer(*zip(*[pair[:2] for pair in PAIRS]), pad_to=16, max_length=16, segment_ids="zeros")
@@ -294,7 +295,7 @@ def test_long_pairs_lose_the_longer_text_first(interaction):
     assert row.startswith("天" * 11) and row.endswith("北京")
 
 
-def test_cross_entropy_leaves_out_the_rows_that_fill_up(interaction, assert_close):
+def test_cross_entropy_leaves_out_the_rows_that_fill_up(interaction):
     """Seven pairs in a batch of eight: the loss is the mean over seven, in one batch and in parts."""
     before, labels = interaction.loss, [pair[2] for pair in PAIRS]
     scores = interaction.score(PAIRS).astype("float64")

@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from golden_models import TOKEN_IDS, backbone, batch, load, numpy, tiny
 from keras import ops
+from support.arrays import assert_close
+from support.golden_models import TOKEN_IDS, backbone, batch, load, numpy, tiny
 
 NAMES = ("roformer_v2", "gau_alpha", "roformer", "bert")
 HALF_POLICIES = ("mixed_bfloat16", "mixed_float16")  # float16 on JAX' CPU too: scores are products of float32
@@ -25,7 +26,7 @@ def half():
 
 @pytest.mark.parametrize("policy", HALF_POLICIES)
 @pytest.mark.parametrize("name", NAMES)
-def test_padding_changes_no_row_by_more_than_two_units(golden, assert_close, half, name, policy):
+def test_padding_changes_no_row_by_more_than_two_units(golden, half, name, policy):
     model, inputs = half(name, policy), batch(golden(f"{name}/golden"), "l7")
     real = inputs["token_ids"] != 0
     out = numpy(model(inputs))[real]
@@ -70,7 +71,7 @@ def spied(name, seen):
     return spy
 
 
-def test_large_positions_are_exact_in_bfloat16(golden, assert_close):
+def test_large_positions_are_exact_in_bfloat16(golden):
     """Positions 1000.5, 1001.5, ... are all 1000 or 1004 in bfloat16; shifted so, the output must not move."""
     inputs = batch(golden("roformer_v2/golden"), "l7")
     model = load("roformer_v2", custom_position_ids=True, dtype="mixed_bfloat16")

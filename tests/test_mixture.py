@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from zoo.data import DataError, Pairs
-from zoo.data.mixture import MixturePlan, joined, read_graded, without_pairs_of, write_matches
+from zoo.training.mixture import MixturePlan, joined, read_graded, without_pairs_of, write_matches
 
 pytestmark = pytest.mark.neutral
 

@@ -5,9 +5,10 @@ import json
 import keras
 import numpy as np
 import pytest
-from known_gradients import SHAPES, Weights, gradients, made, mean_output, split, start, train
-from layer_checks import BACKEND
-from tiny_models import PAIRS, backbone, matcher, scatter_weights, to_numpy
+from support.arrays import assert_close
+from support.known_gradients import SHAPES, Weights, gradients, made, mean_output, split, start, train
+from support.layer_checks import BACKEND
+from support.tiny_models import PAIRS, backbone, matcher, scatter_weights, to_numpy
 
 import zoo
 from zoo.callbacks import Resume
@@ -130,36 +131,36 @@ def recipe():
 CASES = {f.__name__: f for f in (layerwise, excluded, lamb, lookahead, lazy, scheduled, recipe)}
 
 
-def assert_follows(model, expected, assert_close):
+def assert_follows(model, expected):
     for weights, reference in zip(train(model, ROWS), expected, strict=True):
         for weight, values in zip(weights, reference):
             assert_close(weight, values, atol=2e-6)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_equals_its_formula(case, assert_close):
+def test_equals_its_formula(case):
     optimizer, expected = CASES[case]()
-    assert_follows(made(optimizer, jit_compile=JIT), expected, assert_close)
+    assert_follows(made(optimizer, jit_compile=JIT), expected)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_described_and_rebuilt_it_is_the_same(case, assert_close):
+def test_described_and_rebuilt_it_is_the_same(case):
     """Through the JSON of a config, an optimizer comes back with all that it does (Keras loses its decay exclusions)."""
     optimizer, expected = CASES[case]()
     config = keras.optimizers.serialize(optimizer)
     twin = keras.optimizers.deserialize(json.loads(json.dumps(config)))
     assert keras.optimizers.serialize(twin) == config
     if BACKEND == "torch":  # the numbers themselves once: they are the formula's
-        assert_follows(made(twin), expected, assert_close)
+        assert_follows(made(twin), expected)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # torch.compile warns of Keras' code
 @pytest.mark.parametrize("case", CASES)
-def test_compiled(case, assert_close):
+def test_compiled(case):
     """XLA on TensorFlow, torch.compile on torch."""
     optimizer, expected = CASES[case]()
-    assert_follows(made(optimizer, jit_compile=True), expected, assert_close)
+    assert_follows(made(optimizer, jit_compile=True), expected)
 
 
 def average_of(history, momentum, bias_correction):
@@ -172,7 +173,7 @@ def average_of(history, momentum, bias_correction):
 
 
 @pytest.mark.parametrize("bias_correction", [False, True])
-def test_averages_start_at_the_initial_weights(bias_correction, assert_close):
+def test_averages_start_at_the_initial_weights(bias_correction):
     model = made(ExponentialMovingAverage(adamw(), 0.9, bias_correction), jit_compile=JIT)
     model.optimizer.build(model.trainable_variables)
     model.set_weights([weight * 0 + 9 for weight in start()])
@@ -189,7 +190,7 @@ def test_averages_start_at_the_initial_weights(bias_correction, assert_close):
     assert_close(model.get_weights()[0], average_of(history, 0.9, bias_correction)[0], atol=2e-6)
 
 
-def test_between_epochs_the_model_has_the_averages(tmp_path, assert_close):
+def test_between_epochs_the_model_has_the_averages(tmp_path):
     """Validation and checkpoints see averages, training goes on from its own weights, and so does Resume."""
 
     class Seen(keras.callbacks.Callback):
@@ -232,7 +233,7 @@ def test_a_task_validates_its_averages(micro_batch_size):
     assert history["val_auc"][0] == pytest.approx(metrics["auc"], abs=1e-9)
 
 
-def test_whole_state_survives_a_keras_file(tmp_path, assert_close):
+def test_whole_state_survives_a_keras_file(tmp_path):
     """Slots of wrappers and of the inner optimizer, multipliers, exclusions: training goes on as if nothing was."""
 
     def optimizer():
@@ -296,7 +297,7 @@ def test_mistakes_are_named():
 
 @pytest.mark.parametrize("inner", ["FusedAdamW", "SGD"])
 @pytest.mark.parametrize("accumulated", [None, 2])
-def test_steps_in_which_nothing_decays(inner, accumulated, assert_close):
+def test_steps_in_which_nothing_decays(inner, accumulated):
     """What decays has no gradient: the others take the steps of an optimizer without decay."""
     cls = getattr(zoo.optimizers, inner, None) or getattr(keras.optimizers, inner)
     results = []

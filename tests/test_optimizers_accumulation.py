@@ -6,9 +6,10 @@ zoo adds no accumulation of its own, since with dense gradients, which zoo's emb
 import keras
 import numpy as np
 import pytest
-from known_gradients import gradients, made, start, train
-from layer_checks import BACKEND
-from tiny_models import backbone
+from support.arrays import assert_close
+from support.known_gradients import gradients, made, start, train
+from support.layer_checks import BACKEND
+from support.tiny_models import backbone
 
 import zoo
 from zoo.optimizers import ExponentialMovingAverage, LayerAdaptation, PiecewiseLinear, averaged_weights
@@ -27,7 +28,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_parts_equal_their_mean(name, assert_close):
+def test_parts_equal_their_mean(name):
     """Clipping acts on the mean, decay and moments once an update; between updates nothing moves."""
     parts = train(made(OPTIMIZERS[name](gradient_accumulation_steps=PARTS), jit_compile=JIT), ROWS)
     whole = train(made(OPTIMIZERS[name](), jit_compile=JIT), MEANS)
@@ -37,7 +38,7 @@ def test_parts_equal_their_mean(name, assert_close):
             assert_close(weight, value, atol=1e-6)
 
 
-def test_schedules_count_batches(assert_close):
+def test_schedules_count_batches():
     """The update at batches 3, 6, ... takes the rate of steps 2, 5, ...: a schedule is to be given in batches."""
     schedule = PiecewiseLinear(1.0, {0: 0, 11: 1.1})
     optimizer = keras.optimizers.SGD(schedule, gradient_accumulation_steps=PARTS)
@@ -47,7 +48,7 @@ def test_schedules_count_batches(assert_close):
     assert_close(weights[0], expected, atol=1e-6)
 
 
-def test_averages_count_updates(assert_close):
+def test_averages_count_updates():
     """Ours takes one weight an update. Keras' `use_ema` moves PARTS times as often, and starts after the first update."""
     model = made(
         ExponentialMovingAverage(OPTIMIZERS["norm of each"](gradient_accumulation_steps=PARTS), 0.8), jit_compile=JIT
@@ -69,7 +70,7 @@ def test_averages_count_updates(assert_close):
     assert_close(average, kept, atol=2e-6)
 
 
-def test_repeated_tokens(assert_close):
+def test_repeated_tokens():
     """A model of zoo, whose batches repeat ids: two halves give the step of the whole batch (TensorFlow's trap)."""
     ids = np.array([[2, 5, 5, 9, 5, 3], [2, 9, 9, 5, 9, 3], [2, 7, 5, 5, 8, 3], [2, 9, 5, 9, 9, 3]], "int32")
     x, y = {"token_ids": ids, "segment_ids": ids * 0, "padding_mask": ids > 0}, np.array([0, 1, 1, 0], "int32")

@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from known_gradients import gradients, made, split, start, train
-from layer_checks import BACKEND
+from support.arrays import assert_close
+from support.known_gradients import gradients, made, split, start, train
+from support.layer_checks import BACKEND
 
 from zoo.optimizers import Bert4KerasAdaFactor
 
@@ -46,7 +47,7 @@ def replay(rate=0.05, beta_1=0.0, beta_2=None, clip=1.0, scale=True, smallest=3)
         ({"parameter_scale": False, "min_dim_size_to_factor": 2}, {"scale": False, "smallest": 2}),
     ],
 )
-def test_equals_its_formula(options, expected, assert_close):
+def test_equals_its_formula(options, expected):
     optimizer = Bert4KerasAdaFactor.from_config(Bert4KerasAdaFactor(0.05, **options).get_config())
     for weight, value in zip(train(made(optimizer, jit_compile=JIT), ROWS)[-1], replay(**expected)):
         assert_close(weight, value, atol=3e-6)
@@ -71,7 +72,7 @@ def test_the_two_longest_axes_are_factored():
     assert optimizer.factored_axes((9,)) is None and optimizer.factored_axes((4, 4)) == (0, 1)
 
 
-def test_three_axes(assert_close):
+def test_three_axes():
     """A stack of matrices with a short axis between: as bert4keras, the means run over the long axes."""
     gradient = np.random.default_rng(0).normal(0, 1, (4, 2, 5))
     weight = keras.Variable(np.ones((4, 2, 5), "float32"), name="kernel")

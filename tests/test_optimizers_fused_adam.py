@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from layer_checks import BACKEND
-from tiny_models import PAIRS, matcher
+from support.arrays import assert_close
+from support.layer_checks import BACKEND
+from support.tiny_models import PAIRS, matcher
 
 from zoo.optimizers import ExcludeFromDecay, FusedAdam, FusedAdamW
 
@@ -40,7 +41,7 @@ def formula(rate, epsilon, decay=0.0):
 
 
 @pytest.mark.parametrize("epsilon", [1e-7, 1e-2])
-def test_equals_the_formula(assert_close, epsilon):
+def test_equals_the_formula(epsilon):
     for found, expected in zip(trained(FusedAdam(0.01, epsilon=epsilon)), formula(0.01, epsilon)):
         assert_close(found, expected, atol=1e-6)
     for found, expected in zip(
@@ -65,14 +66,14 @@ def test_equals_the_formula(assert_close, epsilon):
     ],
     ids=["amsgrad", "clipnorm", "average", "accumulation", "bfloat16", "schedule"],
 )
-def test_equals_keras_with_every_option(assert_close, cls, options, dtype):
+def test_equals_keras_with_every_option(cls, options, dtype):
     options = {"learning_rate": 0.01, **options}
     for found, expected in zip(trained(cls(**options), dtype), trained(CLASSES[cls](**options), dtype)):
         assert_close(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("transposed", ["gradient", "weight"])
-def test_memory_may_lie_in_any_order(assert_close, transposed):
+def test_memory_may_lie_in_any_order(transposed):
     """A transposed view has the numbers of its copy, and another order in memory on torch."""
     rng = np.random.default_rng(1)
     start, *steps = (ops.convert_to_tensor(rng.normal(size=(4, 3)).astype("float32")) for _ in range(4))
@@ -90,7 +91,7 @@ def test_memory_may_lie_in_any_order(assert_close, transposed):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_trains_a_matcher_as_keras_does(assert_close, dtype):
+def test_trains_a_matcher_as_keras_does(dtype):
     weights = []
     for cls in (keras.optimizers.AdamW, FusedAdamW):
         keras.utils.set_random_seed(1)
@@ -103,7 +104,7 @@ def test_trains_a_matcher_as_keras_does(assert_close, dtype):
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_rows_of_foreign_lookups_add_up(assert_close, cls):
+def test_rows_of_foreign_lookups_add_up(cls):
     """TensorFlow's own gather gives a gradient of rows, here row 1 twice: as the same step with the dense gradient."""
     if BACKEND != "tensorflow":
         return

@@ -4,8 +4,19 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from layer_checks import BACKEND
-from low_rank_problem import MATRICES, SHAPES, START, Stepper, as_float64, kernels, started, train, train_explicit
+from support.arrays import assert_close
+from support.layer_checks import BACKEND
+from support.low_rank_problem import (
+    MATRICES,
+    SHAPES,
+    START,
+    Stepper,
+    as_float64,
+    kernels,
+    started,
+    train,
+    train_explicit,
+)
 
 import zoo
 from zoo.optimizers import (
@@ -36,7 +47,7 @@ INNER = {
 
 
 @pytest.mark.parametrize("inner", INNER)
-def test_equals_explicit_factors(inner, assert_close):
+def test_equals_explicit_factors(inner):
     """The same Keras optimizer, given the factors and their gradients, moves A B as LowRank moves W."""
     form = LoRA(alpha=2 * 3)  # s = 2
     expected = train_explicit(INNER[inner](), started(LowRank(INNER[inner](), rank=3, form=form)), scale=2.0)
@@ -51,7 +62,7 @@ def test_equals_explicit_factors(inner, assert_close):
         assert (as_float64(trained[f"{name}/bias"]) == 1).all()
 
 
-def test_two_learning_rates(assert_close):
+def test_two_learning_rates():
     """LoRA+: B learns 16 times as fast, as with Keras' own optimizer of two rates."""
 
     def adamw(rate):
@@ -70,7 +81,7 @@ def test_two_learning_rates(assert_close):
 
 
 @pytest.mark.parametrize("rank_stabilized", [False, True])
-def test_scale_and_both_factors_random(rank_stabilized, assert_close):
+def test_scale_and_both_factors_random(rank_stabilized):
     """alpha / r and alpha / sqrt(r); with A₀ B₀ ≠ 0 the kernel starts where it was."""
     form = LoRA(alpha=1.5, rank_stabilized=rank_stabilized, b_initializer="glorot_normal")
     start = started(LowRank("sgd", rank=3, form=form))
@@ -87,7 +98,7 @@ def test_scale_and_both_factors_random(rank_stabilized, assert_close):
         assert_close(a @ b, kernel - START[name], atol=1e-6)
 
 
-def test_other_variables(assert_close):
+def test_other_variables():
     """Frozen bit by bit, or trained by the inner optimizer as it trains them."""
     trained = train(
         LowRank(optimizers.Adam(0.01), rank=3, pattern="first/kernel", full_rank="second/bias|second/kernel")
@@ -100,7 +111,7 @@ def test_other_variables(assert_close):
     assert np.linalg.matrix_rank(moved, tol=1e-5) == 3
 
 
-def test_no_more_numbers_than_the_matrix_has(assert_close):
+def test_no_more_numbers_than_the_matrix_has():
     """A side of at most r: trained as it is, as by the inner optimizer alone."""
     optimizer = LowRank(optimizers.Adam(0.01), rank=8)
     trained, plain = train(optimizer), train(optimizers.Adam(0.01))
@@ -110,7 +121,7 @@ def test_no_more_numbers_than_the_matrix_has(assert_close):
 
 
 @pytest.mark.parametrize("form", [LoRA(), GaLore(scale=1.0, refresh_every=5)], ids=lambda form: type(form).__name__)
-def test_half_precision_loses_no_step(form, assert_close):
+def test_half_precision_loses_no_step(form):
     """Under pure bfloat16 W is its float32 running copy, rounded: steps far below its resolution add up."""
     inner = {"float32": optimizers.SGD(2e-6, momentum=0.9), "bfloat16": optimizers.SGD(2e-6, momentum=0.9)}
     runs = {}
@@ -131,7 +142,7 @@ def test_half_precision_loses_no_step(form, assert_close):
         assert (as_float64(ops.cast(ops.convert_to_tensor(running, "float32"), "bfloat16")) == as_float64(kernel)).all()
 
 
-def test_skipped_steps_and_loss_scale(assert_close):
+def test_skipped_steps_and_loss_scale():
     """LossScaleOptimizer around it: gradients are unscaled, and one with an infinity changes nothing."""
     wrapped = optimizers.LossScaleOptimizer(LowRank(optimizers.SGD(0.1), rank=3), initial_scale=8.0)
     plain = LowRank(optimizers.SGD(0.1), rank=3)
@@ -155,7 +166,7 @@ def test_skipped_steps_and_loss_scale(assert_close):
         LowRank(optimizers.LossScaleOptimizer(optimizers.SGD(0.1)))
 
 
-def test_drift_stays_below_rounding(assert_close):
+def test_drift_stays_below_rounding():
     """After a thousand steps W is W₀ + s A B up to some units in the last place."""
     optimizer = LowRank(optimizers.Adam(0.003), rank=3)
     trained = train(optimizer, steps=1000)
@@ -174,7 +185,7 @@ AROUND = {
 
 
 @pytest.mark.parametrize("around", AROUND)
-def test_a_delta_is_the_models_or_refused(around, assert_close):
+def test_a_delta_is_the_models_or_refused(around):
     """Inside LowRank these act on the factors; around it they move kernels elsewhere, which no factors say."""
     inside = LowRank(AROUND[around](optimizers.Adam(0.01)), rank=3)
     trained = train(inside, steps=20)
@@ -245,7 +256,7 @@ def test_learning_rate_and_iterations_are_the_inner_ones():
     assert int(ops.convert_to_numpy(optimizer.iterations)) == 2
 
 
-def test_exclusion_from_decay_goes_by_name(assert_close):
+def test_exclusion_from_decay_goes_by_name():
     """A word that names a kernel, or its factor, keeps them from decaying."""
 
     def optimizer(*names):
@@ -292,7 +303,7 @@ def test_errors_teach():
         LowRank("sgd").extract()
 
 
-def test_gradients_may_be_missing(assert_close):
+def test_gradients_may_be_missing():
     """A kernel that the loss does not reach stays as it is."""
     optimizer, variables = LowRank(optimizers.Adam(0.1), rank=3), kernels()
     optimizer.build(variables)
@@ -302,7 +313,7 @@ def test_gradients_may_be_missing(assert_close):
     assert (as_float64(variables[0]) != np.float32(START["first"])).any()
 
 
-def test_rows_of_a_lookup_add_up(assert_close):
+def test_rows_of_a_lookup_add_up():
     """TensorFlow's gradient of a foreign embedding holds rows, some of them several times."""
     dense = np.zeros((6, 7), "float32")
     dense[[1, 4]] = [[2.0], [1.0]]

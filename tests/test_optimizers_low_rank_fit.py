@@ -6,8 +6,9 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from layer_checks import BACKEND
-from tiny_models import PAIRS, matcher, scatter_weights
+from support.arrays import assert_close
+from support.layer_checks import BACKEND
+from support.tiny_models import PAIRS, matcher, scatter_weights
 
 import zoo
 from zoo.callbacks import Resume
@@ -73,7 +74,7 @@ def explicit(model, wrapped):
 @pytest.mark.parametrize(
     "jit", [False, pytest.param(True, marks=[pytest.mark.slow] if BACKEND == "torch" else [])], ids=["eager", "jit"]
 )
-def test_equals_the_layers_of_keras(jit, assert_close):
+def test_equals_the_layers_of_keras(jit):
     """30 steps with clipping and decay, compiled also with accumulation: the merged kernels are W."""
     model, twin = network(), network()
     before = values(model)
@@ -94,7 +95,7 @@ def test_equals_the_layers_of_keras(jit, assert_close):
     assert all((after[path] == before[path]).all() for path in after if path.endswith("bias"))
 
 
-def test_mixed_precision_keeps_kernels_in_float32(assert_close):
+def test_mixed_precision_keeps_kernels_in_float32():
     """W is float32 and W₀ + A B to its rounding; the losses are near those in float32."""
     losses = {}
     for dtype in ("float32", "mixed_bfloat16"):
@@ -109,7 +110,7 @@ def test_mixed_precision_keeps_kernels_in_float32(assert_close):
     np.testing.assert_allclose(losses["mixed_bfloat16"], losses["float32"], atol=0.02)
 
 
-def test_a_delta_under_loss_scaling(assert_close):
+def test_a_delta_under_loss_scaling():
     """Keras puts LossScaleOptimizer around it in tasks under mixed_float16: the delta is found inside."""
     model = network("mixed_float16")
     before = values(model)

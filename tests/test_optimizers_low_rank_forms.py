@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from low_rank_problem import INPUTS, MATRICES, START, Stepper, as_float64, gradient, kernels, train
+from support.arrays import assert_close
+from support.low_rank_problem import INPUTS, MATRICES, START, Stepper, as_float64, gradient, kernels, train
 
 from zoo.optimizers import AdditiveLoRA, GaLore, LoRA, LowRank, RandomProjection
 
@@ -22,7 +23,7 @@ def path_of_kernels(optimizer, gradients):
     return weights
 
 
-def test_lora_step_in_closed_form(assert_close):
+def test_lora_step_in_closed_form():
     """Plain SGD: ΔW = -η s² (G Bᵀ B + A Aᵀ G) + η² s³ G Bᵀ Aᵀ G, here with s = 2."""
     form = LoRA(alpha=6, b_initializer="glorot_uniform")
     optimizer = LowRank(optimizers.SGD(0.01), rank=3, form=form)
@@ -35,7 +36,7 @@ def test_lora_step_in_closed_form(assert_close):
     assert_close(after - before, expected, atol=1e-6)
 
 
-def test_additive_sums_columns_and_rows(assert_close):
+def test_additive_sums_columns_and_rows():
     """Three steps of SGD by loops over indices; r = 4 divides neither 6 nor 7."""
     (n, m), rate, r = MATRICES["first"], 0.02, 4
     gradients = [gradient("first", START["first"], step) for step in range(3)]
@@ -52,7 +53,7 @@ def test_additive_sums_columns_and_rows(assert_close):
     assert_close(a @ b, weights[-1] - weights[0], atol=1e-6)
 
 
-def test_random_projection_has_mean_2_g(assert_close):
+def test_random_projection_has_mean_2_g():
     """Each step has rank 2 at r = 1, and their mean over fresh projections is twice the gradient."""
     g = gradient("first", START["first"], 0)
     weights = path_of_kernels(LowRank(optimizers.SGD(1e-3), rank=1, form=RandomProjection()), [g] * 600)
@@ -77,7 +78,7 @@ def test_random_projections_are_kept_for_some_steps():
 
 
 @pytest.mark.parametrize("name", MATRICES)
-def test_galore_is_adam_on_the_projected_gradient(name, assert_close):
+def test_galore_is_adam_on_the_projected_gradient(name):
     """Directions of the first gradient's SVD; Adam's step there, and back with the factor s."""
     (n, m), rate, scale = (MATRICES[name] if name == "first" else (9, 4)), 0.01, 0.25
     rng = np.random.default_rng(1)
@@ -100,7 +101,7 @@ def test_galore_is_adam_on_the_projected_gradient(name, assert_close):
     assert_close(as_float64(kernel), expected, atol=2e-6)
 
 
-def test_galore_follows_the_gradient(assert_close):
+def test_galore_follows_the_gradient():
     """Fresh directions at each step: what SGD takes away is the best approximation of the gradient of rank r."""
     gradients = [gradient("first", START["first"], step) for step in range(4)]
     form = GaLore(scale=1.0, refresh_every=1)
@@ -110,7 +111,7 @@ def test_galore_follows_the_gradient(assert_close):
         assert_close(before - after, 0.01 * (u[:, :3] * s[:3]) @ vt[:3], atol=1e-6)
 
 
-def test_galore_loses_nothing_of_a_gradient_of_low_rank(assert_close):
+def test_galore_loses_nothing_of_a_gradient_of_low_rank():
     """Three rows give a gradient of rank 3: the same as SGD. At full rank nothing is projected: the same as Adam."""
     x = INPUTS["first"][:3]
     g = x.T @ (x @ START["first"])
@@ -122,7 +123,7 @@ def test_galore_loses_nothing_of_a_gradient_of_low_rank(assert_close):
         assert_close(as_float64(trained[path]), as_float64(plain[path]), atol=1e-6)
 
 
-def test_decay_starts_again_with_each_projection(assert_close):
+def test_decay_starts_again_with_each_projection():
     """Where coordinates mean something else, there is nothing left of the old ones to decay."""
     g = gradient("first", START["first"], 0)
     inner = optimizers.SGD(0.1, weight_decay=1.0)

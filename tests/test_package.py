@@ -14,7 +14,7 @@ import sys
 import zipfile
 
 import pytest
-from library_source import LIBRARY, ROOT, called, each, imported, name_of, nodes
+from support.library_source import LIBRARY, ROOT, called, each, imported, name_of, nodes
 
 pytestmark = pytest.mark.neutral
 

@@ -10,14 +10,15 @@ import sys
 import numpy as np
 import pytest
 from conftest import GOLDENS
-from tiny_models import PAIRS, TEXTS, backbone, scatter_weights, to_numpy
+from support.arrays import assert_close
+from support.tiny_models import PAIRS, TEXTS, backbone, scatter_weights, to_numpy
 
 import zoo
-from zoo.formats.tf_checkpoint import TFCheckpoint, write_tf_checkpoint
-from zoo.preset import fill, read
+from zoo.backend.variables import weights_of
+from zoo.formats.tensorflow.checkpoint import TFCheckpoint, write_tf_checkpoint
+from zoo.models.preset import fill, read
 from zoo.store import Folder, PresetError, safetensors_bytes, write_folder
-from zoo.text_task import TextTask
-from zoo.weights import weights_of
+from zoo.tasks.text_task import TextTask
 
 INPUTS = {"token_ids": np.array([[2, 90, 91, 3, 0], [2, 95, 3, 0, 0]], "int32")}
 INPUTS["segment_ids"] = np.array([[0, 0, 1, 1, 0], [0, 0, 0, 0, 0]], "int32")
@@ -86,7 +87,7 @@ def run(*command, backend):
 
 
 @pytest.mark.filterwarnings("ignore:.*max_length=8 tokens")
-def test_every_class_comes_back_in_a_fresh_process(models, tmp_path, assert_close):
+def test_every_class_comes_back_in_a_fresh_process(models, tmp_path):
     import keras
 
     expected = {}
@@ -109,7 +110,7 @@ def test_every_class_comes_back_in_a_fresh_process(models, tmp_path, assert_clos
             assert_close(outputs[name], expected[name], atol=1e-6)
 
 
-def test_config_round_trip(models, assert_close):
+def test_config_round_trip(models):
     """get_config and from_config give the same model but for the weights; the preset gives those too."""
     for name, model in models.items():
         copy = type(model).from_config(model.get_config())
@@ -135,7 +136,7 @@ def test_heads_of_other_tasks_are_passed_over(models, tmp_path):
         zoo.TextClassifier.from_preset(tmp_path / "p", num_classes=5, class_names=None)
 
 
-def test_half_precision_files(models, tmp_path, assert_close):
+def test_half_precision_files(models, tmp_path):
     model = models["InteractionMatcher"]
     for kind, bits in (("float16", 11), ("bfloat16", 8)):
         model.save_to_preset(tmp_path / kind, weights_dtype=kind)
@@ -319,7 +320,7 @@ def test_original_checkpoints_need_no_tensorflow():
     done = run("-X", "importtime", "-c", program, backend="torch")
     assert done.returncode == 0, done.stderr[-2000:]
     modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
-    assert {"torch", "keras", "zoo.formats.tf_checkpoint"} <= modules
+    assert {"torch", "keras", "zoo.formats.tensorflow.checkpoint"} <= modules
     assert not [name for name in modules if name.partition(".")[0] in ("tensorflow", "keras_hub")]
 
 

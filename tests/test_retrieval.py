@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from zoo import retrieval
-from zoo.retrieval import top_k
+from zoo.retrieval import exact, top_k
 
 pytestmark = pytest.mark.neutral
 
@@ -25,9 +24,9 @@ def assert_same(found, expected):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(retrieval, "QUERIES", 4)
-    monkeypatch.setattr(retrieval, "VECTORS", 7)
-    monkeypatch.setattr(retrieval, "PAIRS", 50)
+    monkeypatch.setattr(exact, "QUERIES", 4)
+    monkeypatch.setattr(exact, "VECTORS", 7)
+    monkeypatch.setattr(exact, "PAIRS", 50)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 2), (9, 40, 16), (30, 700, 64), (2, 14, 7)])

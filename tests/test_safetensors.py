@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
-from hostile_safetensors import entry, pack
+from support.hostile_safetensors import entry, pack
 
 from zoo.store import Folder, PresetError, safetensors_bytes, safetensors_writer, write_folder
 from zoo.store.safetensors import SafeTensors

@@ -4,7 +4,7 @@ import configparser
 import re
 
 import pytest
-from library_source import ROOT
+from support.library_source import ROOT
 
 pytestmark = pytest.mark.neutral
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from tiny_models import TEXTS, VOCABULARY
+from support.arrays import assert_close
+from support.tiny_models import TEXTS, VOCABULARY
 
 import zoo
 from zoo.formats.sentence_transformers import matcher_options
@@ -79,7 +80,7 @@ def pooled(model, tokenizer, text, mode, max_length):
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*lose their ends")
-def test_embeddings_are_pooled_and_cut_as_the_files_say(mode, config, encoder, folder, assert_close):
+def test_embeddings_are_pooled_and_cut_as_the_files_say(mode, config, encoder, folder):
     write(folder / "1_Pooling" / "config.json", config)
     matcher = zoo.RepresentationMatcher.from_preset(folder)
     assert (matcher.pooling, matcher.max_length) == (mode, 8)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from hostile_presets import files, load, put, with_config
+from support.hostile_presets import files, load, put, with_config
 
 import zoo
 from zoo.formats import hub, zoo_preset

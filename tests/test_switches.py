@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 import pytest
-from layer_checks import BACKEND
-from tiny_models import PAIRS, backbone, scatter_weights
+from support.layer_checks import BACKEND
+from support.tiny_models import PAIRS, backbone, scatter_weights
 
 import zoo
 from zoo.data import as_pairs
@@ -129,9 +129,9 @@ def test_pure_half_precision_is_for_use(reference, dtype):
             compiled("masked_lm", dtype).fit(np.ones((2, 16), "int32"), np.ones((2, 16), "int32"), verbose=0)
     else:
         with pytest.warns(UserWarning, match="dtype='mixed_bfloat16'"):
-            zoo.switches.check_training(model)
+            zoo.training.checks.check_training(model)
         model.backbone.trainable = False
-        zoo.switches.check_training(model)  # the head is float32
+        zoo.training.checks.check_training(model)  # the head is float32
 
 
 @pytest.mark.parametrize("around", [lambda inner: inner, Lookahead], ids=["alone", "inside"])
@@ -141,7 +141,7 @@ def test_low_rank_answers_for_its_factors_alone(around):
     def check(dtype, **options):
         model = zoo.RepresentationMatcher(backbone("BERT", dtype=dtype), max_length=16)
         model.compile(around(LowRank(keras.optimizers.SGD(0.1), **options)))
-        zoo.switches.check_training(model)
+        zoo.training.checks.check_training(model)
 
     check("float16", rank=2)
     with pytest.raises(ValueError, match="weights such as .*gamma in float16"):

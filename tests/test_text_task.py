@@ -3,11 +3,12 @@
 import keras
 import numpy as np
 import pytest
-from tiny_models import PAIRS, TEXTS, matcher, scatter_weights
+from support.arrays import assert_close
+from support.tiny_models import PAIRS, TEXTS, matcher, scatter_weights
 
 import zoo
-from zoo.encoded import Encoded
 from zoo.metrics import best_threshold
+from zoo.text.token_rows import Encoded
 
 LABELS = np.array([pair[2] for pair in PAIRS])
 
@@ -39,14 +40,14 @@ def trainee(compiled):
 # Encoding
 
 
-def test_D08_order_is_restored(model, assert_close):
+def test_D08_order_is_restored(model):
     order = np.random.default_rng(0).permutation(len(TEXTS))
     vectors = model.encode(TEXTS, batch_size=4)
     assert_close(model.encode([TEXTS[i] for i in order], batch_size=4), vectors[order], atol=1e-6)
     assert np.abs(vectors - vectors[0])[1:].max(axis=1).min() > 1e-3, "the texts must differ for this to say anything"
 
 
-def test_any_list_in_any_batches_gives_each_text_its_vector(model, assert_close):
+def test_any_list_in_any_batches_gives_each_text_its_vector(model):
     """40 random lists with repetitions: order, company, padding and batch size decide nothing."""
     alone = {text: model.encode([text], batch_size=1)[0] for text in TEXTS}
     rng = np.random.default_rng(5)
@@ -56,13 +57,13 @@ def test_any_list_in_any_batches_gives_each_text_its_vector(model, assert_close)
         assert_close(vectors, [alone[text] for text in texts], atol=1e-5)
 
 
-def test_repeated_texts_get_one_vector(model, assert_close):
+def test_repeated_texts_get_one_vector(model):
     twice = model.encode([*TEXTS, *TEXTS], batch_size=4)
     assert (twice[:12] == twice[12:]).all()
     assert_close(twice[:12], model.encode(TEXTS, batch_size=4), atol=1e-5)
 
 
-def test_batches_and_padding_change_nothing(model, assert_close):
+def test_batches_and_padding_change_nothing(model):
     vectors = model.encode(TEXTS, batch_size=4, normalize=False)
     assert_close(model.encode(TEXTS[3:4], normalize=False), vectors[3:4], atol=1e-5)
     tokens = model.tokenizer(TEXTS, pad_to=29)
@@ -70,7 +71,7 @@ def test_batches_and_padding_change_nothing(model, assert_close):
     assert_close(padded[:, 0], vectors, atol=1e-5)
 
 
-def test_batches_change_nothing_in_bfloat16(assert_close):
+def test_batches_change_nothing_in_bfloat16():
     model = scatter_weights(matcher(dtype="mixed_bfloat16"))
     few = model.encode([TEXTS[9], TEXTS[0], TEXTS[5]], batch_size=4)
     vectors = model.encode(TEXTS, batch_size=4)
@@ -298,7 +299,7 @@ def test_default_optimizer_does_not_decay_norms_and_biases(model):
     assert decayed == {"kernel", "embeddings"}
 
 
-def test_arrays_go_to_keras(model, assert_close):
+def test_arrays_go_to_keras(model):
     tokens = model.tokenizer(TEXTS[:4], pad_to=16)
     arrays = {name: x[:, None] for name, x in tokens.items()}
     assert_close(model.predict(arrays, verbose=0)[:, 0], model.encode(TEXTS[:4], normalize=False, batch_size=4))

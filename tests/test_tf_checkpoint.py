@@ -10,11 +10,11 @@ import sys
 import ml_dtypes
 import numpy as np
 import pytest
-from fuzz_readers import sample_arrays as arrays
+from support.fuzz_readers import sample_arrays as arrays
 
-from zoo.formats.crc32c import crc32c, mask
-from zoo.formats.leveldb_table import write_table, write_varint
-from zoo.formats.tf_checkpoint import TFCheckpoint, write_tf_checkpoint
+from zoo.formats.tensorflow.checkpoint import TFCheckpoint, write_tf_checkpoint
+from zoo.formats.tensorflow.crc32c import crc32c, mask
+from zoo.formats.tensorflow.leveldb_table import write_table, write_varint
 from zoo.store import Folder, PresetError, write_folder
 
 pytestmark = pytest.mark.neutral
@@ -183,7 +183,7 @@ def test_reading_imports_no_tensorflow(model):
     script = """
 import sys
 import numpy as np
-from zoo.formats.tf_checkpoint import TFCheckpoint
+from zoo.formats.tensorflow.checkpoint import TFCheckpoint
 from zoo.store import Folder
 checkpoint = TFCheckpoint(Folder(sys.argv[1]))
 total = sum(np.asarray(checkpoint[name]).size for name in checkpoint)

@@ -10,11 +10,11 @@ import unicodedata
 
 import numpy as np
 import pytest
+from support.wordpiece_oracle import ODD, oracle_tokens, oracle_words, random_text
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import models, normalizers, pre_tokenizers
-from wordpiece_oracle import ODD, oracle_tokens, oracle_words, random_text
 
-from zoo.tokenizer import Tokenizer, longest_first
+from zoo.text.tokenizer import Tokenizer, longest_first
 
 pytestmark = pytest.mark.neutral
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from zoo.tokenizer import Tokenizer
-from zoo.vocabulary import dump_vocabulary, is_redundant, load_vocabulary, tokens_by_id
+from zoo.text.tokenizer import Tokenizer
+from zoo.text.vocabulary import dump_vocabulary, is_redundant, load_vocabulary, tokens_by_id
 
 pytestmark = pytest.mark.neutral
 

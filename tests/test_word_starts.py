@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from tiny_models import tokenizer
+from support.tiny_models import tokenizer
 
 import zoo
 from zoo.data.word_starts import ids_and_word_starts, word_cutter

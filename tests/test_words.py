@@ -5,10 +5,10 @@ import sys
 import unicodedata
 
 import pytest
-from wordpiece_oracle import oracle_words, random_text
+from support.wordpiece_oracle import oracle_words, random_text
 
-import zoo.words
-from zoo.words import WordSplitter, is_ideograph, is_punctuation
+import zoo.text.basic_tokenizer
+from zoo.text.basic_tokenizer import WordSplitter, is_ideograph, is_punctuation
 
 pytestmark = pytest.mark.neutral
 
@@ -87,7 +87,7 @@ def test_long_runs_of_marks_are_ordered_in_linear_time(monkeypatch):
             sizes.append(len(text))
             return unicodedata.normalize(form, text)
 
-    monkeypatch.setattr(zoo.words, "unicodedata", Counting)
+    monkeypatch.setattr(zoo.text.basic_tokenizer, "unicodedata", Counting)
     text = "a" + "\u0301\u0323\u302e" * 30_000
     assert WordSplitter(lowercase=True).words(text) == ["a" + "\u302e" * 30_000]
     assert max(sizes) == 1 and sum(sizes) <= len(text) + 10

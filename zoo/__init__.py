@@ -16,24 +16,24 @@ if not os.path.isdir(os.path.join(os.path.dirname(__file__), "layers")) and os.p
     __path__.append(_root)
 
 _NAMES = {  # public name -> module that defines it
-    "BERT": "zoo.bert",
-    "RoFormer": "zoo.roformer",
-    "RoFormerV2": "zoo.roformer",
-    "GAUAlpha": "zoo.gau",
-    "Backbone": "zoo.backbone",
-    "MaskedLM": "zoo.heads",
-    "NextSentence": "zoo.heads",
-    "CausalLM": "zoo.causal_lm",
-    "RepresentationMatcher": "zoo.matching",
-    "InteractionMatcher": "zoo.matching",
-    "TextClassifier": "zoo.classification",
-    "Tokenizer": "zoo.tokenizer",
-    "LowRankDelta": "zoo.low_rank_delta",
-    "Adapters": "zoo.low_rank_delta",
-    "freeze": "zoo.freezing",
-    "extend_context": "zoo.context",
-    "initialization_report": "zoo.initialization",
-    "presets": "zoo.known_presets",  # the function; the folder of the same name is data that nobody imports
+    "BERT": "zoo.models.bert",
+    "RoFormer": "zoo.models.roformer",
+    "RoFormerV2": "zoo.models.roformer",
+    "GAUAlpha": "zoo.models.gau",
+    "Backbone": "zoo.models.backbone",
+    "MaskedLM": "zoo.models.heads",
+    "NextSentence": "zoo.models.heads",
+    "CausalLM": "zoo.tasks.causal_lm",
+    "RepresentationMatcher": "zoo.tasks.matching",
+    "InteractionMatcher": "zoo.tasks.matching",
+    "TextClassifier": "zoo.tasks.classification",
+    "Tokenizer": "zoo.text.tokenizer",
+    "LowRankDelta": "zoo.optimizers.low_rank_delta",
+    "Adapters": "zoo.optimizers.low_rank_delta",
+    "freeze": "zoo.models.freezing",
+    "extend_context": "zoo.models.context_extension",
+    "initialization_report": "zoo.analysis.initialization",
+    "presets": "zoo.formats.catalogue",  # the function; the folder of the same name is data that nobody imports
 }
 _MODULES = (
     "callbacks", "command_line", "data", "layers", "losses", "metrics", "optimizers", "plots", "retrieval", "samplers",

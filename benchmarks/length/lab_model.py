@@ -8,10 +8,10 @@ import numpy as np
 
 import zoo
 from zoo.callbacks import Resume
+from zoo.callbacks.learning_log import LearningLog
 from zoo.data.corpus import PackedRows
 from zoo.data.dataset import digest
 from zoo.data.numbered import NumberedBatches
-from zoo.learning_log import LearningLog
 
 
 @dataclass(frozen=True)

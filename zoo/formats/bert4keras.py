@@ -4,11 +4,11 @@ import inspect
 import json
 import re
 
+from zoo.backend.variables import backbone_of, to_numpy, weights_of
 from zoo.formats.checkpoint import Checkpoint
-from zoo.formats.tf_checkpoint import TFCheckpoint, write_tf_checkpoint
+from zoo.formats.tensorflow.checkpoint import TFCheckpoint, write_tf_checkpoint
 from zoo.layers import plugins
 from zoo.store import PresetError
-from zoo.weights import backbone_of, to_numpy, weights_of
 
 CONFIG = "bert_config.json"
 # Slots of the training script's optimizers; the published checkpoints that were not cleaned still carry them.
@@ -75,7 +75,7 @@ def tensor_names(cls, num_layers):
 
 def vocabulary(folder):
     """Tokens of vocab.txt, or None where the folder has none."""
-    from zoo.vocabulary import load_vocabulary
+    from zoo.text.vocabulary import load_vocabulary
 
     if not folder.has("vocab.txt"):
         return None

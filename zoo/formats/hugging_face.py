@@ -11,13 +11,13 @@ import shlex
 
 import numpy as np
 
+from zoo.backend.variables import backbone_of, to_numpy, weights_of
 from zoo.formats import fields
 from zoo.formats.checkpoint import TRANSFORMS, Checkpoint, check_layers
 from zoo.store import PresetError, safetensors_bytes, strict_json
 from zoo.store.folder import TEXT_CAP
-from zoo.tokenizer import ROLES
-from zoo.vocabulary import dump_vocabulary, load_vocabulary, tokens_by_id
-from zoo.weights import backbone_of, to_numpy, weights_of
+from zoo.text.tokenizer import ROLES
+from zoo.text.vocabulary import dump_vocabulary, load_vocabulary, tokens_by_id
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _CONVERSION = (

@@ -10,7 +10,7 @@ import re
 from zoo.formats import fields, hdf5
 from zoo.formats.checkpoint import Checkpoint, check_layers
 from zoo.store import PresetError
-from zoo.vocabulary import load_vocabulary
+from zoo.text.vocabulary import load_vocabulary
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.weights.h5", "model.weights.json"
 TASK, TASK_WEIGHTS = "task.json", "task.weights.h5"

@@ -7,11 +7,11 @@ import reprlib
 import ml_dtypes  # comes with keras; NumPy itself knows no bfloat16
 import numpy as np
 
+from zoo.backend.variables import backbone_of, to_numpy, weights_of
 from zoo.formats import fields
 from zoo.formats.bert4keras import vocabulary
 from zoo.formats.checkpoint import FAMILIES, Checkpoint
 from zoo.store import PresetError, safetensors_bytes
-from zoo.weights import backbone_of, to_numpy, weights_of
 
 FORMAT = 1  # a change that an older zoo cannot read takes the next number; tests/goldens keeps a preset of each
 SINCE = "0.1"  # the first release that reads this format; an older one names it in its error

@@ -10,10 +10,10 @@ import numpy as np
 from keras import ops
 
 from zoo.backend import add_product, eagerly, together
-from zoo.low_rank_delta import LowRankDelta, base_sha256, fingerprint
+from zoo.backend.variables import to_numpy
+from zoo.optimizers.low_rank_delta import LowRankDelta, base_sha256, fingerprint
 from zoo.optimizers.low_rank_forms import LoRA
 from zoo.optimizers.wrapper import HALF, OptimizerWrapper, chain
-from zoo.weights import to_numpy
 
 
 @keras.saving.register_keras_serializable(package="zoo")

@@ -1,0 +1,275 @@
+"""What all encoders share: inputs, the four hooks that a family fills in, and its description as a config."""
+
+import inspect
+
+import keras
+from keras import ops
+
+from zoo.layers import plugins
+from zoo.layers.attention_options import AttentionOptions
+from zoo.layers.masks import AttentionMask, PaddingMask
+from zoo.layers.real_tokens import RealTokens
+from zoo.models.preset import Preset
+from zoo.training.checks import check_distribution
+
+PLUGINS = ("position", "normalization")  # constructor arguments that are options of the attention
+
+
+class OptionalInputs:
+    """A functional model whose optional inputs may be left out of the dict it is called with."""
+
+    input: dict  # of the keras.Model that this is mixed into
+
+    def __call__(self, inputs, *args, **kwargs):
+        return super().__call__(self.complete(inputs), *args, **kwargs)
+
+    def call(self, inputs, training=None, mask=None):  # named: Keras passes `training` only to what it sees here
+        return super().call(self.complete(inputs), training=training, mask=mask)  # JAX' trainer calls it directly
+
+    def build(self, input_shape=None):
+        self.built = True  # the constructor has built the graph
+
+    def complete(self, inputs):
+        """The inputs as a dict with all names, None for those left out."""
+        if not isinstance(inputs, dict):
+            inputs = {"token_ids": inputs}
+        unknown = sorted(set(inputs) - set(self.input))
+        if unknown or "token_ids" not in inputs:
+            raise ValueError(
+                f"{type(self).__name__} got inputs {sorted(inputs)}; expected token_ids and optionally "
+                f"{sorted(set(self.input) - {'token_ids'})}"
+            )
+        return {name: inputs.get(name) for name in self.input}
+
+
+class Backbone(OptionalInputs, Preset, keras.Model):
+    """An encoder: token ids in, last hidden state out.
+
+    Inputs (a dict, or token_ids alone): token_ids int `[B, n]`; segment_ids int `[B, n]`, 0 where left out;
+    padding_mask bool or int `[B, n]`, True at real tokens, derived where left out (id 0 is padding, position 0 never
+    is); position_ids int or float `[B, n]`, with `custom_position_ids=True` only.
+    Output: float `[B, n, d]` in the compute dtype.
+
+    A family is a subclass with four hooks: `embed` and `block` build the graph, `tf_names` names its weights in the
+    original's checkpoints, `from_tf_config` reads the original's `bert_config.json`.
+    """
+
+    derived_arguments = ()  # arguments of the parent's constructor that a family does not take
+    _made = False  # whether the graph is there
+
+    def __init__(self, dtype=None, name=None):
+        check_distribution()
+        self._policy = keras.dtype_policies.get(dtype)
+        inputs = {
+            "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
+            "segment_ids": keras.Input((None,), dtype="int32", name="segment_ids", optional=True),
+            "padding_mask": keras.Input((None,), dtype="bool", name="padding_mask", optional=True),
+        }
+        positions = None
+        if self.custom_position_ids:
+            # float32 holds every position exactly, and fractional ones (position interpolation)
+            positions = inputs["position_ids"] = keras.Input((None,), dtype="float32", name="position_ids")
+        key_mask = PaddingMask(name="key_mask", dtype=self._policy)(inputs["token_ids"], inputs["padding_mask"])
+        attention_mask = None
+        if self.attention_mask != "bidirectional":
+            attention_mask = AttentionMask(self.attention_mask, name="attention_mask", dtype=self._policy)(
+                inputs["token_ids"], inputs["segment_ids"]
+            )
+        hidden_states = [self.embed(inputs["token_ids"], inputs["segment_ids"], positions)]
+        for index in range(self.num_layers):
+            x = self.block(index)(
+                hidden_states[-1], padding_mask=key_mask, attention_mask=attention_mask, positions=positions
+            )
+            hidden_states.append(x)
+        super().__init__(inputs, hidden_states[-1], name=name)
+        self.dtype_policy = self._policy
+        self._hidden_states, self._key_mask = tuple(hidden_states), key_mask
+        self._made = True
+
+    def embed(self, token_ids, segment_ids, positions):
+        """Embedding output `[B, n, d]`: symbolic, or of tensors once the model is made."""
+        raise NotImplementedError(f"{type(self).__name__}.embed")
+
+    def block(self, index):
+        """Layer number `index`, called with (x, padding_mask, attention_mask, positions)."""
+        raise NotImplementedError(f"{type(self).__name__}.block")
+
+    def checked_layers(self, layer_attention):
+        """`layer_attention` in its JSON form, None or one dict or a list of L dicts, held against the model.
+
+        Raises:
+            ValueError: not one entry for each layer, or options that do not fit the model or each other.
+        """
+        several = isinstance(layer_attention, list | tuple)
+        entries = list(layer_attention) if several else [layer_attention]
+        if several and len(entries) != self.num_layers:
+            raise ValueError(
+                f"{type(self).__name__}: layer_attention has {len(entries)} entries, the model {self.num_layers} "
+                "layers; give one for each layer, or a single one for all"
+            )
+        entries = [AttentionOptions.get(entry) for entry in entries]
+        base = AttentionOptions(position=self.position, normalization=self.normalization)
+        for entry in entries:
+            entry.over(base).check_pattern(self.attention_mask)
+        configs = [entry.get_config() for entry in entries]
+        return configs if several else configs[0] or None
+
+    def attention_options(self, index):
+        """JSON form of what layer number `index` has of its own."""
+        return self.layer_attention[index] if isinstance(self.layer_attention, list) else self.layer_attention
+
+    @classmethod
+    def tf_names(cls, num_layers):
+        """Our variable path, heads included -> variable name in the original's TensorFlow checkpoints."""
+        raise NotImplementedError(f"{cls.__name__}.tf_names")
+
+    def layer(self, cls, *args, **kwargs):
+        """A layer in this model's dtype policy; once the model is made, the one of this name that it has."""
+        return self.get_layer(kwargs["name"]) if self._made else cls(*args, dtype=self._policy, **kwargs)
+
+    # Computing no more than is read
+
+    def blocks_take(self, argument):
+        """Whether each block's call takes `"tokens"` or `"first_only"`, as those of zoo's families do."""
+        kinds = {type(block) for block in self.blocks}
+        return all(argument in inspect.signature(kind.call).parameters for kind in kinds)
+
+    def flat_states(self, inputs, training=None):
+        """The L + 1 hidden states of the real tokens alone, embedding output first, and where these stand.
+
+        For blocks that take `tokens`, where shapes are not compiled; see `zoo.backend.rows`.
+
+        Args:
+            inputs: the dict that the model is called with.
+
+        Returns:
+            list of float `[1, T, d]`, `RealTokens` that bring them into rows again.
+        """
+        states, places = self._embedded(inputs, flat=True)
+        for block in self.blocks:
+            states.append(block(states[-1], **places, training=training))
+        return states, places["tokens"]
+
+    def first_state(self, inputs, flat=False, training=None):
+        """The last hidden state of the first tokens, `[B, 1, d]`: the last block computes it for these alone.
+
+        For blocks that take `first_only`; `flat`: without the padding, as in `flat_states`.
+        """
+        (x,), places = self._embedded(inputs, flat)
+        for block in self.blocks[:-1]:
+            x = block(x, **places, training=training)
+        return self.blocks[-1](x, **places, first_only=True, training=training)
+
+    def _embedded(self, inputs, flat):
+        """The embedding output in a list, and what the blocks are called with beside it."""
+        inputs = self.complete(inputs)
+        token_ids, segment_ids, positions = (inputs.get(name) for name in ("token_ids", "segment_ids", "position_ids"))
+        mask = self.get_layer("key_mask")(token_ids, inputs["padding_mask"])
+        places = {"padding_mask": mask, "attention_mask": None, "positions": positions}
+        if self.attention_mask != "bidirectional":
+            places["attention_mask"] = self.get_layer("attention_mask")(token_ids, segment_ids)
+        if not flat:
+            return [self.embed(token_ids, segment_ids, positions)], places
+        if self.has_position_table and positions is None:
+            self.get_layer("position_embedding").check_length(token_ids.shape[1])
+            positions = ops.broadcast_to(ops.arange(ops.shape(token_ids)[1]), ops.shape(token_ids))
+        tokens = RealTokens(mask)
+        arrays = (None if x is None else tokens.flat(x) for x in (token_ids, segment_ids, positions))
+        return [self.embed(*arrays)], {**places, "tokens": tokens}
+
+    # Decoding with a cache: see `zoo.layers.attention` for the rules, `zoo.generation.decoding` for the loop
+
+    @property
+    def has_position_table(self):
+        """Whether positions are rows of a table (BERT), which no longer input can have."""
+        return any(layer.name == "position_embedding" for layer in self.layers)
+
+    @property
+    def blocks(self):
+        """The layers from hidden state to hidden state, a list of L."""
+        return [self.get_layer(f"layer_{index}") for index in range(self.num_layers)]
+
+    def empty_cache(self, batch_size, capacity):
+        """The empty caches of all layers for `capacity` tokens, a tuple of L pairs of tensors."""
+        return tuple(block.empty_cache(batch_size, capacity) for block in self.blocks)
+
+    def step(self, token_ids, cache, index, segment_ids=None, positions=None, key_positions=None, **masks):
+        """Hidden states of new tokens over cached ones.
+
+        Args:
+            token_ids: int `[B, t]`. segment_ids: int `[B, t]` or None (0).
+            cache: of `empty_cache` or of the last step. index: int or int32 scalar, tokens in the cache.
+            positions, key_positions, masks (`padding_mask`, `attention_mask`): see `zoo.layers.attention`.
+
+        Returns:
+            float `[B, t, d]`, cache.
+
+        Raises:
+            ValueError: the model looks both ways, so that a new token changes the hidden states of the old ones.
+        """
+        if self.attention_mask == "bidirectional":
+            raise ValueError(
+                f"a cache in a {type(self).__name__} with attention_mask='bidirectional', whose old tokens see the new "
+                "ones; load it with attention_mask='causal' or 'unilm'"
+            )
+        here = index + ops.arange(ops.shape(token_ids)[1]) if positions is None else positions
+        x = self.embed(token_ids, segment_ids, ops.maximum(here, 0))  # padding on the left stands before position 0
+        caches = []
+        for block, part in zip(self.blocks, cache):
+            x, part = block.step(x, part, index, positions=positions, key_positions=key_positions, **masks)
+            caches.append(part)
+        return x, tuple(caches)
+
+    @property
+    def hidden_states(self):
+        """`keras.Model` with the same inputs that gives all L + 1 hidden states, embedding output first."""
+        return _WithOptionalInputs(self.input, list(self._hidden_states), name="hidden_states")
+
+    @property
+    def first_and_last(self):
+        """`keras.Model` with the same inputs that gives the embedding output and the last hidden state."""
+        return _WithOptionalInputs(self.input, [self._hidden_states[0], self._hidden_states[-1]], name="first_and_last")
+
+    @property
+    def key_mask(self):
+        """Symbolic padding mask bool `[B, n]`, given or derived; for heads built on this backbone."""
+        return self._key_mask
+
+    @property
+    def token_embedding(self):
+        return self.get_layer("token_embedding")
+
+    def architecture(self):
+        """Every constructor argument by name, those of the parents included; dtype and name apart. JSON-ready."""
+        config = {}
+        for argument in self.arguments():
+            value = getattr(self, argument)
+            config[argument] = plugins.serialize(plugins.get(value)) if argument in PLUGINS else value
+        return config
+
+    def get_config(self):
+        dtype = keras.dtype_policies.serialize(self.dtype_policy)
+        return {**self.architecture(), "dtype": dtype, "name": self.name}
+
+    @classmethod
+    def arguments(cls):
+        """Names of the constructor's arguments, dtype and name apart; a child states only those it changes."""
+        names = []
+        for parent in cls.__mro__[: cls.__mro__.index(Backbone)]:
+            names += [
+                name
+                for name, parameter in inspect.signature(parent.__init__).parameters.items()
+                if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            ]
+        return [name for name in dict.fromkeys(names) if name not in ("self", "dtype", "name", *cls.derived_arguments)]
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        if isinstance(config.get("dtype"), dict):
+            config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
+        return cls(**config)
+
+
+class _WithOptionalInputs(OptionalInputs, keras.Model):
+    """A plain functional model that also lets optional inputs be left out."""

@@ -1,0 +1,170 @@
+"""Heads that the pretrained checkpoints of the lineage carry: masked language model, next sentence."""
+
+import keras
+from keras import ops
+
+from zoo.layers import activations
+from zoo.layers.dense import Dense
+from zoo.layers.dropout import Dropout
+from zoo.layers.norm import LayerNorm
+from zoo.models.backbone import OptionalInputs, _WithOptionalInputs
+from zoo.models.preset import Preset
+from zoo.training.checks import check_training
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class OutputBias(keras.layers.Layer):
+    """Adds a bias over the vocabulary to logits float `[B, n, V]`."""
+
+    def build(self, input_shape):
+        self.bias = self.add_weight(shape=(input_shape[-1],), initializer="zeros", name="bias", autocast=False)
+
+    def call(self, logits):
+        return logits + ops.cast(self.bias, logits.dtype)
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class GatherPositions(keras.layers.Layer):
+    """Hidden states `[B, P, d]` at positions int `[B, P]` of hidden states `[B, n, d]`."""
+
+    def call(self, hidden_states, positions):
+        return ops.take_along_axis(hidden_states, ops.cast(positions, "int32")[..., None], axis=1)
+
+    def compute_output_spec(self, hidden_states, positions):
+        return keras.KerasTensor((*positions.shape, hidden_states.shape[-1]), dtype=hidden_states.dtype)
+
+
+class PretrainedHead(OptionalInputs, Preset, keras.Model):
+    """A functional model that goes on from a backbone's output; its weights come from the checkpoint too."""
+
+    _made = False  # whether the graph is there
+
+    def __init__(self, backbone, name=None):
+        self._policy = backbone.dtype_policy
+        extra = self.extra_inputs()
+        outputs = self.head(backbone, backbone.output, **extra)
+        super().__init__({**backbone.input, **extra}, outputs, name=name)
+        self.backbone = backbone
+        self.dtype_policy = backbone.dtype_policy
+        self._made = True
+
+    def extra_inputs(self):
+        """Inputs that the head has beside those of the backbone, by name."""
+        return {}
+
+    def head(self, backbone, hidden_states):
+        """Symbolic output from the hidden states `[B, n, d]` and the extra inputs."""
+        raise NotImplementedError(f"{type(self).__name__}.head")
+
+    def layer(self, cls, *args, **kwargs):
+        """A layer in this model's dtype policy; once the model is made, the one of this name that it has."""
+        return self.get_layer(kwargs["name"]) if self._made else cls(*args, **{"dtype": self._policy, **kwargs})
+
+    def fit(self, *args, **kwargs):
+        check_training(self)
+        return super().fit(*args, **kwargs)
+
+    def get_config(self):
+        return {"backbone": keras.saving.serialize_keras_object(self.backbone), **self.task_config()}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        if isinstance(config["backbone"], dict):
+            config["backbone"] = keras.saving.deserialize_keras_object(config["backbone"])
+        return cls(**config)
+
+
+class TokenHead(PretrainedHead):
+    """Logits over the vocabulary from hidden states, through the backbone's own token embedding.
+
+    BERT and RoFormer: dense, activation, norm, tied embedding, bias. RoFormerV2 and GAU-α: dropout, tied embedding.
+    """
+
+    def token_logits(self, backbone, x):
+        """float32 `[B, n, V]` of hidden states `[B, n, d]`: symbolic, or of tensors once the model is made."""
+        if backbone.mlm_transform:
+            x = self.layer(
+                Dense,
+                backbone.embedding_dim,
+                activation=activations.get(backbone.activation),
+                kernel_initializer=backbone.kernel_initializer(),
+                name="mlm_dense",
+            )(x)
+            # 1e-12 also in RoFormer, whose other norms have another ε (bert4keras, BERT.apply_final_layers)
+            x = self.layer(LayerNorm, epsilon=1e-12, name="mlm_norm")(x)
+            logits = backbone.token_embedding(x, reverse=True)
+            return self.layer(OutputBias, dtype="float32", name="mlm_bias")(logits)
+        if backbone.embedding_dim != backbone.hidden_dim:
+            x = self.layer(
+                keras.layers.Dense,
+                backbone.embedding_dim,
+                use_bias=False,
+                kernel_initializer=backbone.kernel_initializer(),
+                name="mlm_mapping",
+            )(x)
+        x = self.layer(Dropout, backbone.dropout, name="mlm_dropout")(x)
+        return backbone.token_embedding(x, reverse=True)
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class MaskedLM(TokenHead):
+    """Logits over the vocabulary at every position, see `TokenHead`.
+
+    Args:
+        backbone: a zoo backbone.
+        masked_positions: bool. Adds the input `masked_positions` int `[B, P]`: only these places go through the head,
+            which saves most of its cost in pretraining.
+
+    Inputs: those of the backbone. Output: float32 `[B, n, V]`, logits; `[B, P, V]` with masked_positions.
+    """
+
+    def __init__(self, backbone, masked_positions=False, name=None):
+        self.masked_positions = masked_positions
+        super().__init__(backbone, name=name)
+
+    def extra_inputs(self):
+        if not self.masked_positions:
+            return {}
+        return {"masked_positions": keras.Input((None,), dtype="int32", name="masked_positions")}
+
+    def task_config(self):
+        return {"masked_positions": self.masked_positions}
+
+    def head(self, backbone, x, masked_positions=None):
+        if masked_positions is not None:
+            x = self.layer(GatherPositions, name="gather_positions")(x, masked_positions)
+        return self.token_logits(backbone, x)
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class NextSentence(PretrainedHead):
+    """Does the second text follow the first: BERT's pooler (dense, tanh on the first token) and two logits.
+
+    Args:
+        backbone: a zoo backbone with `has_pooler` (BERT, RoFormer).
+
+    Inputs: those of the backbone. Output: float32 `[B, 2]`, logits; index 0 means "follows".
+    """
+
+    def head(self, backbone, x):
+        if not backbone.has_pooler:
+            raise ValueError(
+                f"{type(backbone).__name__} has no pooler; next-sentence heads exist for BERT and RoFormer"
+            )
+        x = self.layer(
+            keras.layers.Dense,
+            backbone.hidden_dim,
+            activation="tanh",
+            kernel_initializer=backbone.kernel_initializer(),
+            name="pooler",
+        )(x[:, 0])
+        self._pooled = (x,)  # in a tuple: Keras would track a bare tensor
+        return keras.layers.Dense(
+            2, kernel_initializer=backbone.kernel_initializer(), dtype="float32", name="next_sentence"
+        )(x)
+
+    @property
+    def pooled(self):
+        """`keras.Model` with the same inputs that gives the pooler's vector `[B, d]`."""
+        return _WithOptionalInputs(self.input, self._pooled[0], name=f"{self.name}_pooled")

@@ -1,0 +1,357 @@
+"""`from_preset` and `save_to_preset`: from a name or folder of any known format to a model, and back."""
+
+import inspect
+import os
+import re
+import warnings
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+
+from zoo.backend.variables import backbone_of, to_numpy, weights_of
+from zoo.formats import bert4keras, catalogue, hub, hugging_face, keras_hub, zoo_preset
+from zoo.formats.checkpoint import FAMILIES, check_layers, match
+from zoo.models.sizes import check_config
+from zoo.store import Folder, PresetError, write_folder
+from zoo.text.tokenizer import Tokenizer
+
+
+class Preset:
+    """A keras.Model that is loaded from and saved to preset folders, with the tokenizer it belongs to.
+
+    Attributes:
+        tokenizer: `zoo.Tokenizer` of the preset, or None.
+        verified: bool, whether the preset had a manifest whose SHA-256 every file has; None for a model from no preset.
+        fresh_head: bool, whether a head that the preset does not hold starts from its initialiser (else: an error).
+    """
+
+    tokenizer = None
+    verified = None
+    fresh_head = False
+    random_head = True  # whether a fresh head says nothing until it is trained
+    _untrained = ()  # (path, checksum) of the head's weights that no preset gave
+    count_params: Callable  # of the keras.Model that this is mixed into
+
+    @classmethod
+    def from_preset(cls, preset, dtype=None, load_weights=True, keep_tokens=None, pre_tokenize=None, **overrides):
+        """Model from a preset.
+
+        Args:
+            preset: name of a bundled preset; a folder: zoo preset, original bert4keras/TensorFlow checkpoint
+                (`bert_config.json`, `*.ckpt.*`, `vocab.txt`), Hugging Face (`config.json`, `*.safetensors`) or
+                keras-hub preset; or `hf://org/name`, `kaggle://...` (with the extra `hub`).
+            dtype: dtype policy of the model, e.g. `"mixed_bfloat16"`; None means Keras' global policy.
+            load_weights: bool, False for the architecture alone.
+            keep_tokens: token ids to keep, in their new order; the rows of the others are dropped on loading and
+                the tokenizer is cut to match.
+            pre_tokenize: function from a text to words, for word-level vocabularies (`jieba.lcut`), see `Tokenizer`.
+            overrides: constructor arguments that replace the preset's.
+
+        Raises:
+            PresetError: the preset is unknown or damaged, or its weights are not exactly those of the model: missing,
+                unexpected and mis-shaped ones are listed. Nothing is half-loaded.
+        """
+        return load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides)
+
+    def save_to_preset(self, folder, weights_dtype="float32", format="zoo"):
+        """Write a preset folder: config.json, model.safetensors, vocab.txt, README.md, manifest.json.
+
+        An existing preset in the folder is replaced as a whole, or stays as it is if writing fails.
+
+        Args:
+            folder: path.
+            weights_dtype: `"float32"`, `"float16"` or `"bfloat16"`, the type in the file.
+            format: `"zoo"`; or, for backbones and pretraining heads and in float32, the format of others:
+                `"bert4keras"` (bert_config.json and a TensorFlow checkpoint under the original's names) or
+                `"hugging_face"` (BERT and RoFormer, for transformers' `from_pretrained`).
+
+        Raises:
+            ValueError: the format cannot hold this model; nothing is written.
+        """
+        if format == "zoo":
+            files = zoo_preset.to_zoo_preset(self, weights_dtype)
+        elif format not in ("bert4keras", "hugging_face"):
+            raise ValueError(f"format={format!r}; expected 'zoo', 'bert4keras' or 'hugging_face'")
+        elif weights_dtype != "float32":
+            raise ValueError(f"format={format!r} is written in float32, not in {weights_dtype!r}")
+        elif self.fresh_head:
+            lost = ", ".join(self.task_config())
+            raise ValueError(
+                f"format={format!r} has no place for what makes a {type(self).__name__} beside its backbone ({lost}); "
+                f"write the encoder alone: model.backbone.save_to_preset(folder, format={format!r})"
+            )
+        else:
+            files = (bert4keras.to_bert4keras if format == "bert4keras" else hugging_face.from_model)(self)
+        write_folder(folder, files)
+
+    def loaded_with(self, changes):
+        """Told of a task's stored options that were replaced on loading, dict from name to "name=value"."""
+
+    def warn_if_untrained(self):
+        """Warn, once, where the weights of the head are still those that it was made with when its preset had none."""
+        untrained, self._untrained = self._untrained, ()
+        weights = weights_of(self) if untrained else {}
+        if untrained and all(_checksum(weights[path]) == before for path, before in untrained):
+            warnings.warn(
+                f"{', '.join(path for path, _ in untrained)} of this {type(self).__name__} were never trained, so what they "
+                "give means nothing: fit first, or load a preset that has them",
+                stacklevel=4,
+            )
+
+    def task_config(self):
+        """JSON-ready constructor arguments of a task beside its backbone."""
+        return {}
+
+    def card(self):
+        """Text of the preset's README.md."""
+        backbone, loaded_by = backbone_of(self), zoo_preset.task_name(type(self)) or type(self).__name__
+        sizes = ", ".join(f"{k}={v}" for k, v in backbone.architecture().items() if isinstance(v, int))
+        return (
+            f"# {type(self).__name__}\n\n"
+            f"{type(backbone).__name__}({sizes}), {self.count_params():,} parameters.\n\n"
+            f"    import zoo\n    model = zoo.{loaded_by}.from_preset(THIS_FOLDER)\n"
+        )
+
+
+def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides):
+    """See `Preset.from_preset`."""
+    import zoo
+
+    checkpoint = read(preset, cls.__name__ if cls.__name__ in FAMILIES else None)
+    if cls.__name__ in FAMILIES and checkpoint.family != cls.__name__:
+        raise PresetError(
+            f"{checkpoint.source} holds a {checkpoint.family}, not a {cls.__name__}; "
+            f"call zoo.{checkpoint.family}.from_preset, or zoo.Backbone.from_preset for any family"
+        )
+    family = getattr(zoo, checkpoint.family)
+    is_task = not issubclass(cls, zoo.Backbone)
+    task_arguments = _task_arguments(cls) if is_task else ()
+    check_sizes(checkpoint, family)
+    unknown = sorted(set(overrides) - set(family.arguments()) - set(task_arguments))
+    if unknown:
+        raise TypeError(
+            f"{cls.__name__}.from_preset got {', '.join(unknown)}; {family.__name__} takes "
+            f"{', '.join(family.arguments())}" + (f" and {cls.__name__} {', '.join(task_arguments)}" if is_task else "")
+        )
+    # An option that both have, such as dropout, is meant for both.
+    config = {**checkpoint.config, **{k: v for k, v in overrides.items() if k in family.arguments()}}
+    if keep_tokens is not None:
+        keep_tokens = _checked_tokens(keep_tokens, checkpoint.config["vocabulary_size"])
+        config["vocabulary_size"] = len(keep_tokens)
+    model = _built(family, (), {**config, "dtype": dtype}, checkpoint, overrides)
+    whole = False
+    if is_task:
+        stored = checkpoint.task
+        same = stored is not None and stored["class"] == zoo_preset.task_name(cls)
+        options = dict(stored["config"]) if same else {}
+        if set(options) - set(task_arguments) or "tokenizer" in options:
+            raise PresetError(
+                f"{checkpoint.source}: {cls.__name__} takes no {', '.join(sorted(set(options) - set(task_arguments)))}; "
+                f"its options are {', '.join(task_arguments)}"
+            )
+        # A child of the stored class may have weights of its own.
+        whole = same and cls is getattr(zoo, stored["class"]) and not set(overrides) & set(task_arguments)
+        chosen = {k: v for k, v in overrides.items() if k in task_arguments}
+        model = _built(cls, (model,), {**options, **chosen}, checkpoint, overrides)
+    if load_weights:
+        fill(model, checkpoint, keep_tokens, whole)
+    if is_task and same:
+        known = {**checkpoint.config, **options}
+        changes = {name: f"{name}={value!r:.40}" for name, value in overrides.items() if value != known.get(name)}
+        changes |= {} if keep_tokens is None else {"keep_tokens": f"keep_tokens of {len(keep_tokens):,} tokens"}
+        model.loaded_with(changes if load_weights else {**changes, "load_weights": "load_weights=False"})
+    model.verified = checkpoint.verified
+    if overrides.get("tokenizer") is None:
+        # The backbone's too, which may be saved by itself.
+        model.tokenizer = backbone_of(model).tokenizer = _tokenizer(checkpoint, keep_tokens, pre_tokenize)
+    return model
+
+
+def _built(cls, arguments, options, checkpoint, overrides):
+    """A model from stored arguments; what its constructor refuses is an error of the file, or of the overrides."""
+    try:
+        return cls(*arguments, **options)
+    except (TypeError, ValueError) as error:
+        given = f", with {', '.join(overrides)} as given" if overrides else ""
+        raise PresetError(f"{checkpoint.source}{given}: {error}") from error
+
+
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_SIZES = (
+    "vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim", "embedding_dim", "head_dim",
+    "key_dim", "expanded_dim", "max_sequence_length", "num_segments",
+)  # fmt: skip
+
+
+def check_sizes(checkpoint, family):
+    """Refuse a config that is not that of the weights before a model of its sizes fills the memory.
+
+    Raises:
+        PresetError: a size is no whole number, or is not that of a tensor.
+    """
+
+    sizes = {name: checkpoint.config[name] for name in _SIZES if checkpoint.config.get(name) is not None}
+    try:
+        check_config(checkpoint.source, **{k: v for k, v in sizes.items() if (k, v) != ("num_segments", 0)})
+    except ValueError as error:
+        raise PresetError(str(error)) from None
+    check_layers(sizes["num_layers"], checkpoint.weights, checkpoint.source)
+    width, last = sizes["hidden_dim"], f"layer_{sizes['num_layers'] - 1}"
+    embedding, segments = sizes.get("embedding_dim", width), sizes.get("num_segments", 2)
+    shapes = {"token_embedding/embeddings": (sizes["vocabulary_size"], embedding)}
+    if segments:
+        shapes["segment_embedding/embeddings"] = (segments, embedding)
+    names = family.tf_names(1)
+    if "position_embedding/embeddings" in names:
+        shapes["position_embedding/embeddings"] = (sizes.get("max_sequence_length", 512), embedding)
+    if "layer_0/gau/input/kernel" in names:
+        expanded, key = sizes.get("expanded_dim", 2 * width), sizes.get("key_dim", 128)
+        shapes[f"{last}/gau/input/kernel"] = (width, 2 * expanded + key)
+    else:
+        heads = sizes["num_heads"]
+        head = sizes.get("head_dim", width // heads)
+        shapes[f"{last}/attention/query/kernel"] = (width, heads * sizes.get("key_dim", head))
+        shapes[f"{last}/attention/value/kernel"] = (width, heads * head)
+        shapes[f"{last}/feedforward/inner/kernel"] = (width, sizes["intermediate_dim"])
+    classes = checkpoint.task and checkpoint.task["config"].get("num_classes")
+    if classes is not None:
+        # A head reads one to three vectors of the backbone's width; how many is for its constructor to say.
+        head = checkpoint.weights.get("classifier/kernel")
+        shapes["classifier/kernel"] = (max(width, head.shape[0]) if head is not None and head.shape else width, classes)
+    checkpoint.check_sizes(shapes)
+
+
+def read(preset, family=None):
+    """The checkpoint behind a preset name or folder, described but not yet read.
+
+    Args:
+        preset: see `Preset.from_preset`.
+        family: name of the family that the caller asks for; None where any is welcome.
+    """
+
+    folder = resolve(preset)
+    for format in (zoo_preset, keras_hub, hugging_face, bert4keras):
+        if format.recognises(folder):
+            found = format.read(folder, family) if format is bert4keras else format.read(folder)
+            found.verified = folder.sealed
+            return found
+    raise PresetError(
+        f"{folder.path} is no preset: it holds {', '.join(sorted(folder.names())[:10]) or 'nothing'}; expected "
+        "config.json with *.safetensors (zoo, Hugging Face), config.json with model.weights.h5 (keras-hub), or "
+        "bert_config.json with *.ckpt.index (bert4keras, TensorFlow)" + _named_model(folder)
+    )
+
+
+def _named_model(folder):
+    """What a config.json of no known format says it is."""
+    if not folder.has("config.json"):
+        return ""
+    config = folder.json("config.json")
+    for field, known in (("model_type", hugging_face.MODEL_TYPES), ("registered_name", keras_hub.FAMILIES)):
+        if field in config:
+            return f". config.json has {field} {str(config[field])[:80]!r}: unknown model; known are {', '.join(known)}"
+    return ""
+
+
+def resolve(preset):
+    """The opened folder of a preset name, path or hub address."""
+
+    preset = os.fspath(preset)
+    if re.match(r"[a-z]+://", preset):
+        return Folder(hub.download(preset), links=True)
+    bundled = catalogue.bundled_folder(preset)
+    if bundled is not None:
+        if os.path.isdir(preset) and not os.path.samefile(preset, bundled):
+            raise PresetError(
+                f"{preset!r} is a preset that comes with zoo, and a folder here, {os.path.abspath(preset)}: write "
+                f'"./{preset}" for the folder; for zoo\'s preset rename the folder or start elsewhere'
+            )
+        return Folder(bundled, links=True)  # some installers put packages in place by hard links
+    if os.path.isdir(preset):
+        return Folder(preset)
+    raise catalogue.not_on_disk(preset)
+
+
+def fill(model, checkpoint, keep_tokens=None, whole=False):
+    """Assign all weights of a model, or none: names and shapes are settled and every array read before the first.
+
+    Args:
+        whole: bool, whether the checkpoint is of this very model: no head may be missing, no tensor left over.
+    """
+
+    variables = weights_of(model)
+    backbone = backbone_of(model)
+    head = [path for path in variables if path not in weights_of(backbone)]
+    task = checkpoint.task
+    # Heads of different tasks may share names: a classifier's and a matcher's are both `classifier/kernel`.
+    foreign = task is not None and task["class"] != zoo_preset.task_name(type(model))
+    if whole:
+        checkpoint.known_extras = ()
+    elif model.fresh_head and (foreign or not any(checkpoint.provides(path) for path in head)):
+        if model.random_head:
+            model._untrained = tuple((path, _checksum(variables[path])) for path in head)
+        variables = {path: variable for path, variable in variables.items() if path not in head}
+    wanted = {path: tuple(variable.shape) for path, variable in variables.items()}
+    cut = [p for p in ("token_embedding/embeddings", "mlm_bias/bias") if p in wanted and keep_tokens is not None]
+    for path in cut:
+        wanted[path] = (checkpoint.config["vocabulary_size"], *wanted[path][1:])
+    arrays = match(checkpoint, wanted)
+    for path in cut:
+        arrays[path] = arrays[path][keep_tokens]
+    arrays = {path: np.asarray(array, "float32") for path, array in arrays.items()}
+    spoilt = [path for path, array in arrays.items() if not np.isfinite(array).all()]
+    if spoilt:
+        more = f" and {len(spoilt) - 3} others" if len(spoilt) > 3 else ""
+        warnings.warn(
+            f"{checkpoint.source}: {', '.join(spoilt[:3])}{more} hold NaN or infinity, as after a training that diverged; "
+            "this model's outputs will be NaN too. Take an earlier preset",
+            stacklevel=4,
+        )
+    for path, variable in variables.items():
+        variable.assign(arrays[path])
+
+
+def _checksum(variable):
+    return zlib.crc32(to_numpy(variable).tobytes())
+
+
+def _task_arguments(cls):
+    """Names of a task's options; a constructor that takes **options has those of its parent too."""
+    names = []
+    for parent in cls.__mro__:
+        parameters = inspect.signature(vars(parent)["__init__"]).parameters if "__init__" in vars(parent) else {}
+        kinds = {parameter.kind for parameter in parameters.values()}
+        names += [name for name, parameter in parameters.items() if parameter.kind not in _VARIABLE]
+        if parameters and inspect.Parameter.VAR_KEYWORD not in kinds:
+            break
+    return [name for name in dict.fromkeys(names) if name not in ("self", "backbone", "name")]
+
+
+def _checked_tokens(keep_tokens, vocabulary_size):
+    keep = np.asarray(keep_tokens)
+    if keep.ndim != 1 or keep.dtype.kind not in "iu" or not len(keep):
+        raise ValueError(f"keep_tokens must be a list of token ids, got shape {keep.shape} of type {keep.dtype}")
+    wrong = keep[(keep < 0) | (keep >= vocabulary_size)]
+    if len(wrong):
+        raise ValueError(f"keep_tokens holds {wrong[0]}, outside the preset's vocabulary of {vocabulary_size} tokens")
+    if len(np.unique(keep)) != len(keep):
+        raise ValueError("keep_tokens holds an id twice; each kept token needs one row")
+    return keep
+
+
+def _tokenizer(checkpoint, keep_tokens, pre_tokenize):
+
+    if checkpoint.vocabulary is None:
+        return None
+    size = checkpoint.config["vocabulary_size"]
+    if len(checkpoint.vocabulary) > size:
+        raise PresetError(
+            f"{checkpoint.source}: the vocabulary has {len(checkpoint.vocabulary)} tokens, the embedding {size} rows; "
+            "is it the vocabulary of another checkpoint?"
+        )
+    try:
+        tokenizer = Tokenizer.from_config(checkpoint.tokenizer_options, checkpoint.vocabulary, pre_tokenize)
+    except (TypeError, ValueError) as error:
+        raise PresetError(f"{checkpoint.source}: {error}") from error
+    return tokenizer if keep_tokens is None else tokenizer.keep(keep_tokens)

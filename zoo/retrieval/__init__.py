@@ -1,0 +1,5 @@
+"""Search with sentence embeddings."""
+
+from zoo.retrieval.exact import top_k
+
+__all__ = ["top_k"]

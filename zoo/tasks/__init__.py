@@ -1,0 +1,1 @@
+"""Models trained and used on raw text: matchers, classifiers, language models."""

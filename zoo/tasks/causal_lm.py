@@ -1,0 +1,232 @@
+"""Causal language models: training on raw texts, perplexity, generation."""
+
+import warnings
+
+import keras
+import numpy as np
+from keras import ops
+
+from zoo.backend import compiled_step, compiles_each_shape
+from zoo.callbacks import arranged
+from zoo.data import BUCKETS, Batches, BatchPlan, PredictionPlan, as_pairs, as_texts, length_buckets
+from zoo.data.next_tokens import NextTokenRows, next_token_targets
+from zoo.generation import decoding
+from zoo.losses import TokenCrossEntropy
+from zoo.models.heads import TokenHead
+from zoo.models.sizes import checked_length
+from zoo.samplers import Greedy
+from zoo.tasks.text_task import fine_tuning_optimizer, is_records
+from zoo.text.token_rows import Encoded
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class CausalLM(TokenHead):
+    """Logits of the next token at every place, through the backbone's own token embedding, see `TokenHead`.
+
+    A backbone with `attention_mask="causal"` continues texts: records are str, "[CLS] text [SEP]". One with
+    `attention_mask="unilm"` answers texts: records are (source, target), "[CLS] source [SEP] target [SEP]" with segment
+    ids 0 and 1; the source is read in both directions, and only the target is learned (arXiv 1905.03197). Any checkpoint
+    of the lineage does: `zoo.CausalLM.from_preset(name, attention_mask="causal")`.
+
+    Args:
+        backbone: a zoo backbone, causal or UniLM.
+        max_length: int or None, tokens a training row is cut to; None means what the backbone was built for, at most 512.
+
+    Inputs: those of the backbone. Output: float32 `[B, n, V]`, logits of token i + 1 at place i.
+    """
+
+    def __init__(self, backbone, max_length=None, name=None):
+        if backbone.attention_mask == "bidirectional":
+            raise ValueError(
+                f"CausalLM over a {type(backbone).__name__} with attention_mask='bidirectional', which sees the token that "
+                "it has to predict; give attention_mask='causal' or 'unilm' (from_preset takes it too)"
+            )
+        self.max_length = checked_length(min(512, backbone.max_sequence_length) if max_length is None else max_length)
+        super().__init__(backbone, name=name)
+        self.tokenizer = backbone.tokenizer
+        self._decoder = self._sums = None  # compiled when first used
+
+    def head(self, backbone, x):
+        return self.token_logits(backbone, x)
+
+    def task_config(self):
+        return {"max_length": self.max_length}
+
+    @property
+    def is_unilm(self):
+        return self.backbone.attention_mask == "unilm"
+
+    # Training
+
+    def compile(self, optimizer=None, loss=None, **kwargs):
+        """Keras' compile; by default `fine_tuning_optimizer` and the mean cross entropy over the learned tokens."""
+        if loss is None:
+            loss = TokenCrossEntropy()
+        super().compile(optimizer=optimizer or fine_tuning_optimizer(self.backbone.hidden_dim), loss=loss, **kwargs)
+
+    def fit(self, x, y=None, batch_size=32, epochs=1, callbacks=None, seed=0, initial_epoch=0, **kwargs):
+        """Train on raw texts, on packed rows, or as `keras.Model.fit`.
+
+        Args:
+            x: records, see the class; or int `[N, n]`, packed rows of token ids in which 0 is padding; or anything that
+                Keras takes, such as `zoo.data.next_tokens.NextTokenRows`. Records and rows are shuffled by `seed` and the
+                epoch.
+
+        Returns:
+            `keras.callbacks.History`.
+        """
+        if not self.compiled:
+            self.compile()
+        if isinstance(x, NextTokenRows):
+            self._refuse_rows()
+        if y is not None or not _has_rows(x):
+            return super().fit(
+                x, y, batch_size=None if isinstance(x, keras.utils.PyDataset) else batch_size, epochs=epochs,
+                callbacks=arranged(callbacks, x), initial_epoch=initial_epoch, **kwargs,
+            )  # fmt: skip
+        rows = self._encoded(x)
+        plan = BatchPlan(rows.lengths, batch_size, self._buckets(rows), seed=seed, last="pad")
+        data = Batches(plan, lambda batch: self._collate(rows, batch), epoch=initial_epoch)
+        callbacks = arranged([data.follow(), *(callbacks or [])], data)
+        return super().fit(
+            data, epochs=epochs, callbacks=callbacks, shuffle=False, initial_epoch=initial_epoch, **kwargs
+        )
+
+    def evaluate(self, x, y=None, batch_size=32, **kwargs):
+        """`cross_entropy` (nats a learned token), `perplexity` (its exponential) and `tokens`, over all records or rows.
+
+        Arrays with labels and datasets go to Keras' own evaluate.
+        """
+        if y is not None or not _has_rows(x):
+            return super().evaluate(x, y, batch_size=batch_size, **kwargs)
+        if self._sums is None:
+            self._sums = compiled_step(_sums_of(self), self.weights)
+        rows, total, tokens = self._encoded(x), 0.0, 0.0
+        for batch in PredictionPlan(rows.lengths, batch_size, self._buckets(rows), last="pad"):
+            arrays = keras.tree.map_structure(ops.convert_to_tensor, self._collate(rows, batch))
+            (loss, count), _ = self._sums((), *arrays)
+            total, tokens = total + float(loss), tokens + float(count)
+        if not tokens:
+            raise ValueError("no token to predict: the records are empty")
+        return {"cross_entropy": total / tokens, "perplexity": float(np.exp(total / tokens)), "tokens": int(tokens)}
+
+    def _encoded(self, x):
+        """Records or packed rows as what can be cut into batches."""
+        if isinstance(x, np.ndarray):
+            self._refuse_rows()
+            return _Packed(x)
+        records = as_pairs(x) if self.is_unilm else as_texts(x)
+        if not len(records):
+            raise ValueError("no records: x is empty")
+        seconds = records.text_b if self.is_unilm else None
+        encoded = Encoded(self._known_tokenizer(), records.columns[0], seconds, self.max_length, "pair")
+        if encoded.cut.any():
+            warnings.warn(encoded.cut_message(self.backbone), stacklevel=3)
+        return encoded
+
+    def _refuse_rows(self):
+        if self.is_unilm:
+            raise ValueError(
+                "packed rows for a UniLM, which learns the targets of (source, target) records alone and reads everything "
+                "else in both directions; give records, or load the model with attention_mask='causal'"
+            )
+
+    def _buckets(self, rows):
+        if isinstance(rows, _Packed) or not compiles_each_shape(self):
+            return None
+        return length_buckets(self.max_length, BUCKETS)
+
+    def _collate(self, rows, batch):
+        inputs = rows.batch(batch.indices, batch.length)
+        segments = inputs["segment_ids"] if self.is_unilm else None
+        labels, weights = next_token_targets(inputs["token_ids"], inputs["padding_mask"], segments)
+        cut = np.flatnonzero(rows.cut[batch.indices])
+        weights[cut, rows.lengths[batch.indices][cut] - 2] = 0  # the separator after a cut is none of the text's
+        return inputs, labels, weights * batch.weights[:, None]
+
+    def _known_tokenizer(self):
+        if self.tokenizer is None:
+            raise ValueError("CausalLM has no tokenizer: use from_preset, or set model.tokenizer = zoo.Tokenizer(...)")
+        return self.tokenizer
+
+    # Generation
+
+    def generate(self, prompts, max_new_tokens, sampler=None, end=None, seed=0):
+        """Continuations of prompts (causal), or targets of sources (UniLM), with cached keys and values.
+
+        Args:
+            prompts: list of str, or list of lists of token ids, which are taken as they are.
+            max_new_tokens: int.
+            sampler: of `zoo.samplers`: `Greedy()` (None), `Beam(width)`, `TopK(k, temperature)`, `TopP(p, temperature)`.
+            end: token id or ids that end a text; None means the tokenizer's separator, () none.
+            seed: int, of samplers that draw.
+
+        Returns:
+            list of str for str, without the prompt; else list of lists of int, without the end.
+        """
+        rows, are_texts = self._prompts(prompts)
+        longest = max(map(len, rows), default=0) + max_new_tokens - 1  # nothing is computed of the last one
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens={max_new_tokens}; expected at least 1")
+        if longest > self.backbone.max_sequence_length and self.backbone.has_position_table:
+            raise ValueError(
+                f"a prompt with {max_new_tokens} new tokens needs {longest} positions, the {type(self.backbone).__name__} "
+                f"knows {self.backbone.max_sequence_length}; shorten the prompts or ask for fewer tokens"
+            )
+        if end is None:
+            end = () if self.tokenizer is None else (self.tokenizer.sep_token_id,)
+        if not rows:
+            return []
+        if self._decoder is None:
+            self._decoder = decoding.Decoder(self)
+        ends = (int(end),) if np.ndim(end) == 0 else tuple(map(int, end))
+        new = decoding.generate(self._decoder, rows, max_new_tokens, sampler or Greedy(), ends, seed)
+        return [self._known_tokenizer().decode(row) for row in new] if are_texts else new
+
+    def _prompts(self, prompts):
+        """Lists of token ids, and whether the prompts were texts."""
+        if isinstance(prompts, str) or not hasattr(prompts, "__iter__"):
+            raise TypeError(f"prompts is the {type(prompts).__name__} {prompts!r:.60}; expected a list")
+        prompts = list(prompts)
+        if prompts and isinstance(prompts[0], str):
+            # a text goes on where its separator would stand, a source ends with it
+            cut = None if self.is_unilm else -1
+            return [self._known_tokenizer().encode(text)[0][:cut] for text in prompts], True
+        rows = [[int(token) for token in prompt] for prompt in prompts]
+        for index, row in enumerate(rows):
+            if not row or min(row) < 0 or max(row) >= self.backbone.vocabulary_size:
+                raise ValueError(
+                    f"prompts[{index}] is {row!r:.60}; expected at least one token id, each from 0 to "
+                    f"{self.backbone.vocabulary_size - 1}"
+                )
+        return rows, False
+
+
+class _Packed:
+    """Rows of token ids `[N, n]` of one length, as `Encoded` gives them."""
+
+    def __init__(self, token_ids):
+        if token_ids.ndim != 2 or token_ids.dtype.kind not in "iu" or not token_ids.size:
+            raise ValueError(f"packed rows of shape {token_ids.shape}, {token_ids.dtype}; expected integers [N, n]")
+        self.token_ids = token_ids
+        self.lengths = np.full(len(token_ids), token_ids.shape[1], "int64")
+        self.cut = np.zeros(len(token_ids), bool)  # that is up to who packed them
+
+    def batch(self, rows, length):
+        token_ids = self.token_ids[rows].astype("int32")
+        return {"token_ids": token_ids, "segment_ids": np.zeros_like(token_ids), "padding_mask": token_ids != 0}
+
+
+def _has_rows(x):
+    """Raw records or packed rows, as opposed to dicts of arrays and datasets."""
+    return isinstance(x, np.ndarray) or is_records(x)
+
+
+def _sums_of(model):
+    """Sum of the weighted cross entropy of a batch, and of its weights."""
+
+    def sums(state, inputs, labels, weights):
+        total = TokenCrossEntropy("sum")(labels, model(inputs, training=False), sample_weight=weights)
+        return (total, ops.sum(weights)), state
+
+    return sums

@@ -1,0 +1,165 @@
+"""Classes of single texts, or of pairs packed into one input."""
+
+import keras
+import numpy as np
+
+from zoo.data import Pairs, as_records, as_texts
+from zoo.layers.dropout import Dropout
+from zoo.tasks.text_task import TextTask, head_initializer
+from zoo.training.records import refuse_with_records
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class TextClassifier(TextTask):
+    """Backbone, pooling, dropout and a dense layer to the classes.
+
+    Records are `(text, label)` or `(text_a, text_b, label)`, the latter packed as "[CLS] a [SEP] b [SEP]"; labels are
+    whole numbers from 0.
+
+    Args:
+        backbone: a zoo backbone, or a keras-hub text backbone.
+        num_classes: int.
+        tokenizer: `zoo.Tokenizer`, or None for the one the backbone was loaded with.
+        pooling: see `zoo.layers.Pooling`; `"cls"` in the lineage.
+        dropout: float, before the head.
+        max_length: int or None, tokens a row is cut to (the longer of two texts first); None means what the backbone
+            was built for, at most 512.
+        segment_ids: `"pair"` (0 and 1, as BERT was pretrained), `"zeros"` (as this lineage fine-tunes its rotary
+            models), or None for the family's own.
+        class_names: list of different str or None, one a class.
+
+    Inputs when called: token arrays `[B, n]`. Output: float32 `[B, C]`, logits.
+    """
+
+    def __init__(
+        self,
+        backbone,
+        num_classes,
+        tokenizer=None,
+        pooling="cls",
+        dropout=0.1,
+        max_length=None,
+        segment_ids=None,
+        class_names=None,
+        name=None,
+    ):
+        super().__init__(backbone, tokenizer, pooling, max_length, segment_ids, name)
+        if class_names is not None:
+            check_class_names(class_names, num_classes)
+        self.num_classes, self.dropout = num_classes, dropout
+        self.class_names = None if class_names is None else list(class_names)
+        self.dropout_layer = Dropout(dropout, dtype="float32", name="dropout")
+        self.classifier = keras.layers.Dense(
+            num_classes, kernel_initializer=head_initializer(backbone), dtype="float32", name="classifier"
+        )
+        self.classifier.build((None, self.pooling_layer.output_width(self.hidden_dim)))
+
+    def call(self, inputs, training=None):
+        return self.classifier(self.dropout_layer(self.pool(inputs, training=training), training=training))
+
+    def default_loss(self):
+        """Softmax cross entropy on the logits."""
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
+
+    def targets(self, labels):
+        return np.asarray(labels, "float32" if self.num_classes == 1 else "int32")
+
+    def check_labels(self, records):
+        if records.labels is None:
+            raise ValueError("a classifier is trained on labelled records, (text, label) or (text_a, text_b, label)")
+        names = getattr(records, "class_names", None)
+        if names and self.class_names and list(names) != self.class_names[: len(names)]:
+            raise ValueError(
+                f"the records number the classes {', '.join(names)}, the classifier {', '.join(self.class_names)}, so the "
+                f"labels would mean other classes; read them with label={self.class_names!r}"
+            )
+        wrong = np.setdiff1d(records.labels, np.arange(self.num_classes))
+        if len(wrong):
+            raise ValueError(
+                f"labels {wrong[:5].tolist()}; {self.num_classes} classes are whole numbers from 0 to "
+                f"{self.num_classes - 1}"
+            )
+
+    def check_validation(self, records):
+        self.check_labels(records)
+
+    def as_records(self, x, labelled=None):
+        x = list(x) if isinstance(x, tuple) else x
+        # A single text with a label and a pair without one are both two values; the second one's type tells.
+        if (
+            isinstance(x, list)
+            and x
+            and isinstance(x[0], tuple | list)
+            and len(x[0]) == 2
+            and not isinstance(x[0][1], str)
+        ):
+            return as_texts(x, labelled)
+        records = as_records(x)
+        if labelled and records.labels is None:
+            raise ValueError("expected labelled records, (text, label) or (text_a, text_b, label)")
+        return records
+
+    def encode_records(self, records):
+        seconds = records.text_b if isinstance(records, Pairs) else None
+        return self.tokens_of(records.columns[0], seconds), np.arange(len(records))
+
+    def outputs_of(self, records, batch_size, verbose):
+        """Outputs of the model for records, in their order."""
+        if not len(records):
+            return np.zeros((0, self.num_classes) if self.num_classes > 1 else (0,), "float32")
+        self.warn_if_untrained()
+        encoded, rows = self.encode_records(records)
+        return self.check_finite(self.run(encoded, rows, batch_size, verbose), "records")
+
+    def predict(self, x, batch_size=64, verbose="auto", **kwargs):
+        """Probabilities float32 `[N, C]` of raw texts or pairs; for arrays and datasets Keras' own predict."""
+        if isinstance(x, dict | np.ndarray | keras.utils.PyDataset):
+            return super().predict(x, batch_size=batch_size, verbose=verbose, **kwargs)
+        refuse_with_records("predict", None, kwargs)
+        logits = self.outputs_of(self.as_records(x), batch_size, verbose).astype("float64")
+        odds = np.exp(logits - logits.max(axis=-1, keepdims=True, initial=-np.inf))
+        return (odds / odds.sum(axis=-1, keepdims=True)).astype("float32")
+
+    def classify(self, x, batch_size=64, verbose="auto"):
+        """The likeliest class of each record: its name where the classes have names, else int64."""
+        best = self.predict(x, batch_size, verbose).argmax(axis=-1)
+        return best if self.class_names is None else [self.class_names[index] for index in best]
+
+    def evaluate_records(self, records, batch_size=64, verbose="auto"):
+        """Accuracy, macro F1 and mean cross entropy over all records."""
+        self.check_labels(records)
+        probabilities = self.predict(records, batch_size, verbose).astype("float64")
+        labels, best = np.asarray(records.labels).astype("int64"), probabilities.argmax(axis=-1)
+        f1 = []
+        for index in np.union1d(labels, best):
+            hits, said, real = (
+                ((labels == index) & (best == index)).sum(),
+                (best == index).sum(),
+                (labels == index).sum(),
+            )
+            f1.append(2 * hits / (said + real))
+        chosen = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12)
+        return {
+            "accuracy": float((labels == best).mean()),
+            "macro_f1": float(np.mean(f1)),
+            "cross_entropy": float(-np.log(chosen).mean()),
+        }
+
+    def task_config(self):
+        return {
+            "num_classes": self.num_classes,
+            "pooling": self.pooling,
+            "dropout": self.dropout,
+            "max_length": self.max_length,
+            "segment_ids": self.segment_ids,
+            "class_names": self.class_names,
+        }
+
+
+def check_class_names(names, num_classes):
+    """Refuse names of classes that a preset could not give back."""
+    listed = [] if isinstance(names, str | dict | set) else list(names)
+    if not listed or not all(isinstance(name, str) for name in listed) or len(set(listed)) < len(listed):
+        raise ValueError(f"class_names is {names!r:.100}; expected a list of different strings")
+    if len(listed) != num_classes:
+        raise ValueError(f"{len(listed)} class_names for num_classes={num_classes}")

@@ -1,0 +1,342 @@
+"""Text matchers: representation (two texts, two vectors, cosine) and interaction (one packed pair, one score).
+
+Su, "CoSENT (2): how large is the gap between feature-based and interaction-based matching?", kexue.fm/archives/8860.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from zoo.data import Triplets, as_pairs, as_texts, as_triplets
+from zoo.formats import sentence_transformers
+from zoo.losses import (
+    Circle,
+    Contrastive,
+    CoSENT,
+    CoSENTInfoNCE,
+    CosineRegression,
+    InfoNCE,
+    Triplet,
+    cosine_similarity,
+)
+from zoo.metrics import accuracy
+from zoo.models.preset import resolve
+from zoo.store import PresetError
+from zoo.tasks.classification import TextClassifier
+from zoo.tasks.text_task import TextTask, flatten_texts, head_initializer, unit
+from zoo.tasks.threshold import PairScores, check_decision
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class RepresentationMatcher(PairScores, TextTask):
+    """Each text by itself to a vector, pairs by the cosine of their vectors (bi-encoder).
+
+    All texts of a batch go through the backbone together, so that both sides see the same weights and shapes.
+    Records are `(text_a, text_b, label)` with labels of any order (0/1, grades, scores), `(text_a, text_b)` for
+    losses that need none (InfoNCE), or triplets `(text, its_match, negative)`.
+
+    Args:
+        backbone: a zoo backbone, or a keras-hub text backbone.
+        tokenizer: `zoo.Tokenizer` or None (the backbone's).
+        pooling: `"mean"`, `"cls"`, `"max"`, `"first_last_mean"` or `"attention"`.
+        num_classes: int or None. With classes there is the Sentence-BERT head, a softmax over [u, v, |u − v|] that is
+            trained instead of the cosine (arXiv 1908.10084); scores are cosines all the same. The classes themselves
+            come from `class_probabilities`.
+        max_length, segment_ids: see `zoo.TextClassifier`.
+        decision: stored threshold, see `fit_threshold`.
+
+    Inputs when called: token arrays `[B, k, n]`, k texts a row. Output: float32 `[B, k, d]` embeddings, not normalised.
+    """
+
+    def __init__(
+        self,
+        backbone,
+        tokenizer=None,
+        pooling="mean",
+        num_classes=None,
+        max_length=None,
+        segment_ids=None,
+        decision=None,
+        name=None,
+    ):
+        if pooling == "comparison":
+            raise ValueError(
+                "pooling 'comparison' is of two texts in one input (InteractionMatcher); here each is alone"
+            )
+        super().__init__(backbone, tokenizer, pooling, max_length, segment_ids, name)
+        self.num_classes, self.head_in_loss = num_classes, num_classes is not None
+        self.decision = check_decision(decision)
+        if num_classes is not None:
+            self.classifier = keras.layers.Dense(
+                num_classes, kernel_initializer=head_initializer(backbone), dtype="float32", name="classifier"
+            )
+            self.classifier.build((None, 3 * self.hidden_dim))
+
+    @classmethod
+    def from_preset(cls, preset, *arguments, **options):
+        """As `Preset.from_preset`; of a sentence-transformers folder also its pooling and its limit of tokens.
+
+        Raises:
+            PresetError: as there; the folder computes its embeddings by something that this matcher has not.
+        """
+        stated = sentence_transformers.matcher_options(resolve(preset))
+        lowercase = stated.pop("lowercase", False)
+        model = super().from_preset(preset, *arguments, **{**stated, **options})
+        if lowercase and not getattr(model.tokenizer, "lowercase", True):
+            raise PresetError(
+                f"{preset}/{sentence_transformers.TRANSFORMER}: do_lower_case is true, the vocabulary is cased; pass "
+                f"lowercased texts to a matcher made by hand from zoo.Backbone.from_preset"
+            )
+        return model
+
+    def call(self, inputs, training=None):
+        texts = ops.shape(inputs["token_ids"])[1]
+        vectors = self.pool(flatten_texts(inputs), training=training)
+        return ops.reshape(vectors, (-1, texts, self.hidden_dim))
+
+    def class_logits(self, embeddings):
+        """Logits `[B, C]` of the Sentence-BERT head for embeddings `[B, 2, d]`."""
+        u, v = embeddings[:, 0], embeddings[:, 1]
+        return self.classifier(ops.concatenate([u, v, ops.abs(u - v)], axis=-1))
+
+    # Training
+
+    def default_loss(self):
+        """CoSENT, or the softmax of the head where there are classes."""
+        if self.num_classes is not None:
+            return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
+        return CoSENT()
+
+    def loss_input(self, embeddings):
+        """What the loss takes: logits of the head, embeddings, or the cosine of the two texts of a row."""
+        if self.num_classes is not None:
+            return self.class_logits(embeddings)
+        if getattr(self.loss, "inputs", "similarity") == "embeddings":
+            return embeddings
+        return cosine_similarity(embeddings[:, 0], embeddings[:, 1])
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return super().compute_loss(x, y, self.loss_input(y_pred), sample_weight, training)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        # Metrics given to `compile` see what `score` gives. Not the logits of the head: JAX computes metrics where
+        # weights have no value.
+        return super().compute_metrics(x, y, cosine_similarity(y_pred[:, 0], y_pred[:, 1]), sample_weight)
+
+    def check_labels(self, records):
+        name, matches_only = type(self.loss).__name__, isinstance(self.loss, InfoNCE | Triplet)
+        grouped = getattr(self.loss, "grouped", False)
+        if records.labels is None:
+            if self.num_classes is not None or grouped or not matches_only:
+                raise ValueError(f"{name} needs labelled pairs, (text_a, text_b, label)")
+            return
+        labels = np.unique(records.labels)
+        if self.num_classes is not None and not set(labels) <= set(range(self.num_classes)):
+            raise ValueError(
+                f"labels {labels[:8].tolist()}; the head of {self.num_classes} classes takes whole "
+                f"numbers from 0 to {self.num_classes - 1}"
+            )
+        if matches_only and not grouped and set(labels) != {1}:
+            raise ValueError(
+                f"{name} takes every row for a match, got labels {labels[:8].tolist()}; leave out the pairs that do not "
+                "match, and the labels: fit([(text, its_match), ...])"
+            )
+        check_label_range(self.loss, labels)
+
+    def distinct(self, records):
+        # A text that stands twice in a batch would be its own negative, unless groups say which texts mean the same.
+        rows, loss = list(zip(*records.columns)), self.loss
+        if isinstance(loss, CoSENTInfoNCE) and loss.weight:
+            matches = np.asarray(records.labels, "float32") >= loss.positive  # others are nobody's negatives
+            return [row if match else () for row, match in zip(rows, matches)]
+        return rows if isinstance(loss, InfoNCE) and not loss.grouped else None
+
+    # Data
+
+    def as_records(self, x, labelled=None):
+        three = isinstance(x, list | tuple) and x and isinstance(x[0], list | tuple) and len(x[0]) == 3
+        if not isinstance(x, Triplets) and not (three and isinstance(x[0][2], str)):
+            return as_pairs(x, labelled)
+        if labelled:
+            raise ValueError("evaluation needs labelled pairs, (text_a, text_b, label); got triplets")
+        return as_triplets(x)
+
+    def encode_records(self, records):
+        """Every distinct text once: `Encoded` texts and row numbers `[N, k]`."""
+        texts = list(dict.fromkeys(text for column in records.columns for text in column))
+        place = {text: row for row, text in enumerate(texts)}
+        rows = np.array([[place[text] for text in column] for column in records.columns], "int64").T
+        return self.tokens_of(texts), rows.reshape(len(records), len(records.columns))
+
+    # Use
+
+    def encode(self, texts, batch_size=64, normalize=True, verbose="auto"):
+        """Sentence embeddings, in the order of the texts.
+
+        Args:
+            texts: list of str.
+            normalize: bool, rows of length 1 (their products are cosines).
+            verbose: `"auto"` shows a progress bar from some thousand texts on, 1 always, 0 never.
+
+        Returns:
+            float32 `[N, d]`.
+
+        Raises:
+            TypeError, ValueError: see `zoo.data.as_texts`; the message names the index of a text that is no str.
+            NonFiniteError: a vector is NaN or infinite, here and wherever texts are scored.
+        """
+        if isinstance(texts, str):
+            raise TypeError("encode takes a list of texts; for one text: encode([text])[0]")
+        texts = as_texts(texts, labelled=False).text
+        vectors = self.check_finite(self._vectors(texts, batch_size, verbose), "texts")
+        return unit(vectors) if normalize else vectors
+
+    def _vectors(self, texts, batch_size, verbose):
+        """Float32 `[N, d]`; every distinct text is computed once."""
+        if not texts:
+            return np.zeros((0, self.hidden_dim), "float32")
+        unique = list(dict.fromkeys(texts))
+        rows = np.arange(len(unique))[:, None]
+        vectors = self.run(self.tokens_of(unique), rows, batch_size, verbose)[:, 0]
+        place = {text: row for row, text in enumerate(unique)}
+        return vectors[[place[text] for text in texts]]
+
+    def score(self, pairs, batch_size=64, verbose="auto"):
+        """Cosines float32 `[N]` of pairs `(text_a, text_b)`, in their order; every distinct text is encoded once."""
+        return cosines(self.pair_embeddings(as_pairs(pairs), batch_size, verbose))
+
+    def class_probabilities(self, pairs, batch_size=64, verbose="auto"):
+        """Probabilities float32 `[N, C]` by the Sentence-BERT head of pairs `(text_a, text_b)`, in their order.
+
+        Raises:
+            ValueError: the matcher was made without `num_classes`.
+        """
+        if self.num_classes is None:
+            raise ValueError("this matcher has no head of classes; one is made by num_classes=...")
+        return self._head_probabilities(self.pair_embeddings(as_pairs(pairs), batch_size, verbose))
+
+    def pair_embeddings(self, pairs, batch_size, verbose):
+        """Embeddings float32 `[N, 2, d]` of `zoo.data.Pairs`, not normalised."""
+        vectors = self._vectors(pairs.text_a + pairs.text_b, batch_size, verbose)
+        return self.check_finite(np.stack([vectors[: len(pairs)], vectors[len(pairs) :]], axis=1), "pairs")
+
+    def _head_probabilities(self, embeddings):
+        self.warn_if_untrained()
+        parts = [np.zeros((0, self.num_classes), "float32")]
+        for start in range(0, len(embeddings), 4096):  # [u, v, |u − v|] of all pairs need not fit beside them
+            logits = self.class_logits(ops.convert_to_tensor(embeddings[start : start + 4096]))
+            parts.append(ops.convert_to_numpy(ops.softmax(logits)))
+        return self.check_finite(np.concatenate(parts), "pairs")
+
+    def judged(self, pairs, batch_size, verbose):
+        """Cosines of labelled pairs; with a head of classes, whose labels the pairs have, also its `head_accuracy`."""
+        embeddings = self.pair_embeddings(pairs, batch_size, verbose)
+        if self.num_classes is None or not set(np.unique(pairs.labels)) <= set(range(self.num_classes)):
+            return cosines(embeddings), {}
+        best = self._head_probabilities(embeddings).argmax(axis=1)
+        return cosines(embeddings), {"head_accuracy": accuracy(pairs.labels, best)}
+
+    def task_config(self):
+        return {
+            "pooling": self.pooling,
+            "num_classes": self.num_classes,
+            "max_length": self.max_length,
+            "segment_ids": self.segment_ids,
+            "decision": self.decision,
+        }
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class InteractionMatcher(PairScores, TextClassifier):
+    """Both texts in one input, "[CLS] a [SEP] b [SEP]", and one score from it (cross-encoder).
+
+    Records are `(text_a, text_b, label)`. With labels 0/1 the default loss is binary cross entropy, so that the
+    sigmoid of a score is a probability; `zoo.losses.CoSENT(scale=1.0)` ranks any ordered labels
+    (kexue.fm/archives/9341).
+
+    Args:
+        backbone, tokenizer, max_length, segment_ids, dropout: see `zoo.TextClassifier`.
+        pooling: as in `zoo.layers.Pooling`; `"cls"` in the lineage. `"comparison"` starts as 20 (cosine − ½)
+            of the two texts' means, so from all that a backbone has learned as a representation matcher.
+        decision: stored threshold, see `fit_threshold`.
+
+    Inputs when called: token arrays `[B, n]` of packed pairs. Output: float32 `[B]`, free scores.
+    """
+
+    def __init__(
+        self,
+        backbone,
+        tokenizer=None,
+        pooling="cls",
+        dropout=0.1,
+        max_length=None,
+        segment_ids=None,
+        decision=None,
+        name=None,
+    ):
+        super().__init__(
+            backbone,
+            num_classes=1,
+            tokenizer=tokenizer,
+            pooling=pooling,
+            dropout=dropout,
+            max_length=max_length,
+            segment_ids=segment_ids,
+            name=name,
+        )
+        self.decision = check_decision(decision)
+        if pooling == "comparison":
+            # Starts as 20 (cosine - 1/2): from a random head the backbone would forget what it knows.
+            self.random_head = False
+            kernel = np.zeros(self.classifier.kernel.shape, "float32")
+            kernel[: self.hidden_dim] = 20 / self.hidden_dim
+            self.classifier.kernel.assign(kernel)
+            self.classifier.bias.assign([-10.0])
+
+    def call(self, inputs, training=None):
+        return super().call(inputs, training=training)[:, 0]
+
+    def default_loss(self):
+        """Binary cross entropy on the score."""
+        return keras.losses.BinaryCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
+
+    def check_labels(self, records):
+        if records.labels is None:
+            raise ValueError("an interaction matcher is trained on labelled pairs, (text_a, text_b, label)")
+        wrong = np.setdiff1d(records.labels, [0, 1])
+        if isinstance(self.loss, keras.losses.BinaryCrossentropy) and len(wrong):
+            raise ValueError(
+                f"binary cross entropy takes labels 0 and 1, got also {wrong[:5].tolist()}; "
+                "for graded labels compile(loss=zoo.losses.CoSENT(scale=1.0)), for classes use zoo.TextClassifier"
+            )
+        check_label_range(self.loss, np.unique(records.labels))
+
+    def as_records(self, x, labelled=None):
+        return as_pairs(x, labelled)
+
+    def score(self, pairs, batch_size=64, verbose="auto"):
+        """Scores float32 `[N]` of pairs `(text_a, text_b)`, in their order; unbounded."""
+        return self.outputs_of(as_pairs(pairs), batch_size, verbose)
+
+    def task_config(self):
+        config = super().task_config()
+        del config["num_classes"], config["class_names"]
+        return {**config, "decision": self.decision}
+
+
+def check_label_range(loss, labels):
+    """Refuse labels `[L]` that a loss with a range of them would train towards all the same."""
+    name, found = type(loss).__name__, labels[:8].tolist()
+    if isinstance(loss, Circle | Contrastive) and not set(labels) <= {0, 1}:
+        raise ValueError(f"{name} takes labels 0 and 1, got {found}; for graded labels use zoo.losses.CoSENT()")
+    if isinstance(loss, CosineRegression) and not loss.lowest <= min(labels) <= max(labels) <= loss.highest:
+        raise ValueError(
+            f"{name} takes labels from {loss.lowest:g} to {loss.highest:g}, got {min(labels):g} to {max(labels):g}; say "
+            f"which mean similarity 0 and 1, e.g. zoo.losses.CosineRegression({min(labels):g}, {max(labels):g})"
+        )
+
+
+def cosines(embeddings):
+    """Cosines float32 `[N]` of the two vectors of each row of `[N, 2, d]`."""
+    a, b = unit(embeddings[:, 0]), unit(embeddings[:, 1])
+    return np.clip(np.einsum("nd,nd->n", a, b), -1.0, 1.0)

@@ -1,0 +1,1 @@
+"""Tokenizers, and rows of token ids."""
