@@ -36,7 +36,8 @@ _NAMES = {  # public name -> module that defines it
     "presets": "zoo.formats.catalogue",  # the function; the folder of the same name is data that nobody imports
 }
 _MODULES = (
-    "callbacks", "command_line", "data", "layers", "losses", "metrics", "optimizers", "plots", "retrieval", "samplers",
+    "analysis", "callbacks", "command_line", "data", "layers", "losses", "metrics", "optimizers", "plots", "retrieval",
+    "samplers",
 )  # fmt: skip
 
 TASKS = (

@@ -26,14 +26,13 @@ def top_k(queries, corpus, k=10):
     Raises:
         ValueError: k < 1, shapes that do not fit, NaN or infinity, products beyond float32.
     """
-    queries, corpus = _vectors(queries, "queries"), _vectors(corpus, "corpus")
+    queries, corpus = vectors(queries, "queries"), vectors(corpus, "corpus")
     if queries.shape[1] != corpus.shape[1]:
         raise ValueError(
             f"queries have shape {queries.shape}, corpus {corpus.shape}; expected vectors of equal length. "
             f"Were both encoded by the same model?"
         )
-    if isinstance(k, bool) or k != int(k) or k < 1:
-        raise ValueError(f"k is {k!r}, expected an integer >= 1.")
+    check_k(k)
     k = min(int(k), len(corpus))
     ids, scores = np.zeros((len(queries), k), "int64"), np.zeros((len(queries), k), "float32")
     if not ids.size:
@@ -74,7 +73,13 @@ def _block(queries, corpus, k, longest):
     return id_[chosen], score[chosen]
 
 
-def _vectors(x, name):
+def check_k(k, name="k"):
+    if isinstance(k, bool) or k != int(k) or k < 1:
+        raise ValueError(f"{name} is {k!r}, expected an integer >= 1.")
+
+
+def vectors(x, name):
+    """x as float32 `[rows, d]`; ValueError for other shapes, NaN and infinity."""
     with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinity, which is refused below
         x = np.ascontiguousarray(x, "float32")
     if x.ndim != 2:
