@@ -90,6 +90,57 @@ def test_memory_may_lie_in_any_order(transposed):
     assert_close(*results, atol=1e-6)
 
 
+@pytest.fixture
+def other_device(monkeypatch):
+    """Where torch's kernel for the CPU takes nothing, as on a GPU: calls of the multi-tensor operations, by name."""
+    if BACKEND != "torch":
+        return None
+    import torch
+
+    from zoo.backend import updates
+
+    calls = []
+    monkeypatch.setattr(updates, "takes_fused_adam", lambda *tensors: False)
+    for name in ("_foreach_mul_", "_foreach_add_", "_foreach_sqrt"):
+        operation = getattr(torch, name)
+        monkeypatch.setattr(
+            torch, name, lambda *a, name=name, operation=operation, **k: calls.append(name) or operation(*a, **k)
+        )
+    return calls
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("options", [{}, {"amsgrad": True}, {"gradient_accumulation_steps": 3}], ids=str)
+def test_elsewhere_torch_takes_one_step_for_all_variables(cls, options, other_device, monkeypatch):
+    """The operations of Keras' own multi-tensor step, and its numbers to the last digit; no variable by itself."""
+    if BACKEND != "torch":
+        return
+    monkeypatch.setattr(keras.optimizers.Adam, "update_step", None)
+    found = trained(cls(0.01, **options))
+    ours = list(other_device)
+    other_device.clear()
+    expected = trained(CLASSES[cls](0.01, **options))
+    assert ours == other_device and "_foreach_sqrt" in ours
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_kernel_takes_float32_in_main_memory():
+    if BACKEND != "torch":
+        return
+    import torch
+
+    from zoo.backend.updates import takes_fused_adam
+
+    whole, half = torch.ones(4, 3), torch.ones(4, 3, dtype=torch.bfloat16)
+    assert takes_fused_adam(whole, whole, whole, whole)
+    assert takes_fused_adam(torch.ones(3, 4).t(), whole, whole, whole), "a gradient is copied"
+    assert not takes_fused_adam(whole, torch.ones(3, 4).t(), whole, whole)
+    assert not takes_fused_adam(half, whole, whole, whole) and not takes_fused_adam(whole, half, whole, whole)
+    elsewhere = torch.ones(4, 3, device="meta")  # as one on a GPU, which no test machine has
+    assert not takes_fused_adam(elsewhere, elsewhere, elsewhere, elsewhere)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 def test_trains_a_matcher_as_keras_does(dtype):
     weights = []

@@ -9,7 +9,7 @@ from .micro_steps import MicroSteps
 from .row_cross_entropy import row_cross_entropy
 from .rows import concurrently, padding_is_left_out, put_rows, take_rows
 from .training_loop import latest_values, pass_over, random_state, set_random_state
-from .updates import add_product, allow_no_decay, eagerly, fused_adam_step, refuse_non_finite, together
+from .updates import add_product, allow_no_decay, eagerly, fused_adam, refuse_non_finite, together
 
 __all__ = [
     "MicroSteps",
@@ -24,7 +24,7 @@ __all__ = [
     "dense_lookup",
     "dropout",
     "eagerly",
-    "fused_adam_step",
+    "fused_adam",
     "gradients_of",
     "give_back_freed_memory",
     "ignoring_distribution",

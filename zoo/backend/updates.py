@@ -56,53 +56,95 @@ def add_product(variable, left, right):
         variable.assign_add(product)
 
 
-def fused_adam_step(variable, gradient, momentum, velocity, learning_rate, iterations, beta_1, beta_2, epsilon):
-    """Keras' Adam step of one variable by torch's or TensorFlow's kernel; False, and nothing done, where none fits.
+def fused_adam(base):
+    """`keras.optimizers.Adam` or `AdamW`, as a base class whose steps are the backend's fused kernel where it has one.
 
-    Args:
-        variable, momentum, velocity: variables, changed. gradient: tensor. learning_rate: scalar. iterations: int, steps
-            before this one. beta_1, beta_2, epsilon: float.
+    torch: its kernel for float32 weights on a CPU, Keras' own multi-tensor step for all others, which Keras gives to
+    exactly its own classes and so to no subclass. TensorFlow: its kernel. JAX: the class itself, XLA fuses the step.
     """
-    if keras.backend.backend() == "tensorflow":
-        return _tensorflow_adam(
-            variable, gradient, momentum, velocity, learning_rate, iterations, beta_1, beta_2, epsilon
-        )
-    if keras.backend.backend() != "torch":
+    if keras.backend.backend() == "torch":
+        return _torch_adam(type(base()))  # Keras makes an object of the class that has the multi-tensor step
+    return _tensorflow_adam(base) if keras.backend.backend() == "tensorflow" else base
+
+
+def _torch_adam(base):
+    class Fused(base):
+        def _backend_update_step(self, grads, trainable_variables, learning_rate):
+            others = []
+            if self.amsgrad:
+                others = list(zip(grads, trainable_variables))
+            else:
+                step, others = _split(self, grads, trainable_variables)
+                _fused_adam_step(self, step, learning_rate)
+            if others:
+                super()._backend_update_step(*map(list, zip(*others)), learning_rate)
+
+    return Fused
+
+
+def _split(optimizer, gradients, variables):
+    """(gradient, weights, moments) tensors that torch's fused kernel takes, and the other (gradient, variable) pairs."""
+    fused, others = [], []
+    for gradient, variable in zip(gradients, variables):
+        index = optimizer._get_variable_index(variable)
+        parts = variable, optimizer._momentums[index], optimizer._velocities[index]
+        tensors = [gradient.detach(), *(part.value.detach() for part in parts)]
+        if takes_fused_adam(*tensors):
+            fused.append([gradient.detach().contiguous(), *tensors[1:]])
+        else:
+            others.append((gradient, variable))
+    return fused, others
+
+
+def takes_fused_adam(gradient, *changed):
+    """Whether torch's kernel takes a gradient, a weight and its two moments.
+
+    It walks through raw memory, whatever the strides; a gradient may be copied, what is changed may not.
+    """
+    import torch
+
+    if any(part.device.type != "cpu" or part.dtype != torch.float32 for part in (gradient, *changed)):
         return False
+    return all(part.is_contiguous() for part in changed)
+
+
+def _fused_adam_step(optimizer, parts, learning_rate):
+    if not parts:
+        return
     import torch
     from torch.optim.adam import adam
 
-    tensors = [part.value.detach() for part in (variable, momentum, velocity)]
-    if any(part.device.type != "cpu" or part.dtype != torch.float32 for part in (*tensors, gradient)):
-        return False
-    # The kernel walks through raw memory, whatever the strides; a gradient may be copied, what is changed may not.
-    if not all(part.is_contiguous() for part in tensors):
-        return False
-    steps, gradient = float(iterations), gradient.detach().contiguous()
-    weights, first, second = tensors
+    gradients, weights, first, second = map(list, zip(*parts))
+    steps = float(optimizer.iterations)
     with torch.no_grad():
         adam(
-            [weights], [gradient], [first], [second], [], [torch.tensor(steps)], fused=True, amsgrad=False,
-            beta1=beta_1, beta2=beta_2, lr=float(learning_rate), weight_decay=0.0, maximize=False,
-            eps=epsilon / (1 - beta_2 ** (steps + 1)) ** 0.5,  # torch adds it after the bias correction, Keras before
+            weights, gradients, first, second, [], [torch.tensor(steps) for _ in weights], fused=True, amsgrad=False,
+            beta1=optimizer.beta_1, beta2=optimizer.beta_2, lr=float(learning_rate), weight_decay=0.0, maximize=False,
+            # torch adds it after the bias correction, Keras before
+            eps=optimizer.epsilon / (1 - optimizer.beta_2 ** (steps + 1)) ** 0.5,
         )  # fmt: skip
-    return True
 
 
-def _tensorflow_adam(variable, gradient, momentum, velocity, learning_rate, iterations, beta_1, beta_2, epsilon):
+def _tensorflow_adam(base):
     import tensorflow as tf
 
-    parts = variable, momentum, velocity  # Keras gives TensorFlow's own variables beside its own
-    parts = [part if isinstance(part, tf.Variable) else part.value for part in parts]
-    if any(part.dtype != tf.float32 for part in parts):
-        return False
-    steps = tf.cast(iterations, tf.float32) + 1
-    tf.raw_ops.ResourceApplyAdam(
-        var=parts[0].handle, m=parts[1].handle, v=parts[2].handle, grad=tf.cast(gradient, tf.float32),
-        lr=tf.cast(learning_rate, tf.float32), beta1=beta_1, beta2=beta_2, epsilon=epsilon,
-        beta1_power=tf.pow(beta_1, steps), beta2_power=tf.pow(beta_2, steps),
-    )  # fmt: skip
-    return True
+    class Fused(base):
+        def update_step(self, gradient, variable, learning_rate):
+            index = self._get_variable_index(variable)
+            parts = variable, self._momentums[index], self._velocities[index]
+            # Keras gives TensorFlow's own variables beside its own
+            parts = [part if isinstance(part, tf.Variable) else part.value for part in parts]
+            if self.amsgrad or any(part.dtype != tf.float32 for part in parts):
+                super().update_step(gradient, variable, learning_rate)
+                return
+            steps = tf.cast(self.iterations, tf.float32) + 1
+            tf.raw_ops.ResourceApplyAdam(
+                var=parts[0].handle, m=parts[1].handle, v=parts[2].handle, grad=tf.cast(gradient, tf.float32),
+                lr=tf.cast(learning_rate, tf.float32), beta1=self.beta_1, beta2=self.beta_2, epsilon=self.epsilon,
+                beta1_power=tf.pow(self.beta_1, steps), beta2_power=tf.pow(self.beta_2, steps),
+            )  # fmt: skip
+
+    return Fused
 
 
 def allow_no_decay(optimizer):
