@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from zoo.metrics.pairs import pair_metrics
-from zoo.tasks.threshold import PairScores, check_decision
+from zoo.metrics.threshold import check_decision
+from zoo.tasks.threshold import PairScores
 
 pytestmark = pytest.mark.neutral
 

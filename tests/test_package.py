@@ -114,6 +114,17 @@ def test_import_is_lazy(checkout_import):
     assert len(added) <= 10, added
 
 
+@pytest.mark.parametrize("name", ["BERT", "GAUAlpha"])
+def test_a_model_needs_nothing_that_trains_it(name):
+    """A backbone stands below optimizers, callbacks, data and tasks: it imports none of them."""
+    script = f"import sys, zoo; zoo.{name}; print(*(name for name in sys.modules if name.startswith('zoo.')))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    loaded = done.stdout.split()
+    above = {"optimizers", "callbacks", "data", "training", "tasks", "generation", "metrics", "losses"}
+    assert not [module for module in loaded if module.split(".")[1] in above]
+
+
 def test_wheel_holds_the_library_and_nothing_else(wheel):
     packed = {name for name in wheel if not name.partition("/")[0].endswith(".dist-info")}
     expected = {name_of(path) for path in LIBRARY if name_of(path).startswith("zoo/")}

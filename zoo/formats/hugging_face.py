@@ -234,7 +234,7 @@ def _weights(folder):
     raise PresetError(
         f"{folder.path}: neither {WEIGHTS} nor {INDEX} is there. zoo reads no pickle: pytorch_model.bin can "
         f"run code when it is opened{fetch}. If you trust its author, convert it once, in a process of its "
-        f"own with torch >= 2.10:\n  cd {place} && {_CONVERSION}"
+        f"own with torch >= 2.10 and safetensors:\n  cd {place} && {_CONVERSION}"
     )
 
 

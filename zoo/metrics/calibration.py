@@ -1,7 +1,6 @@
 """From scores to probabilities, and whether probabilities come true."""
 
 import numpy as np
-from scipy.special import expit
 
 from zoo.metrics.checks import labels_and_scores
 
@@ -37,7 +36,11 @@ class PlattScaling:
 
     def __call__(self, scores):
         """Probabilities, float64 `[n]`, of scores `[n]`."""
-        return expit(self.slope * np.asarray(scores, "float64") + self.intercept)
+        return sigmoid(self.slope * np.asarray(scores, "float64") + self.intercept)
+
+
+def sigmoid(x):
+    return np.exp(-np.logaddexp(0, -x))  # exact at both ends: neither exponential overflows
 
 
 def _fitted_line(x, targets):
@@ -50,7 +53,7 @@ def _fitted_line(x, targets):
 
     line = np.array([0.0, np.log(np.mean(targets) / (1 - np.mean(targets)))])
     for _ in range(100):
-        p = expit(design @ line)
+        p = sigmoid(design @ line)
         gradient = design.T @ (p - targets) / len(x)
         # A little on the diagonal: constant scores leave the slope undetermined.
         hessian = (design.T * (p * (1 - p))) @ design / len(x) + 1e-12 * np.eye(2)

@@ -1,4 +1,6 @@
-"""The exact best threshold."""
+"""The exact best threshold, and the form in which one is stored."""
+
+import math
 
 import numpy as np
 
@@ -72,3 +74,17 @@ def above(score):
     with np.errstate(over="ignore"):
         candidate = np.float64(np.nextafter(np.float32(score), np.float32(np.inf)))
     return candidate if np.isfinite(candidate) else np.nextafter(score, np.inf)
+
+
+def check_decision(decision):
+    """Refuse a stored threshold that has been damaged: it would classify silently wrong."""
+    if decision is None:
+        return None
+    if not isinstance(decision, dict) or set(decision) != {"threshold", "metric", "value", "pairs", "sha256"}:
+        raise ValueError(f"decision={str(decision)[:100]!r}; expected threshold, metric, value, pairs and sha256")
+    threshold = decision["threshold"]
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not math.isfinite(threshold):
+        raise ValueError(f"decision: threshold={threshold!r}; expected a finite number")
+    if decision["metric"] not in ("accuracy", "f1"):
+        raise ValueError(f"decision: metric={decision['metric']!r}; expected 'accuracy' or 'f1'")
+    return dict(decision)

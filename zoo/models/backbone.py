@@ -5,12 +5,12 @@ import inspect
 import keras
 from keras import ops
 
+from zoo.backend import ignoring_distribution
 from zoo.layers import plugins
 from zoo.layers.attention_options import AttentionOptions
 from zoo.layers.masks import AttentionMask, PaddingMask
 from zoo.layers.real_tokens import RealTokens
 from zoo.models.preset import Preset
-from zoo.training.checks import check_distribution
 
 PLUGINS = ("position", "normalization")  # constructor arguments that are options of the attention
 
@@ -273,3 +273,18 @@ class Backbone(OptionalInputs, Preset, keras.Model):
 
 class _WithOptionalInputs(OptionalInputs, keras.Model):
     """A plain functional model that also lets optional inputs be left out."""
+
+
+def check_distribution():
+    """Refuse a `keras.distribution` that the backend would ignore.
+
+    Raises:
+        ValueError: a distribution is set, and the backend is not JAX.
+    """
+    distribution, backend = keras.distribution.distribution(), ignoring_distribution()
+    if distribution is not None and backend:
+        raise ValueError(
+            f"keras.distribution is set to {type(distribution).__name__}, which the {backend} backend "
+            "ignores: the model would run on one device. Use KERAS_BACKEND=jax, or take the distribution back: "
+            "keras.distribution.set_distribution(None)"
+        )

@@ -12,9 +12,9 @@ from zoo.data import BUCKETS, Batches, BatchPlan, PredictionPlan, as_pairs, as_t
 from zoo.data.next_tokens import NextTokenRows, next_token_targets
 from zoo.generation import decoding
 from zoo.losses import TokenCrossEntropy
-from zoo.models.heads import TokenHead
 from zoo.models.sizes import checked_length
 from zoo.samplers import Greedy
+from zoo.tasks.heads import TokenHead
 from zoo.tasks.text_task import fine_tuning_optimizer, is_records
 from zoo.text.token_rows import Encoded
 

@@ -20,11 +20,12 @@ from zoo.losses import (
     cosine_similarity,
 )
 from zoo.metrics import accuracy
+from zoo.metrics.threshold import check_decision
 from zoo.models.preset import resolve
 from zoo.store import PresetError
 from zoo.tasks.classification import TextClassifier
 from zoo.tasks.text_task import TextTask, flatten_texts, head_initializer, unit
-from zoo.tasks.threshold import PairScores, check_decision
+from zoo.tasks.threshold import PairScores
 
 
 @keras.saving.register_keras_serializable(package="zoo")

@@ -14,12 +14,13 @@ from zoo.callbacks.arranging import listed
 from zoo.data import BUCKETS, Batches, BatchPlan, PredictionPlan, length_buckets
 from zoo.layers.pooling import Pooling
 from zoo.losses import InfoNCE
+from zoo.models.backbone import check_distribution
 from zoo.models.preset import Preset
 from zoo.models.sizes import checked_length
 from zoo.optimizers import EvaluateAverages, ExcludeFromDecay, FusedAdamW
 from zoo.text.keras_hub import KerasHubTokenizer
 from zoo.text.token_rows import Encoded
-from zoo.training.checks import check_distribution, check_training
+from zoo.training.checks import check_training
 from zoo.training.gradient_cache import fit_big_batches
 from zoo.training.records import refuse_with_records
 

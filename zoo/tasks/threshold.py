@@ -1,6 +1,6 @@
 """The threshold of a matcher: fitted on labelled pairs, stored with where it comes from, used by `classify`."""
 
-import math
+import json
 import warnings
 from collections.abc import Callable
 
@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from zoo.data import as_pairs
+from zoo.metrics import best_threshold
 from zoo.metrics.pairs import pair_metrics
 from zoo.training.records import refuse_with_records
 
@@ -23,8 +24,6 @@ def fit_decision(labels, scores, metric, data_hash):
     Returns:
         dict of threshold, metric, value, pairs, sha256: the form in which it is stored.
     """
-    from zoo.metrics import best_threshold
-
     threshold, value = best_threshold(labels, scores, metric)
     return {
         "threshold": float(threshold),
@@ -33,20 +32,6 @@ def fit_decision(labels, scores, metric, data_hash):
         "pairs": len(labels),
         "sha256": data_hash,
     }
-
-
-def check_decision(decision):
-    """Refuse a stored threshold that has been damaged: it would classify silently wrong."""
-    if decision is None:
-        return None
-    if not isinstance(decision, dict) or set(decision) != {"threshold", "metric", "value", "pairs", "sha256"}:
-        raise ValueError(f"decision={str(decision)[:100]!r}; expected threshold, metric, value, pairs and sha256")
-    threshold = decision["threshold"]
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not math.isfinite(threshold):
-        raise ValueError(f"decision: threshold={threshold!r}; expected a finite number")
-    if decision["metric"] not in ("accuracy", "f1"):
-        raise ValueError(f"decision: metric={decision['metric']!r}; expected 'accuracy' or 'f1'")
-    return dict(decision)
 
 
 def has_both_labels(pairs):
@@ -65,6 +50,7 @@ class PairScores:
     _dropped = None  # the threshold that is void
     _why_dropped = "was fitted before the last fit changed the weights"
     score: Callable  # of the matcher: pairs -> float `[N]`
+    task_config: Callable  # of the matcher
 
     def predict(self, x, batch_size=64, verbose="auto", **kwargs):
         """Scores of pairs of raw strings; for arrays and datasets Keras' own predict."""
@@ -123,6 +109,11 @@ class PairScores:
                 "val_pearson and no threshold; expected pairs of different labels",
                 stacklevel=4,
             )
+
+    def scored_by(self):
+        """Class and options that the scores come from, as JSON: the threshold fits no others."""
+        options = {name: value for name, value in self.task_config().items() if name != "decision"}
+        return json.dumps({"class": type(self).__name__, **options}, sort_keys=True)
 
     def weights_changed(self):
         self.drop_decision(PairScores._why_dropped)

@@ -16,23 +16,7 @@ import warnings
 
 import keras
 
-from zoo.backend import ignoring_distribution
 from zoo.optimizers.wrapper import HALF, OptimizerWrapper, chain
-
-
-def check_distribution():
-    """Refuse a `keras.distribution` that the backend would ignore.
-
-    Raises:
-        ValueError: a distribution is set, and the backend is not JAX.
-    """
-    distribution, backend = keras.distribution.distribution(), ignoring_distribution()
-    if distribution is not None and backend:
-        raise ValueError(
-            f"keras.distribution is set to {type(distribution).__name__}, which the {backend} backend "
-            "ignores: the model would run on one device. Use KERAS_BACKEND=jax, or take the distribution back: "
-            "keras.distribution.set_distribution(None)"
-        )
 
 
 def check_training(model):
