@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from support.arrays import assert_close
-from support.tiny_models import PAIRS, TEXTS, matcher, scatter_weights
+from support.tiny_models import PAIRS, TEXTS, backbone, matcher, scatter_weights
 
 import zoo
 from zoo.metrics import best_threshold
@@ -303,6 +303,59 @@ def test_arrays_go_to_keras(model):
     tokens = model.tokenizer(TEXTS[:4], pad_to=16)
     arrays = {name: x[:, None] for name, x in tokens.items()}
     assert_close(model.predict(arrays, verbose=0)[:, 0], model.encode(TEXTS[:4], normalize=False, batch_size=4))
+
+
+def datasets_of(arrays, labels=None):
+    """The same batches as each kind of data set that Keras takes."""
+    import tensorflow as tf
+    import torch
+
+    rows = len(next(iter(arrays.values())))
+    batches = []
+    for start in range(0, rows, 2):
+        x = {name: array[start : start + 2] for name, array in arrays.items()}
+        batches.append((x,) if labels is None else (x, labels[start : start + 2]))
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return len(batches)
+
+        def __getitem__(self, index):
+            return batches[index]
+
+    whole = (arrays,) if labels is None else (arrays, labels)
+    return {
+        "PyDataset": Batches(),
+        "tf.data": tf.data.Dataset.from_tensor_slices(whole).batch(2),
+        "DataLoader": torch.utils.data.DataLoader(batches, batch_size=None),
+    }
+
+
+@pytest.mark.parametrize("kind", ["representation", "interaction", "classifier"])
+def test_datasets_go_to_keras(kind):
+    """predict, evaluate and fit of arrays and of every kind of data set: one rule, one result."""
+    if kind == "representation":
+        task = scatter_weights(matcher())
+        tokens = {name: x[:, None] for name, x in task.tokenizer(TEXTS[:4], pad_to=16).items()}
+        tokens = {name: np.concatenate([x, x[::-1]], axis=1) for name, x in tokens.items()}
+    else:
+        cls, options = (
+            (zoo.InteractionMatcher, {}) if kind == "interaction" else (zoo.TextClassifier, {"num_classes": 2})
+        )
+        task = scatter_weights(cls(backbone(), dropout=0.0, max_length=16, **options))
+        tokens = task.tokenizer(TEXTS[:4], pad_to=16)
+    task.compile(keras.optimizers.SGD(0.0), jit_compile=False)
+    labels = np.array([0, 1, 0, 1], "int32" if kind == "classifier" else "float32")
+    expected = np.asarray(task.predict_on_batch(tokens))
+    assert_close(task.predict(tokens, verbose=0), expected, atol=1e-5)
+    for data in datasets_of(tokens).values():
+        assert_close(task.predict(data, verbose=0), expected, atol=1e-5)
+    losses = []
+    for data in datasets_of(tokens, labels).values():
+        losses.append(task.evaluate(data, verbose=0))
+    for data in datasets_of(tokens, labels).values():
+        losses.append(task.fit(data, verbose=0, shuffle=False).history["loss"][0])
+    assert np.ptp(losses) < 1e-4 * np.mean(losses)
 
 
 def test_what_means_nothing_with_records_is_refused(trainee):

@@ -15,8 +15,9 @@ from zoo.losses import TokenCrossEntropy
 from zoo.models.sizes import checked_length
 from zoo.samplers import Greedy
 from zoo.tasks.heads import TokenHead
-from zoo.tasks.text_task import fine_tuning_optimizer, is_records
+from zoo.tasks.text_task import fine_tuning_optimizer
 from zoo.text.token_rows import Encoded
+from zoo.training.records import is_records
 
 
 @keras.saving.register_keras_serializable(package="zoo")

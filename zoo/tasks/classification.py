@@ -6,7 +6,7 @@ import numpy as np
 from zoo.data import Pairs, as_records, as_texts
 from zoo.layers.dropout import Dropout
 from zoo.tasks.text_task import TextTask, head_initializer
-from zoo.training.records import refuse_with_records
+from zoo.training.records import is_records, refuse_with_records
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -113,7 +113,7 @@ class TextClassifier(TextTask):
 
     def predict(self, x, batch_size=64, verbose="auto", **kwargs):
         """Probabilities float32 `[N, C]` of raw texts or pairs; for arrays and datasets Keras' own predict."""
-        if isinstance(x, dict | np.ndarray | keras.utils.PyDataset):
+        if not is_records(x):
             return super().predict(x, batch_size=batch_size, verbose=verbose, **kwargs)
         refuse_with_records("predict", None, kwargs)
         logits = self.outputs_of(self.as_records(x), batch_size, verbose).astype("float64")

@@ -22,7 +22,7 @@ from zoo.text.keras_hub import KerasHubTokenizer
 from zoo.text.token_rows import Encoded
 from zoo.training.checks import check_training
 from zoo.training.gradient_cache import fit_big_batches
-from zoo.training.records import refuse_with_records
+from zoo.training.records import is_records, refuse_with_records
 
 QUIET = 2048  # more texts than this at a time show a progress bar
 
@@ -388,16 +388,6 @@ class _Epochs(keras.callbacks.Callback):
         give_back_freed_memory()
         if self.validation is not None:
             logs.update({f"val_{name}": value for name, value in self.task.validate(self.validation).items()})
-
-
-def is_records(x):
-    """Raw records, as opposed to arrays, dicts of arrays and datasets."""
-    from zoo.data import Records
-
-    # A DataFrame or a set is taken for records, so that it is refused by name and not by Keras.
-    if isinstance(x, Records | set | frozenset) or hasattr(x, "iloc"):
-        return True
-    return isinstance(x, list | tuple) and (not x or isinstance(x[0], str | tuple | list) or x[0] is None)
 
 
 def _columns(y, y_pred):

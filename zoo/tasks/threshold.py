@@ -4,13 +4,12 @@ import json
 import warnings
 from collections.abc import Callable
 
-import keras
 import numpy as np
 
 from zoo.data import as_pairs
 from zoo.metrics import best_threshold
 from zoo.metrics.pairs import pair_metrics
-from zoo.training.records import refuse_with_records
+from zoo.training.records import is_records, refuse_with_records
 
 
 def fit_decision(labels, scores, metric, data_hash):
@@ -54,7 +53,7 @@ class PairScores:
 
     def predict(self, x, batch_size=64, verbose="auto", **kwargs):
         """Scores of pairs of raw strings; for arrays and datasets Keras' own predict."""
-        if isinstance(x, dict | np.ndarray | keras.utils.PyDataset):
+        if not is_records(x):
             return super().predict(x, batch_size=batch_size, verbose=verbose, **kwargs)
         refuse_with_records("predict", None, kwargs)
         return self.score(x, batch_size, verbose)

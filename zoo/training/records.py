@@ -1,5 +1,10 @@
-"""Options of Keras' fit, evaluate and predict that say nothing about records: refused, not passed over."""
+"""What fit, evaluate and predict of every task take for raw records, and what they leave to Keras."""
 
+from collections.abc import Sequence
+
+from zoo.data import Records
+
+# Options of Keras' verbs that say nothing about records: refused, not passed over.
 NOT_WITH_RECORDS = {
     "shuffle": "rows are shuffled by `seed`",
     "sample_weight": "every record counts once; repeat those that count more",
@@ -8,6 +13,17 @@ NOT_WITH_RECORDS = {
     "validation_freq": "validation comes after each epoch",
     "steps_per_epoch": "an epoch is every record once",
 }
+
+
+def is_records(x):
+    """Whether x is raw records: a `zoo.data` type, or a list or other sequence of str or tuples.
+
+    Anything else is left to Keras: arrays, dicts of arrays, `tf.data.Dataset`, torch `DataLoader`,
+    `keras.utils.PyDataset`, generators. None, a set and a DataFrame count as records, so that they are refused by name.
+    """
+    if x is None or isinstance(x, Records | set | frozenset) or hasattr(x, "iloc"):
+        return True
+    return isinstance(x, Sequence) and (not len(x) or x[0] is None or isinstance(x[0], str | tuple | list))
 
 
 def refuse_with_records(verb, y, options):
