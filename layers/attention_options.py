@@ -118,6 +118,9 @@ class AttentionOptions(plugins.Plugin):
         """JSON form of what is given; `AttentionOptions.get` reads it back."""
         return {name: _written(name, value) for name, value in self.given.items()}
 
+    def described(self):
+        return self.get_config()
+
     def parts(self):
         """Every option that is set."""
         parts = (self.product, self.log_n, self.position, self.score_bias, *self.visibility, self.normalization)

@@ -13,6 +13,9 @@ class Plugin:
     def options(self):
         return self.get_config()
 
+    def described(self):
+        return serialize(self)
+
     @classmethod
     def from_config(cls, config):
         return cls(**config)

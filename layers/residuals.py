@@ -6,7 +6,7 @@ Post-norm blocks compute Norm(residual(x, F(x))). Plain addition is `DeepNorm(1.
 import keras
 from keras import ops
 
-from zoo.layers.plugins import Plugin
+from zoo.layers.plugins import Plugin, serialize
 
 # Sub-layers whose kernels DeepNorm shrinks; query and key keep theirs.
 SHRUNK = ("value", "output", "inner", "gate", "outer")
@@ -149,6 +149,9 @@ class AlphaResidual(keras.layers.Layer):
     def options(self):
         """What describes it as an option of a block."""
         return {"alpha": self.initial_alpha, "trainable": self.trainable}
+
+    def described(self):
+        return serialize(self)
 
     def get_config(self):
         return {**super().get_config(), **self.options()}

@@ -91,6 +91,9 @@ class RotaryEmbedding(keras.layers.Layer):
         options = {"base": self.base, "pairing": self.pairing, "sequence_axis": self.sequence_axis}
         return options if self.scaling is None else {**options, "scaling": plugins.serialize(self.scaling)}
 
+    def described(self):
+        return plugins.serialize(self)
+
     def get_config(self):
         return {**super().get_config(), **self.options()}
 

@@ -1,9 +1,9 @@
 """Folders of the original (bert4keras, google-research/bert): bert_config.json, a TensorFlow checkpoint, vocab.txt."""
 
-import inspect
 import json
 import re
 
+from zoo.backend.arguments import constructor_arguments
 from zoo.backend.variables import backbone_of, to_numpy, weights_of
 from zoo.formats.checkpoint import Checkpoint
 from zoo.formats.tensorflow.checkpoint import TFCheckpoint, write_tf_checkpoint
@@ -101,8 +101,9 @@ def to_bert4keras(model, prefix="bert_model.ckpt"):
         raise ValueError(
             "bert_config.json has no field for layer_attention: the original would build another model; save a zoo preset"
         )
+    defaults = constructor_arguments(type(backbone))
     for name in ("position", "normalization", "residual", "norm_epsilon"):
-        own, usual = (_described(value, name) for value in (getattr(backbone, name), _default(type(backbone), name)))
+        own, usual = (_described(value, name) for value in (getattr(backbone, name), defaults[name]))
         if own != usual:
             raise ValueError(
                 f"{name}={own}, and bert_config.json has no field for it: the original would build a "
@@ -122,15 +123,6 @@ def to_bert4keras(model, prefix="bert_model.ckpt"):
     if model.tokenizer is not None:
         files["vocab.txt"] = model.tokenizer.vocabulary_text.encode()
     return files
-
-
-def _default(cls, name):
-    """Default of a constructor's argument, of the nearest class that names it."""
-    for parent in cls.__mro__:
-        parameters = inspect.signature(vars(parent).get("__init__", object.__init__)).parameters
-        if name in parameters:
-            return parameters[name].default
-    raise TypeError(f"{cls.__name__} has no argument {name}")
 
 
 def _described(value, kind):

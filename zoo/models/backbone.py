@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from zoo.backend import ignoring_distribution
+from zoo.backend.arguments import constructor_arguments
 from zoo.layers import plugins
 from zoo.layers.attention_options import AttentionOptions
 from zoo.layers.masks import AttentionMask, PaddingMask
@@ -254,14 +255,8 @@ class Backbone(OptionalInputs, Preset, keras.Model):
     @classmethod
     def arguments(cls):
         """Names of the constructor's arguments, dtype and name apart; a child states only those it changes."""
-        names = []
-        for parent in cls.__mro__[: cls.__mro__.index(Backbone)]:
-            names += [
-                name
-                for name, parameter in inspect.signature(parent.__init__).parameters.items()
-                if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-            ]
-        return [name for name in dict.fromkeys(names) if name not in ("self", "dtype", "name", *cls.derived_arguments)]
+        names = constructor_arguments(cls, until=Backbone)
+        return [name for name in names if name not in ("dtype", "name", *cls.derived_arguments)]
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

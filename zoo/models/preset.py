@@ -1,6 +1,5 @@
 """`from_preset` and `save_to_preset`: from a name or folder of any known format to a model, and back."""
 
-import inspect
 import os
 import re
 import warnings
@@ -9,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from zoo.backend.arguments import constructor_arguments
 from zoo.backend.variables import backbone_of, to_numpy, weights_of
 from zoo.formats import bert4keras, catalogue, hub, hugging_face, keras_hub, zoo_preset
 from zoo.formats.checkpoint import FAMILIES, check_layers, match
@@ -126,7 +126,9 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides)
         )
     family = getattr(zoo, checkpoint.family)
     is_task = not issubclass(cls, zoo.Backbone)
-    task_arguments = _task_arguments(cls) if is_task else ()
+    task_arguments = (
+        [name for name in constructor_arguments(cls) if name not in ("backbone", "name")] if is_task else ()
+    )
     check_sizes(checkpoint, family)
     unknown = sorted(set(overrides) - set(family.arguments()) - set(task_arguments))
     if unknown:
@@ -177,7 +179,6 @@ def _built(cls, arguments, options, checkpoint, overrides):
         raise PresetError(f"{checkpoint.source}{given}: {error}") from error
 
 
-_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _SIZES = (
     "vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim", "embedding_dim", "head_dim",
     "key_dim", "expanded_dim", "max_sequence_length", "num_segments",
@@ -314,18 +315,6 @@ def fill(model, checkpoint, keep_tokens=None, whole=False):
 
 def _checksum(variable):
     return zlib.crc32(to_numpy(variable).tobytes())
-
-
-def _task_arguments(cls):
-    """Names of a task's options; a constructor that takes **options has those of its parent too."""
-    names = []
-    for parent in cls.__mro__:
-        parameters = inspect.signature(vars(parent)["__init__"]).parameters if "__init__" in vars(parent) else {}
-        kinds = {parameter.kind for parameter in parameters.values()}
-        names += [name for name, parameter in parameters.items() if parameter.kind not in _VARIABLE]
-        if parameters and inspect.Parameter.VAR_KEYWORD not in kinds:
-            break
-    return [name for name in dict.fromkeys(names) if name not in ("self", "backbone", "name")]
 
 
 def _checked_tokens(keep_tokens, vocabulary_size):

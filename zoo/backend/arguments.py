@@ -1,0 +1,64 @@
+"""Constructor arguments, and the configs that follow from them."""
+
+import inspect
+
+import keras
+
+REQUIRED = inspect.Parameter.empty  # the default of an argument that has none
+
+
+def constructor_arguments(cls, until=object):
+    """The arguments that a class is made with, those of its parents included: name -> default, or `REQUIRED`.
+
+    A constructor that takes `**options` hands them to its parent, whose arguments are then read too.
+
+    Args:
+        cls: a class.
+        until: the parent class at which to stop; its own arguments are left out.
+    """
+    arguments = {}
+    for parent in cls.__mro__[: cls.__mro__.index(until)]:
+        if "__init__" not in vars(parent):
+            continue
+        _, *parameters = inspect.signature(parent.__init__).parameters.values()  # the first is self
+        for parameter in parameters:
+            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                arguments.setdefault(parameter.name, parameter.default)
+        if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return arguments
+
+
+class Configured:
+    """An object that keeps every argument of its constructor in an attribute of the same name; its config follows.
+
+    Name it before the Keras class that you extend, `class Mine(Configured, keras.layers.Layer)`: the config then holds
+    that class' own config too.
+    """
+
+    def described_arguments(self):
+        """The arguments of this class and of its parents up to `Configured`, in their JSON form."""
+        return {name: described(getattr(self, name)) for name in constructor_arguments(type(self), Configured)}
+
+    def get_config(self):
+        return {**getattr(super(), "get_config", dict)(), **self.described_arguments()}
+
+    @classmethod
+    def from_config(cls, config, **options):
+        made_by_parent = getattr(super(), "from_config", None)
+        return cls(**config) if made_by_parent is None else made_by_parent(config, **options)
+
+
+def described(value):
+    """JSON form of an argument.
+
+    A value that has a method `described` tells its own form. Functions are named as Keras names activations, Keras'
+    objects by class and config. Numbers, texts and None stay as they are.
+    """
+    if isinstance(value, list | tuple):
+        return type(value)(map(described, value))
+    if hasattr(value, "described"):
+        return value.described()
+    if hasattr(value, "get_config"):
+        return keras.saving.serialize_keras_object(value)
+    return keras.activations.serialize(value) if callable(value) else value
