@@ -19,8 +19,8 @@ GUARDS = {
     "T1": ("zoo/formats/zoo_preset.py", 'if entry["class"] not in classes:', "if False:", "T01_a_preset_names_only"),
     "T1, imports": (
         "zoo/models/preset.py",
-        "import inspect\n",
-        "import inspect\nimport pickle\n",
+        "import re\n",
+        "import re\nimport pickle\n",
         "T01_T05_T17_library",
     ),
     "T2": ("zoo/store/names.py", "if not is_plain(name):", "if False:", "T02_odd_names_are_refused"),
@@ -89,7 +89,7 @@ GUARDS = {
         "self.path = pathlib.Path(os.path.expandvars(path))",
         "T14_T15_strings",
     ),
-    "T16": ("zoo/models/preset.py", "import inspect\n", "import inspect\nimport urllib.request\n", "T16_only_the_hub"),
+    "T16": ("zoo/models/preset.py", "import re\n", "import re\nimport urllib.request\n", "T16_only_the_hub"),
     "R2": (
         "zoo/formats/zoo_preset.py",
         "if not folder.verify():",
