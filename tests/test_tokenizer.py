@@ -14,7 +14,8 @@ from support.wordpiece_oracle import ODD, oracle_tokens, oracle_words, random_te
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import models, normalizers, pre_tokenizers
 
-from zoo.text.tokenizer import Tokenizer, longest_first
+from zoo.text.text_tokenizer import longest_first
+from zoo.text.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.neutral
 

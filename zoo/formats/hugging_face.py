@@ -16,7 +16,7 @@ from zoo.formats import fields
 from zoo.formats.checkpoint import TRANSFORMS, Checkpoint, check_layers
 from zoo.store import PresetError, safetensors_bytes, strict_json
 from zoo.store.folder import TEXT_CAP
-from zoo.text.tokenizer import ROLES
+from zoo.text.text_tokenizer import ROLES
 from zoo.text.vocabulary import dump_vocabulary, load_vocabulary, tokens_by_id
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"

@@ -6,13 +6,12 @@ so their pieces are remembered: a batch costs one C-level pass per text and one 
 
 import functools
 import re
-from collections import Counter
 from itertools import chain
 
-import numpy as np
 from tokenizers.models import WordPiece
 
 from zoo.text.basic_tokenizer import WordSplitter, is_dropped, is_ideograph, is_punctuation
+from zoo.text.text_tokenizer import ROLES, TextTokenizer
 from zoo.text.vocabulary import (
     check_storable,
     check_tokens,
@@ -22,10 +21,8 @@ from zoo.text.vocabulary import (
     tokens_by_id,
 )
 
-ROLES = ("pad", "unk", "cls", "sep", "mask")
 
-
-class Tokenizer:
+class Tokenizer(TextTokenizer):
     """Text to token ids as bert4keras' `Tokenizer` does it, id by id.
 
     Special tokens inside a text are ordinary characters, as in the original: a user's "[MASK]" becomes "[",
@@ -92,78 +89,15 @@ class Tokenizer:
         """The content of the vocab.txt to store, one token a line."""
         return dump_vocabulary(self.vocabulary)
 
-    @property
-    def vocabulary_size(self):
-        return len(self.vocabulary)
-
-    @property
-    def special_tokens(self):
-        """Role ("pad", "unk", "cls", "sep", "mask") to token; without "mask" where there is none."""
-        tokens = {role: getattr(self, f"{role}_token") for role in ROLES}
-        return {role: token for role, token in tokens.items() if role != "mask" or token is not None}
-
-    @property
-    def pad_token_id(self):
-        return self._ids[self.pad_token]
-
-    @property
-    def unk_token_id(self):
-        return self._ids[self.unk_token]
-
-    @property
-    def cls_token_id(self):
-        return self._ids[self.cls_token]
-
-    @property
-    def sep_token_id(self):
-        return self._ids[self.sep_token]
-
-    @property
-    def mask_token_id(self):
-        if self.mask_token is None:
-            raise ValueError("Tokenizer: there is no mask token (it was made with mask_token=None).")
-        return self._ids[self.mask_token]
-
-    def token_to_id(self, token):
-        """Id of a token, or of the unknown token."""
-        return self._ids.get(token, self.unk_token_id)
-
-    def id_to_token(self, token_id):
-        """Token of an id; ValueError outside 0 .. V-1."""
-        if not 0 <= token_id < len(self.vocabulary):
-            raise ValueError(f"Tokenizer: id {token_id} is not among 0 .. {len(self.vocabulary) - 1}.")
-        return self.vocabulary[token_id]
-
     # Text to tokens and ids
 
     def tokenize(self, text, max_length=None):
         """Tokens of a text between cls and sep. An unknown word stands as itself, folded."""
         tokens = []
-        for word in self._words(_checked(text, "text")):
+        for word in self._words(self._checked(text, "text")):
             tokens.extend(self._surface(word))
-        tokens = tokens[: _room(max_length, 2)]
+        tokens = tokens[: self._room(max_length, 2)]
         return [self.cls_token, *tokens, self.sep_token]
-
-    def encode(self, text, second=None, max_length=None):
-        """Token ids and segment ids of a text or a pair, as two lists of int.
-
-        Args:
-            text: str.
-            second: None or str. Its tokens and their sep have segment id 1.
-            max_length: None or int, special tokens included. Of a pair the longer text is cut first.
-
-        Raises:
-            TypeError: a text that is no str. ValueError: max_length below 2, or 3 for a pair.
-        """
-        first_ids = self._content_ids(_checked(text, "text"))
-        cls, sep = [self.cls_token_id], [self.sep_token_id]
-        if second is None:
-            token_ids = cls + first_ids[: _room(max_length, 2)] + sep
-            return token_ids, [0] * len(token_ids)
-        second_ids = self._content_ids(_checked(second, "second"))
-        kept, kept_second = map(int, longest_first(len(first_ids), len(second_ids), _room(max_length, 3)))
-        token_ids = cls + first_ids[:kept] + sep + second_ids[:kept_second] + sep
-        return token_ids, [0] * (kept + 2) + [1] * (kept_second + 1)
 
     def words(self, text):
         """Words of a text, folded, each with the ids of its pieces, which joined are the ids of the text.
@@ -171,53 +105,7 @@ class Tokenizer:
         Returns:
             list of (str, tuple of int).
         """
-        return [(word, self._pieces[word]) for word in self._words(_checked(text, "text"))]
-
-    def __call__(self, texts, seconds=None, max_length=512, pad_to=None, segment_ids="pair"):
-        """A batch of texts or pairs as padded arrays, rows in the order given.
-
-        Args:
-            texts: iterable of str.
-            seconds: None or as many str: the second texts of pairs.
-            max_length: None or int, as in `encode`.
-            pad_to: None to pad to the longest row; an int, or a list of ints of which the smallest that holds
-                the longest row is taken. Few widths mean few compilations.
-            segment_ids: "pair" (1 for second texts) or "zeros".
-
-        Returns:
-            Dict of token_ids int32 `[B, n]`, segment_ids int32 `[B, n]`, padding_mask bool `[B, n]`.
-
-        Raises:
-            TypeError: a text that is no str (None, a number), with its index.
-            ValueError: texts and seconds of different lengths; a row longer than every pad_to.
-        """
-        if segment_ids not in ("pair", "zeros"):
-            raise ValueError(f'Tokenizer: segment_ids is {segment_ids!r}, expected "pair" or "zeros".')
-        first_rows = self._batch_ids(texts, "texts")
-        first = _lengths(first_rows)
-        if seconds is None:
-            first = first if max_length is None else np.minimum(first, _room(max_length, 2))
-            total = first + 2
-        else:
-            second_rows = self._batch_ids(seconds, "seconds")
-            if len(second_rows) != len(first_rows):
-                raise ValueError(
-                    f"Tokenizer: {len(first_rows)} texts but {len(second_rows)} seconds; expected as many."
-                )
-            first, second = longest_first(first, _lengths(second_rows), _room(max_length, 3))
-            total = first + second + 3
-
-        column = np.arange(_width(total, pad_to))
-        padding_mask = column < total[:, None]
-        token_ids = np.full(padding_mask.shape, self.pad_token_id, np.int32)
-        segments = np.zeros(padding_mask.shape, np.int32)
-        token_ids[:, 0] = self.cls_token_id
-        self._fill(token_ids, first_rows, np.ones_like(first), first)
-        if seconds is not None:
-            self._fill(token_ids, second_rows, first + 2, second)
-            if segment_ids == "pair":
-                segments[padding_mask & (column >= first[:, None] + 2)] = 1
-        return {"token_ids": token_ids, "segment_ids": segments, "padding_mask": padding_mask}
+        return [(word, self._pieces[word]) for word in self._words(self._checked(text, "text"))]
 
     # Tokens back to the text
 
@@ -227,7 +115,7 @@ class Tokenizer:
         `text[start:end]` is the source of the token, with marks and control characters that stand inside it.
         """
         spans = [(0, 0)]
-        for word in self._traced_words(_checked(text, "text")):
+        for word in self._traced_words(self._checked(text, "text")):
             start = 0
             for token in self._surface("".join(character for character, _ in word)):
                 end = start + (len(token.removeprefix("##")) if start else len(token))
@@ -244,7 +132,7 @@ class Tokenizer:
         Raises:
             ValueError: a token that the rest of the text does not hold.
         """
-        characters = self._splitter.characters(_checked(text, "text"))
+        characters = self._splitter.characters(self._checked(text, "text"))
         characters = [pair for pair in characters if not is_dropped(pair[0])]
         folded = "".join(character for character, _ in characters)
         matches, position = [], 0
@@ -289,11 +177,7 @@ class Tokenizer:
         Args:
             token_ids: list of int, each once, the special tokens among them. Give the same list to the model.
         """
-        token_ids = [int(token_id) for token_id in token_ids]
-        if len(set(token_ids)) < len(token_ids):
-            repeated, times = Counter(token_ids).most_common(1)[0]
-            raise ValueError(f"Tokenizer: id {repeated} is kept {times} times; each id can be kept once.")
-        tokens = [self.id_to_token(one) for one in token_ids]
+        tokens = [self.id_to_token(one) for one in self._kept_ids(token_ids)]
         return Tokenizer(tokens, pre_tokenize=self.pre_tokenize, **self._options())
 
     def simplified_ids(self, first=None):
@@ -381,26 +265,12 @@ class Tokenizer:
             words.extend([part] if piece in self._ids else self._splitter.group(part))
         return words
 
-    def _content_ids(self, text):
-        return list(chain.from_iterable(map(self._pieces.__getitem__, self._words(text))))
-
-    def _batch_ids(self, texts, name):
-        if isinstance(texts, (str, bytes)):
-            kind = type(texts).__name__
-            raise TypeError(f"Tokenizer: {name} is one {kind}, expected a list of str; `encode` takes one text.")
-        return [self._content_ids(_checked(text, name, index)) for index, text in enumerate(texts)]
+    def content_ids(self, texts):
+        return [list(chain.from_iterable(map(self._pieces.__getitem__, self._words(text)))) for text in texts]
 
     def _surface(self, word):
         token_ids = self._pieces[word]
         return [word] if token_ids == (self.unk_token_id,) else [self.vocabulary[one] for one in token_ids]
-
-    def _fill(self, token_ids, rows, start, kept):
-        """Write the first `kept` ids of each row from column `start` on, and sep behind them."""
-        column = np.arange(token_ids.shape[1])
-        place = (column >= start[:, None]) & (column < (start + kept)[:, None])
-        cut = (row[:count] for row, count in zip(rows, kept.tolist(), strict=True))
-        token_ids[place] = np.fromiter(chain.from_iterable(cut), np.int32, count=kept.sum())
-        token_ids[np.arange(len(rows)), start + kept] = self.sep_token_id
 
 
 class _PieceMemory(dict):
@@ -428,19 +298,6 @@ class _PieceMemory(dict):
         return pieces
 
 
-def longest_first(first, second, room):
-    """Lengths of a pair cut to `room` ids, taking ids from the longer text, of equal ones from the first.
-
-    Args:
-        first, second: ints, or int arrays `[B]`: lengths before.
-        room: None for no limit, or int.
-    """
-    if room is None:
-        return first, second
-    kept = np.minimum(first, np.maximum(room // 2, room - second))
-    return kept, np.minimum(second, room - kept)
-
-
 # How decoded text is tidied up, in this order: single blanks; English clitics; no blank after opening,
 # joining and CJK punctuation (which brings its own space); decimal points.
 _CJK_PUNCTUATION = (
@@ -458,36 +315,3 @@ _TIDY = [
 
 def _looks_special(token):
     return token.startswith("[") and token.endswith("]")
-
-
-def _checked(text, name, index=None):
-    if not isinstance(text, str):
-        where = name if index is None else f"{name}[{index}]"
-        raise TypeError(f"Tokenizer: {where} is {text!r:.60} of type {type(text).__name__}, expected a str.")
-    return text
-
-
-def _room(max_length, special):
-    if max_length is None:
-        return None
-    if max_length < special:
-        raise ValueError(f"Tokenizer: max_length is {max_length}, but the special tokens alone take {special}.")
-    return max_length - special
-
-
-def _lengths(rows):
-    return np.fromiter(map(len, rows), np.int64, count=len(rows))
-
-
-def _width(total, pad_to):
-    longest = int(total.max(initial=2))
-    if pad_to is None:
-        return longest
-    widths = [pad_to] if isinstance(pad_to, (int, np.integer)) else sorted(pad_to)
-    fitting = [width for width in widths if width >= longest]
-    if not fitting:
-        raise ValueError(
-            f"Tokenizer: row {int(total.argmax())} has {longest} tokens, more than pad_to={pad_to!r} allows. "
-            "Lower max_length to the largest pad_to, or add a wider one."
-        )
-    return fitting[0]
