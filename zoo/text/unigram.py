@@ -1,0 +1,193 @@
+"""Unigram tokenizer of XLM-R and its kin (SentencePiece): ids of the originals, batches as padded arrays.
+
+Pieces come from the Rust library of Hugging Face, which is given only what `zoo.text.unigram_fields` has read.
+"""
+
+import functools
+import json
+import re
+
+import tokenizers
+
+from zoo.text.text_tokenizer import TextTokenizer
+from zoo.text.unigram_fields import BLANK, read_fields
+
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
+
+
+class UnigramTokenizer(TextTokenizer):
+    """Text to the token ids of a Unigram language model, as XLM-R, multilingual E5 and their kin have it.
+
+    Special tokens inside a text are ordinary characters: a user's "</s>" becomes "<", "/", "s", ">". For every other
+    text the ids are those of `transformers`.
+
+    Args:
+        content: dict, the parsed content of a tokenizer.json; never a path. `from_json` takes the text.
+        pad_token: str.
+        mask_token: str, or None for a vocabulary without one.
+
+    Raises:
+        ValueError: a field that zoo does not know or cannot honour, by name; a special token that is not there.
+
+    Source: Kudo, arXiv 1804.10959 (Unigram); Conneau et al., arXiv 1911.02116 (XLM-R).
+    """
+
+    def __init__(self, content, pad_token="<pad>", mask_token="<mask>"):
+        if not isinstance(content, dict):
+            raise TypeError(
+                f"UnigramTokenizer: content is {content!r:.60} of type {type(content).__name__}, expected the dict of a "
+                "tokenizer.json; UnigramTokenizer.from_json takes its text."
+            )
+        try:
+            self._fields = fields = read_fields(content)
+        except ValueError as error:
+            raise ValueError(f"UnigramTokenizer: {error}") from None
+        self.vocabulary = [piece for piece, _ in fields.pieces] + fields.added
+        self._ids = {token: index for index, token in enumerate(self.vocabulary)}
+        self.separators, self.segments = fields.separators, fields.segments
+        self.cls_token, self.sep_token, self.unk_token = (
+            fields.cls_token,
+            fields.sep_token,
+            self.vocabulary[fields.unk_id],
+        )
+        self.pad_token, self.mask_token = pad_token, mask_token
+        for role, token in self.special_tokens.items():
+            if not isinstance(token, str) or token not in self._ids:
+                raise ValueError(
+                    f"UnigramTokenizer: {role}_token={token!r:.60} is not among the {len(self.vocabulary)} tokens. Name the "
+                    "token that is, or mask_token=None if there is no mask."
+                )
+        self._special = fields.special | set(self.special_tokens.values())
+        self._rust = self._pieces_of_texts()
+
+    @classmethod
+    def from_json(cls, text, **options):
+        """Tokenizer from the text of a tokenizer.json."""
+        return cls(json.loads(text), **options)
+
+    @property
+    def content(self):
+        """The content of a tokenizer.json, which the Rust library reads with the same ids."""
+        fields = self._fields
+        part = {"cls": (self.cls_token, 0), "sep": (self.sep_token, 0), "end": (self.sep_token, int(self.segments))}
+        special = {name: {"SpecialToken": {"id": token, "type_id": segment}} for name, (token, segment) in part.items()}
+        first = {"Sequence": {"id": "A", "type_id": 0}}
+        second = {"Sequence": {"id": "B", "type_id": int(self.segments)}}
+        between = [special["sep"]] * self.separators
+        roles = sorted({self.cls_token, self.sep_token})
+        flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+        return {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": [
+                {"id": self._ids[token], "content": token, **flags, "lstrip": token == self.mask_token}
+                for token in sorted(self._special, key=self._ids.get)
+            ],
+            "normalizer": fields.normalizer,
+            "pre_tokenizer": fields.pre_tokenizer,
+            "post_processor": {
+                "type": "TemplateProcessing",
+                "single": [special["cls"], first, special["sep"]],
+                "pair": [special["cls"], first, *between, second, special["end"]],
+                "special_tokens": {
+                    token: {"id": token, "ids": [self._ids[token]], "tokens": [token]} for token in roles
+                },
+            },
+            "decoder": {"type": "Metaspace", "replacement": BLANK, "prepend_scheme": "always", "split": True},
+            "model": {
+                "type": "Unigram",
+                "unk_id": fields.unk_id,
+                "vocab": [list(piece) for piece in fields.pieces],
+                "byte_fallback": False,
+            },
+        }
+
+    @property
+    def vocabulary_text(self):
+        """The text of the tokenizer.json to store."""
+        return json.dumps(self.content, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+    # Text to tokens and ids
+
+    def content_ids(self, texts):
+        return [encoding.ids for encoding in self._rust.encode_batch_fast([*map(_whole, texts)])]
+
+    def tokenize(self, text, max_length=None):
+        """Tokens of a text between cls and sep. What is unknown stands as itself, normalized."""
+        tokens = self._encoding(text).tokens[: self._room(max_length, 2)]
+        return [self.cls_token, *tokens, self.sep_token]
+
+    def offsets(self, text):
+        """Spans (start, end) in the text of every token of `tokenize(text)`; (0, 0) for cls and sep."""
+        return [(0, 0), *self._encoding(text).offsets, (0, 0)]
+
+    def decode(self, token_ids):
+        """Readable text of ids, without special tokens."""
+        tokens = map(self.id_to_token, token_ids)
+        return "".join(token for token in tokens if token not in self._special).replace(BLANK, " ").strip(" ")
+
+    # Smaller vocabularies
+
+    def keep(self, token_ids):
+        """A tokenizer of the tokens with these ids only, in this order (the lineage's `keep_tokens`).
+
+        Args:
+            token_ids: list of int, each once, the special tokens among them. Give the same list to the model.
+        """
+        kept = [self.id_to_token(one) for one in self._kept_ids(token_ids)]
+        missing = sorted(set(self.special_tokens.values()) - set(kept))
+        if missing:
+            raise ValueError(f"UnigramTokenizer: the ids to keep lack those of {', '.join(missing)}.")
+        scores, place = dict(self._fields.pieces), {token: index for index, token in enumerate(kept)}
+        content = self.content
+        content["model"] |= {
+            "vocab": [[token, scores.get(token, 0.0)] for token in kept],
+            "unk_id": place[self.unk_token],
+        }
+        content["added_tokens"] = [
+            {**entry, "id": place[entry["content"]]} for entry in content["added_tokens"] if entry["content"] in place
+        ]
+        for token, entry in content["post_processor"]["special_tokens"].items():
+            entry["ids"] = [place[token]]
+        return UnigramTokenizer(content, pad_token=self.pad_token, mask_token=self.mask_token)
+
+    # Configuration
+
+    def get_config(self):
+        """Options without the pieces, which are stored as tokenizer.json (`vocabulary_text`)."""
+        return {"pad_token": self.pad_token, "mask_token": self.mask_token}
+
+    @classmethod
+    def from_config(cls, config, content):
+        """Tokenizer from `get_config`'s options and the content of a tokenizer.json; ValueError for unknown options."""
+        known = {"pad_token", "mask_token"}
+        if config.keys() - known:
+            raise ValueError(
+                f"UnigramTokenizer: unknown options {sorted(config.keys() - known)}; known are {sorted(known)}."
+            )
+        return cls(content, **config)
+
+    def __reduce__(self):
+        # The Rust model is made anew in the other process.
+        return functools.partial(UnigramTokenizer, **self.get_config()), (self.content,)
+
+    def _encoding(self, text):
+        return self._rust.encode(_whole(self._checked(text, "text")))
+
+    def _pieces_of_texts(self):
+        """The Rust tokenizer without special tokens. Their pieces get names with a blank inside, which no text becomes."""
+        content = self.content
+        for index, (piece, _) in enumerate(self._fields.pieces):
+            if piece in self._special:
+                content["model"]["vocab"][index][0] = f" {index}"
+        content |= {"added_tokens": [], "post_processor": None, "decoder": None}
+        try:
+            return tokenizers.Tokenizer.from_str(json.dumps(content))
+        except Exception as error:  # the library raises bare Exception
+            raise ValueError(f"UnigramTokenizer: the tokenizers library refuses this content: {error}") from error
+
+
+def _whole(text):
+    """The text with halves of surrogate pairs, which UTF-8 cannot hold, as replacement characters."""
+    return text if text.isascii() else _HALF_PAIR.sub("\ufffd", text)
