@@ -70,6 +70,7 @@ class AttentionOptions(plugins.Plugin):
     score_bias: Any
     visibility: tuple
     normalization: Any
+    watch: Any = None  # a function that `zoo.analysis.attention_maps` shows weights and visible keys to, for one call
 
     def __init__(
         self,
@@ -226,7 +227,10 @@ class AttentionOptions(plugins.Plugin):
             scores = scores + (bias if rank == 4 else bias[:, 0])
         if attention_bias is not None:
             scores = scores + align(ops.cast(attention_bias, "float32"), rank)
-        return self.normalization(scores, visible)
+        weights = self.normalization(scores, visible)
+        if self.watch is not None:
+            self.watch(weights, visible)
+        return weights
 
     def keys_rotate_once(self):
         """Whether a key in a cache may be kept rotated: nothing acts on it before, and no query has a say in its angle."""

@@ -3,6 +3,23 @@
 `zoo.initialization_report` belongs here too.
 """
 
+from zoo.analysis.attention import AttentionMaps, AttentionReport, attention_maps, attention_report
 from zoo.analysis.hubness import HubnessReport, hubness
+from zoo.analysis.softmax import softmax_information, softmax_information_figure, softmax_robustness
+from zoo.analysis.sparsity import sparsity
+from zoo.analysis.unargmaxable import UnargmaxableReport, unargmaxable
 
-__all__ = ["HubnessReport", "hubness"]
+__all__ = [
+    "AttentionMaps",
+    "AttentionReport",
+    "HubnessReport",
+    "UnargmaxableReport",
+    "attention_maps",
+    "attention_report",
+    "hubness",
+    "softmax_information",
+    "softmax_information_figure",
+    "softmax_robustness",
+    "sparsity",
+    "unargmaxable",
+]

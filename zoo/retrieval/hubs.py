@@ -31,6 +31,7 @@ class HubCorrection:
 
     Raises:
         ValueError: an unknown method, neighbours < 1, shapes that do not fit, NaN, infinity, vectors of zeros.
+        ImportError: mutual proximity, where SciPy (the extra `analysis`) is missing.
     """
 
     def __init__(self, corpus, method="csls", neighbours=10, reference=None):
@@ -125,7 +126,7 @@ class HubCorrection:
         try:
             from scipy.special import log_ndtr
         except ImportError as error:
-            raise ImportError("mutual proximity needs SciPy: pip install scipy") from error
+            raise ImportError("mutual proximity needs SciPy: pip install 'keras-zoo[analysis]'") from error
         mean, deviation = (part[:, None] for part in self._moments.of(queries))
         return log_ndtr((cosines - mean) / deviation) + log_ndtr((cosines - self._mean) / self._deviation)
 
