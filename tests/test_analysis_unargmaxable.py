@@ -33,7 +33,7 @@ def hull_vertices(points):
     "seed, sets", [(10, 20), *(pytest.param(seed, 100, marks=pytest.mark.slow) for seed in range(10))]
 )
 def test_planar_sets_without_bias(seed, sets):
-    """Random sets, a thousand in all with the slow ones: what lies inside the hull is exactly what cannot win; some points are doubled."""
+    """A thousand sets with the slow ones: inside the hull is exactly what cannot win; some points are doubled."""
     rng = np.random.default_rng(seed)
     for _ in range(sets):
         points = rng.normal(size=(rng.integers(4, 25), 2))
