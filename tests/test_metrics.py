@@ -5,6 +5,8 @@ import itertools
 import numpy as np
 import pytest
 import scipy.stats
+import sklearn.calibration
+import sklearn.metrics
 
 from zoo import metrics
 
@@ -280,6 +282,97 @@ def test_calibrated_probabilities_have_a_small_calibration_error():
     drawn = rng.random(100_000) < probabilities
     assert metrics.expected_calibration_error(drawn, probabilities) < 0.01
     assert metrics.expected_calibration_error(drawn, probabilities**3) > 0.1
+
+
+def drawn_classes(rng, n=2000, classes=4):
+    """Calibrated probabilities [n, C] and labels drawn by them."""
+    probabilities = rng.dirichlet(np.full(classes, 0.5), n)
+    return (rng.random((n, 1)) > probabilities.cumsum(1)[:, :-1]).sum(1), probabilities
+
+
+@pytest.mark.parametrize("bins", [1, 7, 15])
+def test_bins_of_equal_mass_hold_equally_many_and_average_to_the_definition(bins):
+    rng = np.random.default_rng(17)
+    probabilities = rng.permutation(rng.beta(0.3, 2, 1000))
+    labels = rng.random(1000) < probabilities
+    curve = metrics.reliability_curve(labels, probabilities, bins, equal_mass=True)
+    assert len(curve["count"]) == bins and np.ptp(curve["count"]) <= 1
+    order = np.argsort(probabilities)
+    parts = np.split(order, np.cumsum(curve["count"])[:-1])
+    assert curve["probability"] == pytest.approx([probabilities[part].mean() for part in parts])
+    assert curve["positives"] == pytest.approx([labels[part].mean() for part in parts])
+    assert curve["lower"].tolist() == [probabilities[part].min() for part in parts]
+    assert curve["upper"].tolist() == [probabilities[part].max() for part in parts]
+    error = sum(abs(probabilities[part].sum() - labels[part].sum()) for part in parts) / 1000
+    assert metrics.expected_calibration_error(labels, probabilities, bins, equal_mass=True) == pytest.approx(error)
+
+
+def test_bins_of_equal_mass_are_those_of_scikit_learn():
+    rng = np.random.default_rng(18)
+    probabilities = rng.random(900)
+    labels = rng.random(900) < probabilities**2
+    found, mean = sklearn.calibration.calibration_curve(labels, probabilities, n_bins=9, strategy="quantile")
+    curve = metrics.reliability_curve(labels, probabilities, 9, equal_mass=True)
+    assert curve["positives"] == pytest.approx(found, abs=0.02) and curve["probability"] == pytest.approx(
+        mean, abs=2e-3
+    )
+
+
+def test_bins_of_equal_mass_keep_equal_probabilities_together():
+    rng = np.random.default_rng(19)
+    probabilities = rng.integers(0, 4, 300) / 3
+    labels = rng.integers(0, 2, 300)
+    curve = metrics.reliability_curve(labels, probabilities, 10, equal_mass=True)
+    assert (curve["lower"] == curve["upper"]).all() and curve["lower"].tolist() == [0, 1 / 3, 2 / 3, 1]
+    assert curve["positives"] == pytest.approx([labels[probabilities == p].mean() for p in curve["lower"]])
+    order = rng.permutation(300)
+    again = metrics.reliability_curve(labels[order], probabilities[order], 10, equal_mass=True)
+    assert again["count"].tolist() == curve["count"].tolist()
+    assert metrics.expected_calibration_error([0, 1], [0.5, 0.5], 10, equal_mass=True) == 0
+
+
+@pytest.mark.parametrize("equal_mass", [False, True])
+def test_calibration_of_classes_is_that_of_the_likeliest(equal_mass):
+    labels, probabilities = drawn_classes(np.random.default_rng(20))
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
+    error = metrics.expected_calibration_error(labels, probabilities, 12, equal_mass)
+    assert error == metrics.expected_calibration_error(right, confidence, 12, equal_mass) < 0.04
+    sharper = probabilities**3 / (probabilities**3).sum(1, keepdims=True)
+    assert metrics.expected_calibration_error(labels, sharper, 12, equal_mass) > 0.1
+
+
+def test_brier_score_and_likelihood_equal_scikit_learns():
+    labels, probabilities = drawn_classes(np.random.default_rng(21))
+    expected = np.mean(((np.eye(4)[labels] - probabilities) ** 2).sum(1))
+    assert metrics.brier_score(labels, probabilities) == pytest.approx(expected)
+    expected = sklearn.metrics.log_loss(labels, probabilities)
+    assert metrics.negative_log_likelihood(labels, probabilities) == pytest.approx(expected, rel=1e-9)
+    one = probabilities[:, 1]
+    assert metrics.brier_score(labels == 1, one) == pytest.approx(sklearn.metrics.brier_score_loss(labels == 1, one))
+    both = np.stack([1 - one, one], axis=1)
+    assert metrics.brier_score(labels == 1, both) == pytest.approx(2 * metrics.brier_score(labels == 1, one))
+    expected = sklearn.metrics.log_loss(labels == 1, one)
+    assert metrics.negative_log_likelihood(labels == 1, one) == pytest.approx(expected, rel=1e-9)
+    assert metrics.negative_log_likelihood(labels == 1, both) == pytest.approx(expected, rel=1e-9)
+    assert metrics.brier_score([0, 1], [0.0, 1.0]) == metrics.negative_log_likelihood([0, 1], [0.0, 1.0]) == 0
+    assert metrics.negative_log_likelihood([0, 1], [0.5, 0.0]) == np.inf
+
+
+@pytest.mark.parametrize("metric", ["brier_score", "negative_log_likelihood", "expected_calibration_error"])
+@pytest.mark.parametrize(
+    "labels, probabilities, message",
+    [
+        ([0, 1], [0.2, 1.2], r"expected \[0, 1\]"),
+        ([0, 1], [[0.2, 0.2], [0.5, 0.5]], r"probabilities\[0\] sums to 0.4"),
+        ([0, 2], [[0.2, 0.8], [0.5, 0.5]], r"y_true\[1\] is 2, expected a class id from 0 to 1"),
+        ([0], [[0.2, 0.8], [0.5, 0.5]], "1 elements, probabilities has 2"),
+        ([0, 1], [[np.nan, 0.8], [0.5, 0.5]], r"probabilities\[0, 0\] is nan"),
+        ([0, 0.5], [0.2, 0.3], "expected 0 or 1"),
+    ],
+)
+def test_calibration_refuses(metric, labels, probabilities, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(metrics, metric)(labels, probabilities)
 
 
 def platt_targets(y):

@@ -1,6 +1,12 @@
 """Metrics over whole sets, in NumPy and float64: no batch averages, no dependence on the order of rows."""
 
-from zoo.metrics.calibration import PlattScaling, expected_calibration_error, reliability_curve
+from zoo.metrics.calibration import (
+    PlattScaling,
+    brier_score,
+    expected_calibration_error,
+    negative_log_likelihood,
+    reliability_curve,
+)
 from zoo.metrics.concentration import attention_concentration
 from zoo.metrics.correlation import pearson, spearman
 from zoo.metrics.decision import accuracy, classification_report, f1
@@ -14,11 +20,13 @@ __all__ = [
     "attention_concentration",
     "average_precision",
     "best_threshold",
+    "brier_score",
     "classification_report",
     "expected_calibration_error",
     "f1",
     "mrr",
     "ndcg",
+    "negative_log_likelihood",
     "pearson",
     "recall_at_k",
     "reliability_curve",

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from zoo.metrics.checks import labels_and_scores
+from zoo.metrics.checks import finite, labels_and_scores, same_length
+from zoo.metrics.correlation import ranks
 
 
 class PlattScaling:
@@ -67,47 +68,128 @@ def _fitted_line(x, targets):
     return line
 
 
-def reliability_curve(y_true, probabilities, bins=10):
-    """Mean probability and share of positives in equal bins of [0, 1], for a reliability plot.
+def reliability_curve(y_true, probabilities, bins=10, equal_mass=False):
+    """Mean probability and share of positives in bins of probability, for a reliability plot.
 
     Args:
-        y_true: `[n]`, 0/1.
-        probabilities: `[n]`, in [0, 1].
-        bins: int >= 1. Bins are closed below; the last one also above.
+        y_true: `[n]`, 0/1; with probabilities `[n, C]` class ids.
+        probabilities: `[n]`, of class 1, in [0, 1]; or `[n, C]`, of all classes: then the probability is that of the
+            likeliest class, and a row is positive where that is the label.
+        bins: int >= 1.
+        equal_mass: bool. False: bins of equal width in [0, 1], closed below, the last one also above. True: bins of
+            equally many rows, as far as equal probabilities, which stay together, allow it.
 
     Returns:
-        dict of arrays `[m]` over the m <= bins that are not empty: lower, upper (edges), probability,
-        positives (means), count.
+        dict of arrays `[m]` over the m <= bins that are not empty: lower, upper (edges; with equal_mass the least and
+        greatest probability), probability, positives (means), count.
 
     Raises:
-        ValueError: labels other than 0/1, probabilities outside [0, 1] or not finite, bins < 1.
+        ValueError: labels or shapes other than these, probabilities outside [0, 1] or not finite, rows of `[n, C]` that
+            do not sum to 1, bins < 1.
     """
-    y_true, probabilities = labels_and_scores(y_true, probabilities, "probabilities")
+    y_true, probabilities = _confidence(y_true, probabilities)
     if bins != int(bins) or bins < 1:
         raise ValueError(f"bins is {bins!r}, expected an integer >= 1.")
+    bins = int(bins)
+    if equal_mass:
+        # By the mean rank, which is the same for equal probabilities: the order of rows decides nothing.
+        member = np.floor((ranks(probabilities) - 0.5) / len(probabilities) * bins).astype("int64")
+        lower, upper = np.full(bins, np.inf), np.full(bins, -np.inf)
+        np.minimum.at(lower, member, probabilities)
+        np.maximum.at(upper, member, probabilities)
+    else:
+        edges = np.linspace(0.0, 1.0, bins + 1)
+        lower, upper = edges[:-1], edges[1:]
+        member = np.minimum(np.searchsorted(edges, probabilities, side="right") - 1, bins - 1)
+    count = np.bincount(member, minlength=bins)
+    kept = count > 0
+    return {
+        "lower": lower[kept],
+        "upper": upper[kept],
+        "probability": np.bincount(member, probabilities, bins)[kept] / count[kept],
+        "positives": np.bincount(member, y_true, bins)[kept] / count[kept],
+        "count": count[kept],
+    }
+
+
+def expected_calibration_error(y_true, probabilities, bins=10, equal_mass=False):
+    """Mean distance of probability and share of positives over the bins of `reliability_curve`, weighted by count.
+
+    Args, Raises: see `reliability_curve`.
+
+    Source: Naeini et al., Obtaining Well Calibrated Probabilities Using Bayesian Binning (AAAI 2015); bins of equal mass,
+    Nguyen and O'Connor, arXiv 1508.05154.
+    """
+    curve = reliability_curve(y_true, probabilities, bins, equal_mass)
+    return float(np.average(np.abs(curve["probability"] - curve["positives"]), weights=curve["count"]))
+
+
+def brier_score(y_true, probabilities):
+    """Mean squared distance of probabilities and labels; 0 is perfect.
+
+    Args:
+        y_true: `[n]`, 0/1; with probabilities `[n, C]` class ids.
+        probabilities: `[n]`, of class 1: mean of (p - y)², at most 1. `[n, C]`, of all classes: mean of the sum over the
+            classes, at most 2, and twice the former for two classes.
+
+    Raises:
+        ValueError: see `reliability_curve`.
+    """
+    y_true, probabilities = _classes(y_true, probabilities)
+    if probabilities.ndim == 1:
+        return float(np.mean(np.square(probabilities - y_true)))
+    one_hot = np.arange(probabilities.shape[1]) == y_true[:, None]
+    return float(np.mean(np.sum(np.square(probabilities - one_hot), axis=1)))
+
+
+def negative_log_likelihood(y_true, probabilities):
+    """Mean of -ln p over the rows, p the probability of the label; infinite where a label has probability 0.
+
+    Args:
+        y_true: `[n]`, 0/1; with probabilities `[n, C]` class ids.
+        probabilities: `[n]`, of class 1, or `[n, C]`, of all classes.
+
+    Raises:
+        ValueError: see `reliability_curve`.
+    """
+    y_true, probabilities = _classes(y_true, probabilities)
+    if probabilities.ndim == 1:
+        of_label = np.where(y_true, probabilities, 1 - probabilities)
+    else:
+        of_label = np.take_along_axis(probabilities, y_true[:, None], axis=1)[:, 0]
+    with np.errstate(divide="ignore"):
+        return float(np.mean(-np.log(of_label)))
+
+
+def _classes(y_true, probabilities):
+    """Checked labels `[n]` (bool, or int64 class ids) and probabilities `[n]` or `[n, C]`, float64."""
+    if np.ndim(probabilities) != 2:
+        y_true, probabilities = labels_and_scores(y_true, probabilities, "probabilities")
+    else:
+        y_true, probabilities = finite(y_true, "y_true"), finite(probabilities, "probabilities", ndim=2)
+        same_length(y_true, probabilities, ("y_true", "probabilities"))
+        wrong = np.flatnonzero(~np.isin(y_true, np.arange(probabilities.shape[1])))
+        if len(wrong):
+            raise ValueError(
+                f"y_true[{wrong[0]}] is {y_true[wrong[0]]:g}, expected a class id from 0 to {probabilities.shape[1] - 1}."
+            )
+        y_true = y_true.astype("int64")
     if probabilities.min() < 0 or probabilities.max() > 1:
         raise ValueError(
             f"probabilities lie in [{probabilities.min():g}, {probabilities.max():g}], expected [0, 1]: "
             f"map scores to probabilities first, e.g. by a sigmoid."
         )
-    edges = np.linspace(0.0, 1.0, int(bins) + 1)
-    member = np.minimum(np.searchsorted(edges, probabilities, side="right") - 1, int(bins) - 1)
-    count = np.bincount(member, minlength=int(bins))
-    kept = count > 0
-    return {
-        "lower": edges[:-1][kept],
-        "upper": edges[1:][kept],
-        "probability": np.bincount(member, probabilities, int(bins))[kept] / count[kept],
-        "positives": np.bincount(member, y_true, int(bins))[kept] / count[kept],
-        "count": count[kept],
-    }
+    if probabilities.ndim == 2 and np.abs(probabilities.sum(axis=1) - 1).max() > 1e-2:
+        row = int(np.argmax(np.abs(probabilities.sum(axis=1) - 1)))
+        raise ValueError(
+            f"probabilities[{row}] sums to {probabilities[row].sum():g}, expected 1: take the softmax of logits first."
+        )
+    return y_true, probabilities
 
 
-def expected_calibration_error(y_true, probabilities, bins=10):
-    """Mean distance of probability and share of positives over the bins of `reliability_curve`, weighted by
-    count.
-
-    Source: Naeini et al., Obtaining Well Calibrated Probabilities Using Bayesian Binning (AAAI 2015).
-    """
-    curve = reliability_curve(y_true, probabilities, bins)
-    return float(np.average(np.abs(curve["probability"] - curve["positives"]), weights=curve["count"]))
+def _confidence(y_true, probabilities):
+    """Positives, bool `[n]`, and probabilities `[n]`: of class 1, or of the likeliest class."""
+    y_true, probabilities = _classes(y_true, probabilities)
+    if probabilities.ndim == 1:
+        return y_true, probabilities
+    return probabilities.argmax(axis=1) == y_true, probabilities.max(axis=1)
