@@ -8,33 +8,45 @@ where a query may see a key. Keras' implicit mask is not used: it is lost in add
 
 from zoo.layers.attention import MultiHeadAttention
 from zoo.layers.attention_options import AttentionOptions
-from zoo.layers.blocks import GAUBlock, TransformerBlock
+from zoo.layers.blocks import FLASHBlock, GAUBlock, TransformerBlock
 from zoo.layers.dense import Dense
 from zoo.layers.dropout import Dropout
 from zoo.layers.embedding import PositionEmbedding, SegmentEmbedding, TokenEmbedding
-from zoo.layers.entropy_scale import log_length_scale, scale_for_entropy
 from zoo.layers.feedforward import FeedForward
 from zoo.layers.flash import MixedChunkAttention
-from zoo.layers.flash_block import FLASHBlock
-from zoo.layers.frequency_scaling import NTKAware, NTKAwareOld, NTKFixed, NTKMixed, PositionInterpolation, YaRN
-from zoo.layers.gated_attention import GatedAttentionUnit
+from zoo.layers.frequency_scaling import (
+    FrequencyScaling,
+    NTKAware,
+    NTKAwareOld,
+    NTKFixed,
+    NTKMixed,
+    PositionInterpolation,
+    YaRN,
+)
+from zoo.layers.gated_attention import GatedAttentionUnit, ScaleOffset
 from zoo.layers.length_recipes import hwfa, hwfa2
 from zoo.layers.linear_attention import LinearAttention
-from zoo.layers.log_n import LogN
-from zoo.layers.masks import AttentionMask, PaddingMask, causal_mask, unilm_mask
+from zoo.layers.masks import AttentionMask, Direction, PaddingMask, Visibility, Window, causal_mask, unilm_mask
 from zoo.layers.norm import ConditionalLayerNorm, LayerNorm, RMSNorm
 from zoo.layers.ntk_dense import NTKDense
+from zoo.layers.options import register_option
 from zoo.layers.pooling import Pooling
 from zoo.layers.recurrent_attention import recurrent_attention
-from zoo.layers.rerope import LeakyReRoPE, ReRoPE
-from zoo.layers.residuals import AlphaResidual, DeepNorm
-from zoo.layers.rotary import RotaryEmbedding, interleaved_to_half_split
-from zoo.layers.scale_offset import ScaleOffset
-from zoo.layers.score_biases import KERPLE, ALiBi, Sandwich
-from zoo.layers.score_normalizers import Softmax, SoftmaxPlus, SquaredReLU
-from zoo.layers.score_products import CosA, KeyNorm, QueryNorm
-from zoo.layers.visibility import Direction, Window
-from zoo.layers.xpos import XPOS
+from zoo.layers.rerope import XPOS, LeakyReRoPE, ReRoPE
+from zoo.layers.residuals import AlphaResidual, DeepNorm, Residual
+from zoo.layers.rotary import Position, RotaryEmbedding, interleaved_to_half_split
+from zoo.layers.score_biases import KERPLE, ALiBi, Sandwich, ScoreBias
+from zoo.layers.score_normalizers import Normalizer, Softmax, SoftmaxPlus, SquaredReLU
+from zoo.layers.score_products import (
+    CosA,
+    KeyNorm,
+    LengthScale,
+    LogN,
+    QueryNorm,
+    ScoreProduct,
+    log_length_scale,
+    scale_for_entropy,
+)
 
 __all__ = [
     "ALiBi",
@@ -49,12 +61,14 @@ __all__ = [
     "Dropout",
     "FLASHBlock",
     "FeedForward",
+    "FrequencyScaling",
     "GAUBlock",
     "GatedAttentionUnit",
     "KERPLE",
     "KeyNorm",
     "LayerNorm",
     "LeakyReRoPE",
+    "LengthScale",
     "LinearAttention",
     "LogN",
     "MixedChunkAttention",
@@ -64,22 +78,28 @@ __all__ = [
     "NTKFixed",
     "NTKMixed",
     "NTKDense",
+    "Normalizer",
     "PaddingMask",
     "Pooling",
+    "Position",
     "PositionEmbedding",
     "PositionInterpolation",
     "QueryNorm",
     "RMSNorm",
     "ReRoPE",
+    "Residual",
     "RotaryEmbedding",
     "Sandwich",
     "ScaleOffset",
+    "ScoreBias",
+    "ScoreProduct",
     "SegmentEmbedding",
     "Softmax",
     "SoftmaxPlus",
     "SquaredReLU",
     "TokenEmbedding",
     "TransformerBlock",
+    "Visibility",
     "Window",
     "XPOS",
     "YaRN",
@@ -89,6 +109,7 @@ __all__ = [
     "interleaved_to_half_split",
     "log_length_scale",
     "recurrent_attention",
+    "register_option",
     "scale_for_entropy",
     "unilm_mask",
 ]

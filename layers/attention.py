@@ -26,25 +26,12 @@ Decoding with a cache, in attention layers and in blocks alike:
 import keras
 from keras import ops
 
-from zoo.layers import plugins
-from zoo.layers.attention_options import AttentionOptions
-from zoo.layers.configured import ConfiguredLayer
+from zoo.layers.attention_options import OptionsLayer
 from zoo.layers.dropout import Dropout
 
 
-class AttentionLayer(ConfiguredLayer):
-    """What attention layers share: their options and the weights of these, mixing values, the cache."""
-
-    def set_options(self, num_heads, position, normalization, score_scale, attention_options):
-        """Keep the constructor's arguments, and what they amount to together in `options`."""
-        self.position = plugins.get(position, "position")
-        self.normalization = plugins.get(normalization, "normalization")
-        self.score_scale = score_scale
-        self.attention_options = AttentionOptions.get(attention_options)
-        self.options = self.attention_options.over(
-            AttentionOptions(position=self.position, normalization=self.normalization, score_scale=score_scale)
-        )
-        self.options.check(num_heads, self.key_dim, self.use_bias)
+class AttentionLayer(OptionsLayer):
+    """What attention layers share: the weights of their options, mixing values, the cache."""
 
     def build_options(self, num_heads):
         """Make the weights by which options are trained, and the dropout of the attention weights."""
@@ -110,7 +97,8 @@ class MultiHeadAttention(AttentionLayer):
         output_dim: int or None, width of the output; None means the width of the query input.
         use_bias: bool, biases of the four projections.
         position: None or a position option (`RotaryEmbedding()`).
-        normalization: `"softmax"`, `"softmax_plus"`, `"squared_relu"` or a normaliser object.
+        normalization: `"softmax"`, `"softmax_plus"`, `"squared_relu"`, or an object or function of your own, see
+            `zoo.layers.options`.
         score_scale: float or None; None means 1/sqrt(s).
         dropout: float, on the weights.
         kernel_initializer: initializer of the kernels `[in, out]`.
@@ -149,7 +137,8 @@ class MultiHeadAttention(AttentionLayer):
         self.use_bias = use_bias
         self.dropout = dropout
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.set_options(num_heads, position, normalization, score_scale, attention_options)
+        self.take_options(attention_options, position=position, normalization=normalization, score_scale=score_scale)
+        self.options.check(num_heads, self.key_dim, use_bias)
 
     def build(self, query_shape, key_shape=None, value_shape=None):
         key_shape = query_shape if key_shape is None else key_shape

@@ -5,11 +5,16 @@ from typing import Any
 
 from keras import ops
 
-from zoo.layers import plugins
-from zoo.layers.distances import counted
-from zoo.layers.masks import align, visible_keys
-from zoo.layers.score_normalizers import Softmax, SoftmaxPlus, SquaredReLU, visible_count
+from zoo.backend.arguments import described
+from zoo.layers import options
+from zoo.layers.base import ConfiguredLayer
+from zoo.layers.masks import Direction, Visibility, align, visible_keys
+from zoo.layers.rotary import Position, counted
+from zoo.layers.score_biases import ScoreBias
+from zoo.layers.score_normalizers import Normalizer, Softmax, SoftmaxPlus, SquaredReLU, visible_count
+from zoo.layers.score_products import LengthScale, ScoreProduct
 
+_KINDS = {kind.argument: kind for kind in (ScoreProduct, LengthScale, Position, ScoreBias, Visibility, Normalizer)}
 _DEFAULTS = {
     "query_key_bias": False,
     "product": None,
@@ -42,7 +47,7 @@ def attention_scores(query, key, position, scale, query_positions=None, key_posi
     return position.scores(query, key, query_positions, key_positions)
 
 
-class AttentionOptions(plugins.Plugin):
+class AttentionOptions(options.Option):
     """What makes weights of queries and keys, in the order in which it acts. `...` leaves it to the layer's own.
 
     Args:
@@ -56,7 +61,8 @@ class AttentionOptions(plugins.Plugin):
         visibility: an option or a list of them, all of which must allow a key: `Window(w)`, `Direction(side)`.
         normalization: `Softmax()`, `SoftmaxPlus()` or `SquaredReLU()`.
 
-    Where an option has a short name (`"key_norm"`) or is in its JSON form, that does as well.
+    Each of them may be an object of your own subclass of the kind, or a function that stands for its method, see
+    `zoo.layers.options`. Short names (`"key_norm"`) and the form in configs do as well.
 
     Raises:
         ValueError: an option of the wrong kind.
@@ -98,18 +104,18 @@ class AttentionOptions(plugins.Plugin):
             setattr(self, name, self.given.get(name, default))
 
     @classmethod
-    def get(cls, options):
+    def get(cls, given):
         """The object for an instance, a dict of arguments, or None for nothing given."""
-        if options is None:
+        if given is None:
             return cls()
-        if isinstance(options, cls):
-            return options
-        if not isinstance(options, dict) or set(options) - set(_DEFAULTS):
+        if isinstance(given, cls):
+            return given
+        if not isinstance(given, dict) or set(given) - set(_DEFAULTS):
             raise ValueError(
-                f"attention options {options!r}; expected None, AttentionOptions(...) or a dict with some of "
+                f"attention options {given!r}; expected None, AttentionOptions(...) or a dict with some of "
                 f"{', '.join(_DEFAULTS)}"
             )
-        return cls(**options)
+        return cls(**given)
 
     def over(self, base):
         """These options where they are given, `base`'s where not."""
@@ -117,10 +123,13 @@ class AttentionOptions(plugins.Plugin):
 
     def get_config(self):
         """JSON form of what is given; `AttentionOptions.get` reads it back."""
-        return {name: _written(name, value) for name, value in self.given.items()}
+        return {name: described(list(value) if name == "visibility" else value) for name, value in self.given.items()}
 
     def described(self):
         return self.get_config()
+
+    def argument_values(self):
+        return self.given
 
     def parts(self):
         """Every option that is set."""
@@ -162,7 +171,7 @@ class AttentionOptions(plugins.Plugin):
         Args:
             pattern: `"bidirectional"`, `"causal"` or `"unilm"`.
         """
-        sides = [rule.side for rule in self.visibility if hasattr(rule, "side")]
+        sides = [rule.side for rule in self.visibility if isinstance(rule, Direction)]
         if pattern != "causal" and getattr(self.position, "causal_only", False) and "left" not in sides:
             raise ValueError(
                 f"{self.position!r} is for causal attention, where no query sees a key on its right; in a model with "
@@ -260,13 +269,24 @@ def _read(name, value):
         return value
     if name == "visibility":
         rules = value if isinstance(value, list | tuple) else [value]
-        return tuple(plugins.get(rule, name) for rule in rules if rule is not None)
+        return tuple(options.get(rule, Visibility) for rule in rules if rule is not None)
     if name == "normalization" and value is None:
         raise ValueError("normalization=None; expected 'softmax', 'softmax_plus', 'squared_relu' or such an object")
-    return plugins.get(value, name)
+    return options.get(value, _KINDS[name])
 
 
-def _written(name, value):
-    if name in ("query_key_bias", "score_scale"):
-        return value
-    return [plugins.serialize(rule) for rule in value] if name == "visibility" else plugins.serialize(value)
+class OptionsLayer(ConfiguredLayer):
+    """A layer that takes `attention_options`, and some of them as arguments of its own."""
+
+    def take_options(self, attention_options, **single):
+        """Keep the arguments as they are given, and what they amount to in `options`.
+
+        Args:
+            attention_options: `AttentionOptions`, a dict of its arguments, or None; what it gives goes before `single`.
+            single: options by name.
+        """
+        single = AttentionOptions(**single)
+        for name, value in single.given.items():
+            setattr(self, name, value)
+        self.attention_options = AttentionOptions.get(attention_options)
+        self.options = self.attention_options.over(single)

@@ -3,41 +3,32 @@
 import keras
 from keras import ops
 
-from zoo.layers import activations, plugins
+from zoo.layers import activations, options
 from zoo.layers.attention import MultiHeadAttention
-from zoo.layers.attention_options import AttentionOptions
-from zoo.layers.configured import ConfiguredLayer
+from zoo.layers.attention_options import OptionsLayer
 from zoo.layers.dropout import Dropout
 from zoo.layers.feedforward import FeedForward
+from zoo.layers.flash import MixedChunkAttention
 from zoo.layers.gated_attention import GatedAttentionUnit
 from zoo.layers.norm import LayerNorm, RMSNorm
+from zoo.layers.residuals import Residual
 
 
-class _PostNormBlock(ConfiguredLayer):
-    """What both blocks share: the residual step and its norm, and what they pass on to their attention."""
+class _PostNormBlock(OptionsLayer):
+    """What all blocks share: the residual step and its norm, and what they pass on to their attention."""
 
     def __init__(self, norm, norm_epsilon, dropout, residual, **kwargs):
         super().__init__(autocast=False, **kwargs)  # float positions must stay float32
         if norm not in ("layer_norm", "rms_norm"):
             raise ValueError(f"norm={norm!r}; expected 'layer_norm' or 'rms_norm'")
         self.norm, self.norm_epsilon, self.dropout = norm, norm_epsilon, dropout
-        self.residual = plugins.serialize(
-            plugins.get(residual, "residual")
-        )  # each branch makes its own, with its own α
-
-    def set_attention(self, position, normalization, attention_dropout, attention_options):
-        self.position = plugins.get(position, "position")
-        self.normalization = plugins.get(normalization, "normalization")
-        self.attention_dropout = attention_dropout
-        self.attention_options = AttentionOptions.get(attention_options)
+        self.residual = options.Untracked(options.get(residual, Residual))  # each branch makes its own
 
     def attention_arguments(self):
         """What a block's attention layer takes from it, whichever it is."""
         return {
-            "position": self.position,
-            "normalization": self.normalization,
+            "attention_options": self.options,
             "dropout": self.attention_dropout,
-            "attention_options": self.attention_options,
             "use_bias": self.use_bias,
             "kernel_initializer": self.kernel_initializer,
             "dtype": self.dtype_policy,
@@ -50,10 +41,15 @@ class _PostNormBlock(ConfiguredLayer):
         layer.build(shape)
         return layer
 
-    def make_residual(self, name):
+    def make_residual(self, name, shape):
         """The residual of one branch, None for the plain sum."""
-        option = plugins.get(self.residual, "residual")
-        return type(option)(**option.options(), name=name) if isinstance(option, keras.layers.Layer) else option
+        residual = self.residual.option
+        if not isinstance(residual, keras.layers.Layer):
+            return residual
+        layer = type(residual).from_config({**residual.get_config(), "name": name, "dtype": self.dtype_policy})
+        x = keras.KerasTensor(shape, dtype=self.compute_dtype)
+        layer(x, x)  # builds it, whatever the arguments of its `build`
+        return layer
 
     def add(self, x, branch, residual, norm, training):
         if training:  # a layer that does nothing costs as much as a small product
@@ -76,8 +72,8 @@ class TransformerBlock(_PostNormBlock):
         norm: `"layer_norm"` or `"rms_norm"` (no gain). norm_epsilon: float.
         dropout: float, after both branches.
         kernel_initializer: of all kernels.
-        residual: None for x + F(x), `zoo.layers.DeepNorm(alpha)` or `zoo.layers.AlphaResidual(...)`, of which every
-            branch makes its own.
+        residual: None for x + F(x), `zoo.layers.DeepNorm(alpha)`, `zoo.layers.AlphaResidual(...)`, of which every
+            branch makes its own, or an object or function of your own, see `zoo.layers.options`.
 
     Inputs: x float `[B, n, d]`, padding_mask bool `[B, n]`, attention_mask bool `[n, n]` or `[B, n, n]`,
     positions `[n]` or `[B, n]`, tokens `RealTokens` or None: with it x and the output are `[1, T, d]`;
@@ -108,7 +104,8 @@ class TransformerBlock(_PostNormBlock):
         self.num_heads, self.head_dim, self.key_dim = num_heads, head_dim, key_dim
         self.intermediate_dim, self.activation = intermediate_dim, activations.get(activation)
         self.use_bias = use_bias
-        self.set_attention(position, normalization, attention_dropout, attention_options)
+        self.attention_dropout = attention_dropout
+        self.take_options(attention_options, position=position, normalization=normalization)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, x_shape):
@@ -127,8 +124,8 @@ class TransformerBlock(_PostNormBlock):
         )
         self.feedforward.build(x_shape)
         self.feedforward_norm = self.make_norm("feedforward_norm", x_shape)
-        self.attention_residual = self.make_residual("attention_residual")
-        self.feedforward_residual = self.make_residual("feedforward_residual")
+        self.attention_residual = self.make_residual("attention_residual", x_shape)
+        self.feedforward_residual = self.make_residual("feedforward_residual", x_shape)
         self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
 
     def call(
@@ -184,7 +181,8 @@ class GAUBlock(_PostNormBlock):
         self.expanded_dim, self.key_dim = expanded_dim, key_dim
         self.activation = activations.get(activation)
         self.use_bias = use_bias
-        self.set_attention(position, normalization, attention_dropout, attention_options)
+        self.attention_dropout = attention_dropout
+        self.take_options(attention_options, position=position, normalization=normalization)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, x_shape):
@@ -193,7 +191,7 @@ class GAUBlock(_PostNormBlock):
         )
         self.gau.build(x_shape)
         self.gau_norm = self.make_norm("gau_norm", x_shape)
-        self.gau_residual = self.make_residual("gau_residual")
+        self.gau_residual = self.make_residual("gau_residual", x_shape)
         self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
 
     def call(self, x, padding_mask=None, attention_mask=None, positions=None, tokens=None, training=None):
@@ -208,3 +206,50 @@ class GAUBlock(_PostNormBlock):
         """New tokens `[B, t, d]` over cached ones, see `zoo.layers.attention`: output `[B, t, d]`, cache."""
         branch, cache = self.gau.step(x, cache, index, **places)
         return self.add(x, branch, self.gau_residual, self.gau_norm, training=False), cache
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class FLASHBlock(GAUBlock):
+    """`GAUBlock` whose unit is a `MixedChunkAttention`: linear in the length.
+
+    The unit's weights keep the names they have in `GAUBlock`, with two more heads for the attention between chunks.
+
+    Args:
+        chunk_length, causal: see `MixedChunkAttention`. A causal model says so here; it is built with
+            `attention_mask="bidirectional"`, since a mask of all pairs would be quadratic again.
+        normalization: inside the chunks.
+        attention_options: position, normalization and score_scale alone.
+        See `GAUBlock` for the rest.
+
+    Inputs and output: those of `TransformerBlock`, without attention_mask.
+
+    Raises:
+        ValueError: other attention_options are given; a cache is asked for.
+    """
+
+    def __init__(
+        self, expanded_dim, key_dim=128, chunk_length=256, causal=False, normalization="squared_relu", **kwargs
+    ):
+        super().__init__(expanded_dim, key_dim, normalization=normalization, **kwargs)
+        MixedChunkAttention.check_options(self.options)
+        self.chunk_length, self.causal = chunk_length, causal
+
+    def build(self, x_shape):
+        self.gau = MixedChunkAttention(
+            self.expanded_dim,
+            self.key_dim,
+            self.chunk_length,
+            self.causal,
+            activation=self.activation,
+            name="gau",
+            **self.attention_arguments(),
+        )
+        self.gau.build(x_shape)
+        self.gau_norm = self.make_norm("gau_norm", x_shape)
+        self.gau_residual = self.make_residual("gau_residual", x_shape)
+        self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
+
+    def empty_cache(self, batch_size, capacity):
+        raise ValueError(
+            f"{self.name}: a FLASHBlock decodes without a cache; call the model on the whole text at every token"
+        )

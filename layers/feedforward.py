@@ -3,7 +3,7 @@
 import keras
 
 from zoo.layers import activations
-from zoo.layers.configured import ConfiguredLayer
+from zoo.layers.base import ConfiguredLayer
 
 
 @keras.saving.register_keras_serializable(package="zoo")

@@ -5,16 +5,19 @@ import math
 import keras
 from keras import ops
 
-from zoo.layers import activations, plugins
-from zoo.layers.chunks import check_chunk_length, chunk_size, merge_chunks, split_chunks, sum_of_earlier
-from zoo.layers.configured import ConfiguredLayer
+from zoo.layers import activations
+from zoo.layers.attention_options import OptionsLayer
 from zoo.layers.dropout import Dropout
+from zoo.layers.gated_attention import ScaleOffset
+from zoo.layers.linear_attention import check_chunk_length, chunk_size, merge_chunks, split_chunks, sum_of_earlier
 from zoo.layers.masks import causal_mask
-from zoo.layers.scale_offset import ScaleOffset
+from zoo.layers.rotary import rotating_position
+
+_INSIDE_CHUNKS = {"position", "normalization", "score_scale"}  # the options that say nothing about pairs of tokens
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class MixedChunkAttention(ConfiguredLayer):
+class MixedChunkAttention(OptionsLayer):
     """Gated attention unit in linear time: exact attention inside chunks of c tokens, linear attention between them.
 
         [u, v, z] = φ(x W_i);  q, k, q', k' are four affine maps of z
@@ -36,6 +39,7 @@ class MixedChunkAttention(ConfiguredLayer):
         position: None or an option that rotates queries and keys on their own (`RotaryEmbedding`); all four are.
         dropout: float, on the weights inside the chunks.
         normalization, score_scale: as in `GatedAttentionUnit`, inside the chunks.
+        attention_options: `AttentionOptions` or a dict that gives position, normalization or score_scale and nothing else.
         expanded_dim, key_dim, activation, use_bias, kernel_initializer: as in `GatedAttentionUnit`.
 
     Inputs: x float `[B, n, d]`; padding_mask bool `[B, n]`, True at real tokens; positions `[n]` or `[B, n]`;
@@ -55,6 +59,7 @@ class MixedChunkAttention(ConfiguredLayer):
         score_scale=None,
         dropout=0.0,
         kernel_initializer="glorot_uniform",
+        attention_options=None,
         **kwargs,
     ):
         super().__init__(autocast=False, **kwargs)  # float positions must stay float32
@@ -63,14 +68,8 @@ class MixedChunkAttention(ConfiguredLayer):
         self.chunk_length, self.causal = chunk_length, causal
         self.activation = activations.get(activation)
         self.use_bias = use_bias
-        self.position = plugins.get(position, "position")
-        if self.position is not None and not hasattr(self.position, "rotate"):
-            raise ValueError(
-                f"position={self.position!r} scores pairs of tokens; between chunks there are no pairs. Expected None "
-                "or an option that rotates queries and keys on their own, such as RotaryEmbedding()"
-            )
-        self.normalization = plugins.get(normalization, "normalization")
-        self.score_scale = score_scale
+        self.take_options(attention_options, position=position, normalization=normalization, score_scale=score_scale)
+        self.check_options(self.options)
         self.dropout = dropout
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
@@ -78,6 +77,16 @@ class MixedChunkAttention(ConfiguredLayer):
         head = ScaleOffset(self.use_bias, dtype=self.dtype_policy, name=name)
         head.build((self.key_dim,))
         return head
+
+    @staticmethod
+    def check_options(options):
+        """Raise ValueError for options about pairs of tokens, which chunks do not form."""
+        others = sorted(set(options.given) - _INSIDE_CHUNKS)
+        if others:
+            raise ValueError(
+                f"{', '.join(others)} in {options!r}: they act on pairs of tokens, chunks do not; drop them"
+            )
+        rotating_position(options.position, "attention between chunks")
 
     def build(self, x_shape):
         self.input_dense = self.projection(2 * self.expanded_dim + self.key_dim, "input", self.activation)
@@ -109,17 +118,18 @@ class MixedChunkAttention(ConfiguredLayer):
 
     def rotated(self, x, positions):
         x = ops.cast(x, "float32")
-        return x if self.position is None else self.position.rotate(x, positions, sequence_axis=1)
+        position = self.options.position
+        return x if position is None else position.rotate(x, positions, sequence_axis=1)
 
     def inside(self, query, key, value, real, size, training):
         """Exact attention of every chunk to itself, `[B, n, e]`."""
-        scale = 1 / math.sqrt(self.key_dim) if self.score_scale is None else self.score_scale
+        scale = 1 / math.sqrt(self.key_dim) if self.options.score_scale is None else self.options.score_scale
         key, real = split_chunks(key, size), split_chunks(real, size)
         scores = ops.matmul(split_chunks(query * scale, size), ops.swapaxes(key, -1, -2))  # [B, G, c, c]
         visible = ops.cast(ops.swapaxes(real, -1, -2), "bool")  # [B or 1, G, 1, c]
         if self.causal:
             visible = ops.logical_and(visible, causal_mask(size))
-        weights = ops.cast(self.normalization(scores, visible), value.dtype)
+        weights = ops.cast(self.options.normalization(scores, visible), value.dtype)
         weights = self.dropout_layer(weights, training=True) if training else weights
         return merge_chunks(ops.matmul(weights, split_chunks(value, size)), ops.shape(value)[1])
 

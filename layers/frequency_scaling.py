@@ -10,16 +10,17 @@ import math
 
 import numpy as np
 
-from zoo.layers.plugins import Plugin
+from zoo.layers.options import Option, register_option
 
 
-class FrequencyScaling(Plugin):
+class FrequencyScaling(Option):
     """Divisors of the rotary frequencies.
 
     Args:
         factor: float >= 1, k, how many times longer the inputs are than those of training.
     """
 
+    argument, method = "scaling", "divisors"
     logit_factor = 1.0  # the scores before a softmax are multiplied by it
 
     def __init__(self, factor):
@@ -37,15 +38,13 @@ class FrequencyScaling(Plugin):
         """
         raise NotImplementedError(f"{type(self).__name__}.divisors")
 
-    def get_config(self):
-        return {"factor": self.factor}
-
 
 def _digits(size):
     """m = 1 .. s/2."""
     return np.arange(1, size // 2 + 1, dtype="float64")
 
 
+@register_option
 class PositionInterpolation(FrequencyScaling):
     """Λ_m = k: positions divided by k (arXiv 2306.15595)."""
 
@@ -53,6 +52,7 @@ class PositionInterpolation(FrequencyScaling):
         return np.full(size // 2, float(self.factor))
 
 
+@register_option
 class NTKAware(FrequencyScaling):
     """Λ_m = k^(2(m−1)/(s−2)): from 1 to exactly k; the same as base · k^(s/(s−2)) (kexue.fm/archives/9675)."""
 
@@ -60,6 +60,7 @@ class NTKAware(FrequencyScaling):
         return self.factor ** (2 * (_digits(size) - 1) / max(size - 2, 1))
 
 
+@register_option
 class NTKAwareOld(FrequencyScaling):
     """Λ_m = k^(2(m−1)/s): from 1 to a little below k, as "NTK-RoPE-old" of kexue.fm/archives/9706."""
 
@@ -67,6 +68,7 @@ class NTKAwareOld(FrequencyScaling):
         return self.factor ** (2 * (_digits(size) - 1) / size)
 
 
+@register_option
 class NTKFixed(FrequencyScaling):
     """Λ_m = k^(2m/s): the first digit takes its share too (kexue.fm/archives/9706)."""
 
@@ -74,6 +76,7 @@ class NTKFixed(FrequencyScaling):
         return self.factor ** (2 * _digits(size) / size)
 
 
+@register_option
 class NTKMixed(FrequencyScaling):
     """Λ_m = exp(a m^b) with a (s/2)^b = ln k: between interpolation (b = 0) and `NTKFixed` (b = 1).
 
@@ -94,10 +97,8 @@ class NTKMixed(FrequencyScaling):
     def divisors(self, size, base):
         return np.exp(math.log(self.factor) * (_digits(size) / (size // 2)) ** self.exponent)
 
-    def get_config(self):
-        return {**super().get_config(), "exponent": self.exponent}
 
-
+@register_option
 class YaRN(FrequencyScaling):
     """Frequencies that turn often within the training length stay, those that turn less than once are interpolated.
 
@@ -124,9 +125,3 @@ class YaRN(FrequencyScaling):
         turns = float(base) ** (-2 * (_digits(size) - 1) / size) * self.train_length / (2 * math.pi)
         kept = np.clip((turns - 1) / (self.threshold - 1), 0, 1)
         return 1 / (kept + (1 - kept) / self.factor)
-
-    def get_config(self):
-        return {**super().get_config(), "train_length": self.train_length, "threshold": self.threshold}
-
-
-SCALINGS = (PositionInterpolation, NTKAware, NTKAwareOld, NTKFixed, NTKMixed, YaRN)

@@ -3,9 +3,36 @@
 import keras
 from keras import ops
 
+from zoo.backend.arguments import Configured
 from zoo.layers import activations
 from zoo.layers.attention import AttentionLayer
-from zoo.layers.scale_offset import ScaleOffset
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class ScaleOffset(Configured, keras.layers.Layer):
+    """x · γ + β over the last axis: two of them make query and key of the z that they share.
+
+    Args:
+        use_offset: bool, with β.
+
+    Input and output: float `[..., s]`. γ starts at 1, β at 0.
+    """
+
+    def __init__(self, use_offset=True, **kwargs):
+        super().__init__(**kwargs)
+        self.use_offset = use_offset
+
+    def build(self, input_shape):
+        self.gamma = self.add_weight(shape=(input_shape[-1],), initializer="ones", name="gamma")
+        if self.use_offset:
+            self.beta = self.add_weight(shape=(input_shape[-1],), initializer="zeros", name="beta")
+
+    def call(self, x):
+        x = ops.cast(x, self.compute_dtype) * self.gamma
+        return x + self.beta if self.use_offset else x
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -54,7 +81,8 @@ class GatedAttentionUnit(AttentionLayer):
         self.dropout = dropout
         self.cross_attention = cross_attention
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.set_options(1, position, normalization, score_scale, attention_options)
+        self.take_options(attention_options, position=position, normalization=normalization, score_scale=score_scale)
+        self.options.check(1, key_dim, use_bias)
         if cross_attention:
             self.check_cross()
 

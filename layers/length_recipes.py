@@ -4,9 +4,9 @@ For language models: give the backbone `attention_mask="causal"` and rotary posi
 """
 
 from zoo.layers.attention_options import AttentionOptions
+from zoo.layers.masks import Window
 from zoo.layers.rerope import ReRoPE
 from zoo.layers.score_normalizers import SoftmaxPlus
-from zoo.layers.visibility import Window
 
 
 def hwfa(num_layers, train_length, window=None):

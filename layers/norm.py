@@ -4,10 +4,11 @@ import keras
 from keras import ops
 
 from zoo.backend import layer_norm
+from zoo.backend.arguments import Configured
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class RMSNorm(keras.layers.Layer):
+class RMSNorm(Configured, keras.layers.Layer):
     """x / sqrt(mean(x²) + ε), without gain or bias: RoFormerV2's norm (kexue.fm/archives/8998).
 
     Args:
@@ -26,12 +27,9 @@ class RMSNorm(keras.layers.Layer):
     def call(self, x):
         return ops.rms_normalization(x, epsilon=self.epsilon)  # in float32 at least, one fused kernel on torch
 
-    def get_config(self):
-        return {**super().get_config(), "epsilon": self.epsilon}
-
 
 @keras.saving.register_keras_serializable(package="zoo")
-class LayerNorm(keras.layers.Layer):
+class LayerNorm(Configured, keras.layers.Layer):
     """(x − mean) / sqrt(var + ε) · γ + β.
 
     Args:
@@ -50,9 +48,6 @@ class LayerNorm(keras.layers.Layer):
 
     def call(self, x):
         return layer_norm(x, self.gamma, self.beta, self.epsilon)
-
-    def get_config(self):
-        return {**super().get_config(), "epsilon": self.epsilon}
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -100,10 +95,3 @@ class ConditionalLayerNorm(LayerNorm):
         beta = ops.cast(self.beta, "float32") + self.beta_dense(condition)
         normal = layer_norm(ops.cast(x, "float32"), None, None, self.epsilon)
         return ops.cast(normal * gamma + beta, x.dtype)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "hidden_dim": self.hidden_dim,
-            "hidden_activation": keras.activations.serialize(self.hidden_activation),
-        }

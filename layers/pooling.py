@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from zoo.backend.arguments import Configured
+
 POOLINGS = ("cls", "mean", "max", "first_last_mean", "attention", "comparison")
 
 
@@ -19,7 +21,7 @@ def rms_normal(x):
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class Pooling(keras.layers.Layer):
+class Pooling(Configured, keras.layers.Layer):
     """Sentence vector from hidden states.
 
     Args:
@@ -29,7 +31,8 @@ class Pooling(keras.layers.Layer):
             u · v and |u − v| by elements (arXiv 1705.02364), so that a head of two texts read together starts from what
             a representation matcher knows.
 
-    Inputs: hidden_states float `[B, n, d]`; padding_mask bool `[B, n]`; first_hidden_states float `[B, n, d]`
+    Inputs: hidden_states float `[B, n, d]`; padding_mask bool `[B, n]`, None where all tokens are
+    real; first_hidden_states float `[B, n, d]`
     (`"first_last_mean"` only); second_text bool `[B, n]`, True at the second text's tokens (`"comparison"` only).
     Output: float32 `[B, d]`, `"comparison"` `[B, 2 d]`.
     """
@@ -40,15 +43,19 @@ class Pooling(keras.layers.Layer):
             raise ValueError(f"pooling={kind!r}; expected one of {', '.join(POOLINGS)}")
         self.kind = kind
 
-    def build(self, hidden_states_shape):
+    def build(
+        self, hidden_states_shape, padding_mask_shape=None, first_hidden_states_shape=None, second_text_shape=None
+    ):
         if self.kind == "attention":
             self.query = self.add_weight(
                 shape=(hidden_states_shape[-1],), initializer="zeros", name="query", autocast=False
             )
 
-    def call(self, hidden_states, padding_mask, first_hidden_states=None, second_text=None):
+    def call(self, hidden_states, padding_mask=None, first_hidden_states=None, second_text=None):
         if self.kind == "cls":
             return ops.cast(hidden_states[:, 0], "float32")
+        if padding_mask is None:
+            padding_mask = ops.ones(ops.shape(hidden_states)[:2], dtype="bool")
         if self.kind == "mean":
             return masked_mean(hidden_states, padding_mask)
         if self.kind == "first_last_mean":
@@ -76,8 +83,5 @@ class Pooling(keras.layers.Layer):
         """Width of the output for hidden states of a width."""
         return 2 * hidden_dim if self.kind == "comparison" else hidden_dim
 
-    def compute_output_spec(self, hidden_states, padding_mask, first_hidden_states=None, second_text=None):
+    def compute_output_spec(self, hidden_states, padding_mask=None, first_hidden_states=None, second_text=None):
         return keras.KerasTensor((hidden_states.shape[0], self.output_width(hidden_states.shape[-1])), dtype="float32")
-
-    def get_config(self):
-        return {**super().get_config(), "kind": self.kind}

@@ -1,4 +1,4 @@
-"""How a block adds its branch to its input: options called with (x, branch), before the norm.
+"""How a block adds its branch to its input, before the norm.
 
 Post-norm blocks compute Norm(residual(x, F(x))). Plain addition is `DeepNorm(1.0)`.
 """
@@ -6,14 +6,26 @@ Post-norm blocks compute Norm(residual(x, F(x))). Plain addition is `DeepNorm(1.
 import keras
 from keras import ops
 
-from zoo.layers.plugins import Plugin, serialize
+from zoo.backend.arguments import Configured
+from zoo.layers.options import Option, register_option
 
 # Sub-layers whose kernels DeepNorm shrinks; query and key keep theirs.
 SHRUNK = ("value", "output", "inner", "gate", "outer")
 
 
+class Residual(Option):
+    """How a block adds its branch to its input: called with x and branch, float `[B, n, d]`.
+
+    It gives float `[B, n, d]` in the dtype of the branch. A residual with weights is a Keras layer too, `class
+    Mine(Residual, keras.layers.Layer)`: every branch makes its own.
+    """
+
+    argument, method = "residual", "__call__"
+
+
+@register_option
 @keras.saving.register_keras_serializable(package="zoo")
-class DeepNorm(Plugin):
+class DeepNorm(Residual):
     """x ← α x + F(x), where F starts with weights shrunk by a gain (Wang et al., arXiv 2203.00555).
 
     One step of training then moves the output of the whole stack as little as that of a shallow one. The gain acts when
@@ -33,13 +45,10 @@ class DeepNorm(Plugin):
 
     @classmethod
     def encoder(cls, num_layers):
-        """Encoder alone: α = (2N)^(1/4), gain = (8N)^(−1/4)."""
+        """Encoder or decoder alone, N layers: α = (2N)^(1/4), gain = (8N)^(−1/4)."""
         return cls((2 * num_layers) ** 0.25, (8 * num_layers) ** -0.25)
 
-    @classmethod
-    def decoder(cls, num_layers):
-        """Decoder alone: α = (2M)^(1/4), gain = (8M)^(−1/4)."""
-        return cls((2 * num_layers) ** 0.25, (8 * num_layers) ** -0.25)
+    decoder = encoder
 
     @classmethod
     def encoder_decoder(cls, encoder_layers, decoder_layers):
@@ -88,12 +97,9 @@ class DeepNorm(Plugin):
             kernel.assign(kernel * self.gain)
         return len(kernels)
 
-    def get_config(self):
-        return {"alpha": self.alpha, "gain": self.gain}
-
 
 @keras.saving.register_keras_serializable(package="zoo")
-class ScaledInitializer(keras.initializers.Initializer):
+class ScaledInitializer(Configured, keras.initializers.Initializer):
     """Another initializer's numbers times a gain.
 
     Args:
@@ -110,12 +116,10 @@ class ScaledInitializer(keras.initializers.Initializer):
     def clone(self):
         return ScaledInitializer(self.base.clone(), self.gain)
 
-    def get_config(self):
-        return {"base": keras.initializers.serialize(self.base), "gain": self.gain}
 
-
+@register_option
 @keras.saving.register_keras_serializable(package="zoo")
-class AlphaResidual(keras.layers.Layer):
+class AlphaResidual(Residual, keras.layers.Layer):
     """x ← x + α F(x) with a variable α, which grows from 0 to 1 while RoFormerV2 is trained (kexue.fm/archives/8998).
 
     α is 1, a plain residual, unless something changes it: `zoo.callbacks.ResidualWarmup` does so by schedule. With
@@ -146,12 +150,5 @@ class AlphaResidual(keras.layers.Layer):
     def compute_output_spec(self, x, branch):
         return keras.KerasTensor(x.shape, dtype=branch.dtype)
 
-    def options(self):
-        """What describes it as an option of a block."""
-        return {"alpha": self.initial_alpha, "trainable": self.trainable}
-
-    def described(self):
-        return serialize(self)
-
-    def get_config(self):
-        return {**super().get_config(), **self.options()}
+    def argument_values(self):
+        return {**super().argument_values(), "alpha": self.initial_alpha}

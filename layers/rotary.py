@@ -1,14 +1,50 @@
 """Rotary position embedding, RoPE (Su et al., arXiv 2104.09864; kexue.fm/archives/8265)."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from zoo.backend import rotate_pairs
-from zoo.layers import plugins
+from zoo.layers import options
+from zoo.layers.frequency_scaling import FrequencyScaling
 
 
+def counted(positions, length):
+    """Positions float32 `[1 or B, n]` from int or float `[n]` or `[B, n]`; None counts 0 .. length - 1."""
+    positions = ops.cast(ops.arange(length) if positions is None else positions, "float32")
+    return positions if len(positions.shape) == 2 else ops.expand_dims(positions, 0)
+
+
+def distances(query_positions, key_positions):
+    """How far each key lies to the left of each query: `[1 or B, n]`, `[1 or B, m]` -> `[1 or B, n, m]`."""
+    return ops.expand_dims(query_positions, -1) - ops.expand_dims(key_positions, -2)
+
+
+class Position(options.Option):
+    """How positions enter the scores.
+
+    An option whose scores are plain products of queries and keys that are rotated on their own has a method `rotate`
+    too, as `RotaryEmbedding` does: linear attention and chunks take it then, and a cache keeps rotated keys.
+    """
+
+    argument, method = "position", "scores"
+    causal_only = False  # whether it makes sense only where no query sees a key on its right
+    logit_factor = 1.0  # the scores before a softmax are multiplied by it
+
+    def scores(self, query, key, query_positions=None, key_positions=None):
+        """Scores float32 `[..., n, m]`.
+
+        Args:
+            query: float32 `[..., n, s]`, scaled already. key: float32 `[..., m, s]`.
+            query_positions: `[n]` or `[B, n]`; None counts 0 .. n-1.
+            key_positions: `[m]` or `[B, m]`; None means the queries' positions.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.scores")
+
+
+@options.register_option("rotary")
 @keras.saving.register_keras_serializable(package="zoo")
-class RotaryEmbedding(keras.layers.Layer):
+class RotaryEmbedding(Position, keras.layers.Layer):
     """Rotates pairs of features by an angle proportional to the position: q·k then depends on the distance only.
 
         y_2i = x_2i cos(p θ_i) − x_2i+1 sin(p θ_i),  y_2i+1 = x_2i+1 cos(p θ_i) + x_2i sin(p θ_i),  θ_i = base^(−2i/s)
@@ -26,14 +62,12 @@ class RotaryEmbedding(keras.layers.Layer):
     None counts 0 .. n-1. Output: shape and dtype of x.
     """
 
-    causal_only = False
-
     def __init__(self, base=10000.0, pairing="interleaved", sequence_axis=1, scaling=None, **kwargs):
         super().__init__(autocast=False, **kwargs)
         if pairing not in ("interleaved", "half_split"):
             raise ValueError(f"pairing={pairing!r}; expected 'interleaved' or 'half_split'")
         self.base, self.pairing, self.sequence_axis = base, pairing, sequence_axis
-        self.scaling = plugins.get(scaling, "scaling")
+        self.scaling = options.get(scaling, FrequencyScaling)
         # It has no weights, and attention calls `rotate`: a layer that stays unbuilt makes Keras run the whole model op
         # by op before every prediction on JAX.
         self.built = True
@@ -61,7 +95,7 @@ class RotaryEmbedding(keras.layers.Layer):
         theta = ops.power(float(self.base), -2.0 * ops.arange(size // 2, dtype="float32") / size)
         if self.scaling is None:
             return theta
-        return theta / ops.convert_to_tensor(self.scaling.divisors(size, self.base).astype("float32"))
+        return theta / ops.convert_to_tensor(np.asarray(self.scaling.divisors(size, self.base), "float32"))
 
     def rotate(self, x, positions=None, sequence_axis=1):
         """The rotation alone, float32 whatever the dtype of x."""
@@ -86,16 +120,26 @@ class RotaryEmbedding(keras.layers.Layer):
         key = self.rotate(key, query_positions if key_positions is None else key_positions, sequence_axis=-2)
         return ops.matmul(query, ops.swapaxes(key, -1, -2))
 
-    def options(self):
-        """What describes it as an option of attention."""
-        options = {"base": self.base, "pairing": self.pairing, "sequence_axis": self.sequence_axis}
-        return options if self.scaling is None else {**options, "scaling": plugins.serialize(self.scaling)}
+    def argument_values(self):
+        values = super().argument_values()
+        if self.scaling is None:
+            del values["scaling"]  # as configs were before there were scalings
+        return values
 
-    def described(self):
-        return plugins.serialize(self)
 
-    def get_config(self):
-        return {**super().get_config(), **self.options()}
+def rotating_position(position, where):
+    """A position option that rotates queries and keys on their own, or None.
+
+    Raises:
+        ValueError: it scores pairs of tokens, which there are none of.
+    """
+    position = options.get(position, Position)
+    if position is None or hasattr(position, "rotate"):
+        return position
+    raise ValueError(
+        f"position={position!r} scores pairs of tokens, which {where} never forms. Expected None or an option that "
+        "rotates queries and keys on their own, such as RotaryEmbedding()"
+    )
 
 
 def interleaved_to_half_split(kernel, num_heads):

@@ -4,13 +4,14 @@ import math
 
 from keras import ops
 
-from zoo.layers.distances import distances
-from zoo.layers.plugins import Plugin
-from zoo.layers.rotary import RotaryEmbedding
+from zoo.layers.options import Option, register_option
+from zoo.layers.rotary import RotaryEmbedding, distances
 
 
-class ScoreBias(Plugin):
+class ScoreBias(Option):
     """A number for each query, key and head, added to the scaled scores before masks and normaliser."""
+
+    argument, method = "score_bias", "bias"
 
     def trained(self, num_heads, key_dim):
         """Weights for the layer to make: name -> (shape, initial value)."""
@@ -37,6 +38,7 @@ def _gaps(query_positions, key_positions):
     return ops.expand_dims(ops.abs(distances(query_positions, key_positions)), 1)
 
 
+@register_option("alibi")
 class ALiBi(ScoreBias):
     """−λ_h |i − j| (arXiv 2108.12409).
 
@@ -55,10 +57,8 @@ class ALiBi(ScoreBias):
         slopes = self.slopes or [2 ** (-8 * h / num_heads) for h in range(1, num_heads + 1)]
         return -_per_head(slopes) * _gaps(query_positions, key_positions)
 
-    def get_config(self):
-        return {"slopes": self.slopes}
 
-
+@register_option("kerple")
 class KERPLE(ScoreBias):
     """−r1 ln(1 + r2 |i − j|), or −r1 |i − j|^r2, with r1 and r2 trained for each head (arXiv 2205.09921).
 
@@ -91,10 +91,8 @@ class KERPLE(ScoreBias):
             growth = ops.where(gaps > 0, power, 0.0)
         return -ops.softplus(r1) * growth
 
-    def get_config(self):
-        return {"kind": self.kind, "r1": self.r1, "r2": self.r2}
 
-
+@register_option("sandwich")
 class Sandwich(ScoreBias):
     """+λ p_i · p_j with sinusoidal positions p: λ Σ_m cos((i − j) θ_m), which falls with |i − j| on average.
 
@@ -120,6 +118,3 @@ class Sandwich(ScoreBias):
         """p, `[1 or B, n, size]`."""
         angles = ops.expand_dims(positions, -1) * self.rotary.frequencies(self.size)
         return ops.concatenate([ops.cos(angles), ops.sin(angles)], axis=-1)
-
-    def get_config(self):
-        return {"strength": self.strength, "size": self.size, "base": self.base}

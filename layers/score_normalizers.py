@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from zoo.backend import softmax
-from zoo.layers.plugins import Plugin
+from zoo.layers.options import Option, register_option
 
 MASKED = -1e30  # exp(MASKED - max) is exactly 0 in float32, and unlike -inf it never makes 0 * inf
 
@@ -33,16 +33,33 @@ def masked_softmax(scores, visible):
     return weights * ops.cast(ops.any(visible, axis=-1, keepdims=True), "float32")
 
 
+class Normalizer(Option):
+    """From the scores of a query to the weights of the keys."""
+
+    argument, method = "normalization", "__call__"
+
+    def __call__(self, scores, visible=None):
+        """Weights float32 `[..., n, m]`, 0 where a key is not visible.
+
+        Args:
+            scores: float32 `[..., n, m]`.
+            visible: bool, broadcastable to the scores, or None where every key is visible.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.__call__")
+
+
+@register_option("softmax")
 @keras.saving.register_keras_serializable(package="zoo")
-class Softmax(Plugin):
+class Softmax(Normalizer):
     """Plain softmax."""
 
     def __call__(self, scores, visible=None):
         return masked_softmax(scores, visible)
 
 
+@register_option("softmax_plus")
 @keras.saving.register_keras_serializable(package="zoo")
-class SoftmaxPlus(Plugin):
+class SoftmaxPlus(Normalizer):
     """Entropy-invariant softmax: scores are multiplied by `ln max(l, floor) / ln base` (kexue.fm/archives/8823).
 
     Args:
@@ -58,12 +75,10 @@ class SoftmaxPlus(Plugin):
         length = ops.maximum(visible_count(ops.shape(scores)[-1], visible), float(self.floor))
         return masked_softmax(ops.cast(scores, "float32") * (ops.log(length) / math.log(self.base)), visible)
 
-    def get_config(self):
-        return {"base": self.base, "floor": self.floor}
 
-
+@register_option("squared_relu")
 @keras.saving.register_keras_serializable(package="zoo")
-class SquaredReLU(Plugin):
+class SquaredReLU(Normalizer):
     """relu(scores)² / length (arXiv 2202.10447; kexue.fm/archives/9019).
 
     Three conventions of the length exist:
@@ -87,6 +102,3 @@ class SquaredReLU(Plugin):
             return weights / float(self.length) ** (2 if self.squared_length else 1)
         length = ops.maximum(visible_count(ops.shape(scores)[-1], visible), 1.0)
         return weights / (ops.square(length) if self.squared_length else length)
-
-    def get_config(self):
-        return {"length": self.length, "squared_length": self.squared_length}

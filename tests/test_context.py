@@ -65,7 +65,7 @@ def test_a_window_forgets(model):
 def test_leaky_distances_end_at_the_training_length(model):
     for factor, window in ((3, 8), (8, 4), (1.5, 15)):
         longer = zoo.extend_context(model, "leaky_rerope", factor=factor, window=window)
-        position = zoo.layers.plugins.get(longer.layer_attention["position"])
+        position = zoo.layers.options.get(longer.layer_attention["position"])
         assert float(position.effective(np.float32(factor * N))) == pytest.approx(N, rel=1e-6)
 
 

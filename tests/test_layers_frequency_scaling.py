@@ -10,15 +10,17 @@ from support.arrays import assert_close
 from support.attention_oracle import divisors, product
 from support.layer_checks import numpy
 
+from zoo.backend.arguments import described
 from zoo.layers import (
     NTKAware,
     NTKAwareOld,
     NTKFixed,
     NTKMixed,
+    Position,
     PositionInterpolation,
     RotaryEmbedding,
     YaRN,
-    plugins,
+    options,
 )
 
 SCALINGS = [
@@ -120,10 +122,12 @@ def test_yarn_stretches_slow_frequencies_only():
 @every
 def test_config_comes_back(scaling):
     rotary = RotaryEmbedding(scaling=scaling)
-    twin = plugins.get(json.loads(json.dumps(plugins.serialize(rotary))), "position")
+    twin = options.get(json.loads(json.dumps(described(rotary))), Position)
     assert twin.scaling == scaling
     assert RotaryEmbedding.from_config(json.loads(json.dumps(rotary.get_config()))).scaling == scaling
-    assert "scaling" not in RotaryEmbedding().options()  # configs written before there were scalings stay as they were
+    assert (
+        "scaling" not in RotaryEmbedding().described_arguments()
+    )  # configs written before there were scalings stay as they were
 
 
 def test_errors():

@@ -8,7 +8,8 @@ from support.arrays import assert_close
 from support.attention_oracle import effective_distance, product
 from support.layer_checks import numpy
 
-from zoo.layers import LeakyReRoPE, MultiHeadAttention, ReRoPE, RotaryEmbedding, plugins
+from zoo.backend.arguments import described
+from zoo.layers import LeakyReRoPE, MultiHeadAttention, Position, ReRoPE, RotaryEmbedding, options
 
 BENT = [ReRoPE(4), LeakyReRoPE(4, 8), LeakyReRoPE(2.5, 3, pairing="half_split"), ReRoPE(3, base=100.0)]
 every = pytest.mark.parametrize("position", BENT, ids=repr)
@@ -93,7 +94,7 @@ def test_far_tokens_are_one_distance_apart():
 
 @every
 def test_config_comes_back(position):
-    twin = plugins.get(json.loads(json.dumps(plugins.serialize(position))), "position")
+    twin = options.get(json.loads(json.dumps(described(position))), Position)
     assert twin == position
     assert twin.get_config() == position.get_config()
 

@@ -58,7 +58,7 @@ def test_configs_as_json():
     twin = keras.saving.deserialize_keras_object(json.loads(json.dumps(keras.saving.serialize_keras_object(layer))))
     assert numpy(twin.alpha) == 0.5 and twin.trainable and len(twin.trainable_variables) == 1
     assert AlphaResidual().trainable_variables == [] and numpy(AlphaResidual().alpha) == 1
-    assert AlphaResidual.from_config(layer.options()).trainable
+    assert AlphaResidual.from_config(layer.described_arguments()).trainable
     initializer = DeepNorm(2.0, 0.5).initializer("ones")
     config = json.loads(json.dumps(keras.initializers.serialize(initializer)))
     assert (numpy(keras.initializers.deserialize(config)((2, 3))) == 0.5).all()

@@ -10,7 +10,17 @@ from support.arrays import assert_close
 from support.attention_oracle import bias
 from support.layer_checks import built, call, gradients, numpy
 
-from zoo.layers import KERPLE, ALiBi, GatedAttentionUnit, MultiHeadAttention, RotaryEmbedding, Sandwich, plugins
+from zoo.backend.arguments import described
+from zoo.layers import (
+    KERPLE,
+    ALiBi,
+    GatedAttentionUnit,
+    MultiHeadAttention,
+    RotaryEmbedding,
+    Sandwich,
+    ScoreBias,
+    options,
+)
 
 BIASES = [
     ALiBi(),
@@ -113,7 +123,7 @@ def test_sandwich_is_a_bias_of_query_and_key_before_the_rotation():
 
 @every
 def test_config_comes_back(option):
-    assert plugins.get(json.loads(json.dumps(plugins.serialize(option))), "score_bias") == option
+    assert options.get(json.loads(json.dumps(described(option))), ScoreBias) == option
 
 
 def test_biases_follow_given_positions():

@@ -9,7 +9,8 @@ from support.arrays import assert_close
 from support.layer_checks import numpy
 
 from zoo.backend import value_and_gradient
-from zoo.layers import RotaryEmbedding, Softmax, SoftmaxPlus, SquaredReLU, plugins
+from zoo.backend.arguments import described
+from zoo.layers import RotaryEmbedding, Softmax, SoftmaxPlus, SquaredReLU, options
 from zoo.layers.masks import align, visible_keys
 
 ALL = [Softmax(), SoftmaxPlus(), SquaredReLU(), SquaredReLU(length=512), SquaredReLU(squared_length=True)]
@@ -45,7 +46,7 @@ def test_equals_bert4keras(golden, method, case):
         ops.convert_to_tensor(arrays["attn_norm/bool_bias"]) if mask else None,
         scores.ndim,
     )
-    out = plugins.get(method)(ops.convert_to_tensor(scores), visible)
+    out = options.get(method)(ops.convert_to_tensor(scores), visible)
     assert_close(out, arrays[f"attn_norm/{method}/{case}"], atol=2e-5)
 
 
@@ -151,8 +152,8 @@ def test_paper_convention_of_squared_relu(rng):
 def test_options_survive_json(option):
     import json
 
-    again = plugins.get(json.loads(json.dumps(plugins.serialize(option))))
-    assert plugins.serialize(again) == plugins.serialize(option)
+    again = options.get(json.loads(json.dumps(described(option))))
+    assert described(again) == described(option)
     if option is not None and not isinstance(option, RotaryEmbedding):
         assert again == option and hash(again) == hash(option)
 
@@ -160,4 +161,4 @@ def test_options_survive_json(option):
 @pytest.mark.parametrize("option", ["none", "sigmoid", 3, {"class": "os.system", "config": {}}, {"class": "Softmax"}])
 def test_unknown_option_is_an_error(option):
     with pytest.raises(ValueError, match="unknown attention option .*squared_relu"):
-        plugins.get(option)
+        options.get(option)

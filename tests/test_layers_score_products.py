@@ -9,7 +9,8 @@ from keras import ops
 from support.arrays import assert_close
 from support.layer_checks import numpy
 
-from zoo.layers import CosA, KeyNorm, LogN, QueryNorm, Softmax, SoftmaxPlus, plugins
+from zoo.backend.arguments import described
+from zoo.layers import CosA, KeyNorm, LogN, QueryNorm, Softmax, SoftmaxPlus, options
 from zoo.layers.attention_options import AttentionOptions
 
 PRODUCTS = [KeyNorm(), QueryNorm(), CosA(256), CosA()]
@@ -93,8 +94,8 @@ def test_log_n_slows_the_growth_of_entropy():
     entropy = {}
     for n in (64, 1024):
         k = rng.standard_normal((1, 3, n, 16)).astype("float32")
-        for name, options in (("plain", {}), ("log_n", {"log_n": LogN(64)})):
-            a = weights(q, k, **options)
+        for name, own in (("plain", {}), ("log_n", {"log_n": LogN(64)})):
+            a = weights(q, k, **own)
             entropy[name, n] = -(a * np.log(a + 1e-30)).sum(-1).mean()
     growth = {name: entropy[name, 1024] - entropy[name, 64] for name in ("plain", "log_n")}
     assert entropy["plain", 64] == pytest.approx(entropy["log_n", 64])
@@ -103,7 +104,7 @@ def test_log_n_slows_the_growth_of_entropy():
 
 @pytest.mark.parametrize("option", [*PRODUCTS, LogN(512)], ids=repr)
 def test_config_comes_back(option):
-    assert plugins.get(json.loads(json.dumps(plugins.serialize(option)))) == option
+    assert options.get(json.loads(json.dumps(described(option)))) == option
 
 
 def test_errors():

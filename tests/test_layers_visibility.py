@@ -8,7 +8,8 @@ from support.arrays import assert_close
 from support.attention_oracle import allowed
 from support.layer_checks import built, numpy
 
-from zoo.layers import Direction, GatedAttentionUnit, MultiHeadAttention, Window, causal_mask, plugins
+from zoo.backend.arguments import described
+from zoo.layers import Direction, GatedAttentionUnit, MultiHeadAttention, Visibility, Window, causal_mask, options
 from zoo.layers.attention_options import AttentionOptions
 
 RULES = [[Window(1)], [Window(3)], [Direction("left")], [Direction("right")], [Direction("mixed")]]
@@ -87,7 +88,7 @@ def test_weights_of_one_direction_have_full_rank():
 
 @pytest.mark.parametrize("rules", RULES, ids=repr)
 def test_config_comes_back(rules):
-    assert [plugins.get(plugins.serialize(rule), "visibility") for rule in rules] == rules
+    assert [options.get(described(rule), Visibility) for rule in rules] == rules
 
 
 def test_errors(x):

@@ -6,7 +6,8 @@ from support.arrays import assert_close
 from support.attention_oracle import product
 from support.layer_checks import numpy
 
-from zoo.layers import XPOS, MultiHeadAttention, RotaryEmbedding, plugins
+from zoo.backend.arguments import described
+from zoo.layers import XPOS, MultiHeadAttention, RotaryEmbedding, options
 
 
 @pytest.mark.parametrize("position", [XPOS(), XPOS(scale_base=4, gamma=1.0, pairing="half_split")], ids=repr)
@@ -19,7 +20,7 @@ def test_equals_the_loop(position):
         expected[b, h, i, j] = product(position, q[b, h, i].astype("float64"), k[b, h, j], here[i], there[j])
     assert_close(position.scores(q, k, here, there), expected, atol=5e-5)
     assert_close(position.scores(q[:, 0], k[:, 0], here, there), expected[:, 0], atol=5e-5)
-    assert plugins.get(plugins.serialize(position)) == position
+    assert options.get(described(position)) == position
 
 
 def test_is_rotary_where_nothing_decays():

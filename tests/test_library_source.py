@@ -22,7 +22,7 @@ READERS = (
     "zoo/callbacks",
     "zoo/tasks/threshold",
     "zoo/text",
-    "layers/plug",
+    "layers/options",
 )
 OPENING = set(
     "open fdopen read_text read_bytes write_text write_bytes memmap fromfile tofile genfromtxt loadtxt "

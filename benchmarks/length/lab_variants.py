@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from zoo.layers import hwfa, hwfa2
 from zoo.layers.attention_options import AttentionOptions
 from zoo.layers.frequency_scaling import NTKAware, NTKAwareOld, NTKFixed, NTKMixed, PositionInterpolation, YaRN
-from zoo.layers.log_n import LogN
+from zoo.layers.masks import Window
 from zoo.layers.rerope import LeakyReRoPE, ReRoPE
 from zoo.layers.rotary import RotaryEmbedding
 from zoo.layers.score_normalizers import SoftmaxPlus
-from zoo.layers.score_products import KeyNorm
-from zoo.layers.visibility import Window
+from zoo.layers.score_products import KeyNorm, LogN
 
 LOG_N, AFTER = ", log-n", ", log-n after"  # trained with the scale; given it after the training (post: †)
 

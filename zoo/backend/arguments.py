@@ -36,9 +36,24 @@ class Configured:
     that class' own config too.
     """
 
+    def argument_values(self):
+        """The constructor's arguments, those of parents up to `Configured` included, as the object holds them."""
+        return {name: getattr(self, name, REQUIRED) for name in constructor_arguments(type(self), Configured)}
+
     def described_arguments(self):
-        """The arguments of this class and of its parents up to `Configured`, in their JSON form."""
-        return {name: described(getattr(self, name)) for name in constructor_arguments(type(self), Configured)}
+        """The same in JSON form.
+
+        Raises:
+            AttributeError: the object does not keep one of them.
+        """
+        values = self.argument_values()
+        lost = [name for name, value in values.items() if value is REQUIRED]
+        if lost:
+            raise AttributeError(
+                f"{type(self).__name__} has no attribute {', '.join(lost)}; a config is read from attributes that have "
+                "the names of the constructor's arguments"
+            )
+        return {name: described(value) for name, value in values.items()}
 
     def get_config(self):
         return {**getattr(super(), "get_config", dict)(), **self.described_arguments()}

@@ -3,11 +3,11 @@
 import json
 import re
 
-from zoo.backend.arguments import constructor_arguments
+from zoo.backend.arguments import constructor_arguments, described
 from zoo.backend.variables import backbone_of, to_numpy, weights_of
 from zoo.formats.checkpoint import Checkpoint
 from zoo.formats.tensorflow.checkpoint import TFCheckpoint, write_tf_checkpoint
-from zoo.layers import plugins
+from zoo.layers import options
 from zoo.store import PresetError
 
 CONFIG = "bert_config.json"
@@ -103,7 +103,7 @@ def to_bert4keras(model, prefix="bert_model.ckpt"):
         )
     defaults = constructor_arguments(type(backbone))
     for name in ("position", "normalization", "residual", "norm_epsilon"):
-        own, usual = (_described(value, name) for value in (getattr(backbone, name), defaults[name]))
+        own, usual = (_described(value) for value in (getattr(backbone, name), defaults[name]))
         if own != usual:
             raise ValueError(
                 f"{name}={own}, and bert_config.json has no field for it: the original would build a "
@@ -125,8 +125,6 @@ def to_bert4keras(model, prefix="bert_model.ckpt"):
     return files
 
 
-def _described(value, kind):
+def _described(value):
     """JSON form of an option or its short name; a number as it is."""
-    if isinstance(value, float):
-        return value
-    return plugins.serialize(plugins.get(value, kind))
+    return value if isinstance(value, float) else described(options.get(value))

@@ -1,19 +1,19 @@
 """What all encoders share: inputs, the four hooks that a family fills in, and its description as a config."""
 
+import functools
 import inspect
 
 import keras
 from keras import ops
 
 from zoo.backend import ignoring_distribution
-from zoo.backend.arguments import constructor_arguments
-from zoo.layers import plugins
+from zoo.backend.arguments import constructor_arguments, described
+from zoo.layers import options
 from zoo.layers.attention_options import AttentionOptions
 from zoo.layers.masks import AttentionMask, PaddingMask
 from zoo.layers.real_tokens import RealTokens
+from zoo.layers.residuals import Residual
 from zoo.models.preset import Preset
-
-PLUGINS = ("position", "normalization")  # constructor arguments that are options of the attention
 
 
 class OptionalInputs:
@@ -95,29 +95,56 @@ class Backbone(OptionalInputs, Preset, keras.Model):
         """Layer number `index`, called with (x, padding_mask, attention_mask, positions)."""
         raise NotImplementedError(f"{type(self).__name__}.block")
 
-    def checked_layers(self, layer_attention):
-        """`layer_attention` in its JSON form, None or one dict or a list of L dicts, held against the model.
+    # Options of the attention and the residual: kept as objects, told in the form of configs
+
+    def take_options(self, layer_attention, residual, **single):
+        """Keep the options of the attention, the same ones for all layers or some for each, and the residual.
+
+        Args:
+            layer_attention: None, `AttentionOptions` or a dict of its arguments, or a list with one for each layer.
+            residual: None or a residual option.
+            single: attention options by name, for layers that `layer_attention` gives none of this name.
 
         Raises:
             ValueError: not one entry for each layer, or options that do not fit the model or each other.
         """
         several = isinstance(layer_attention, list | tuple)
-        entries = list(layer_attention) if several else [layer_attention]
-        if several and len(entries) != self.num_layers:
+        if several and len(layer_attention) != self.num_layers:
             raise ValueError(
-                f"{type(self).__name__}: layer_attention has {len(entries)} entries, the model {self.num_layers} "
+                f"{type(self).__name__}: layer_attention has {len(layer_attention)} entries, the model {self.num_layers} "
                 "layers; give one for each layer, or a single one for all"
             )
-        entries = [AttentionOptions.get(entry) for entry in entries]
-        base = AttentionOptions(position=self.position, normalization=self.normalization)
-        for entry in entries:
-            entry.over(base).check_pattern(self.attention_mask)
-        configs = [entry.get_config() for entry in entries]
-        return configs if several else configs[0] or None
+        entries = tuple(map(AttentionOptions.get, layer_attention if several else [layer_attention]))
+        self._shared_options, self._layer_options = AttentionOptions(**single), entries if several else entries[0]
+        self._residual = options.Untracked(options.get(residual, Residual))
+        for index in range(self.num_layers):
+            self.attention_options(index).check_pattern(self.attention_mask)
+
+    def layer_options(self, index):
+        """`AttentionOptions` that layer number `index` has of its own."""
+        return self._layer_options[index] if isinstance(self._layer_options, tuple) else self._layer_options
 
     def attention_options(self, index):
-        """JSON form of what layer number `index` has of its own."""
-        return self.layer_attention[index] if isinstance(self.layer_attention, list) else self.layer_attention
+        """`AttentionOptions` of layer number `index`: its own, and the model's where it has none."""
+        return self.layer_options(index).over(self._shared_options)
+
+    @property
+    def position(self):
+        return described(self._shared_options.position)
+
+    @property
+    def normalization(self):
+        return described(self._shared_options.normalization)
+
+    @property
+    def layer_attention(self):
+        if isinstance(self._layer_options, tuple):
+            return [entry.described() for entry in self._layer_options]
+        return self._layer_options.described() or None
+
+    @property
+    def residual(self):
+        return self._residual.described()
 
     @classmethod
     def tf_names(cls, num_layers):
@@ -221,12 +248,12 @@ class Backbone(OptionalInputs, Preset, keras.Model):
             caches.append(part)
         return x, tuple(caches)
 
-    @property
+    @functools.cached_property
     def hidden_states(self):
         """`keras.Model` with the same inputs that gives all L + 1 hidden states, embedding output first."""
         return _WithOptionalInputs(self.input, list(self._hidden_states), name="hidden_states")
 
-    @property
+    @functools.cached_property
     def first_and_last(self):
         """`keras.Model` with the same inputs that gives the embedding output and the last hidden state."""
         return _WithOptionalInputs(self.input, [self._hidden_states[0], self._hidden_states[-1]], name="first_and_last")
@@ -241,12 +268,12 @@ class Backbone(OptionalInputs, Preset, keras.Model):
         return self.get_layer("token_embedding")
 
     def architecture(self):
-        """Every constructor argument by name, those of the parents included; dtype and name apart. JSON-ready."""
-        config = {}
-        for argument in self.arguments():
-            value = getattr(self, argument)
-            config[argument] = plugins.serialize(plugins.get(value)) if argument in PLUGINS else value
-        return config
+        """Every constructor argument by name, those of the parents included; dtype and name apart. JSON-ready.
+
+        Raises:
+            ValueError: an option of the attention or the residual is not registered.
+        """
+        return {argument: described(getattr(self, argument)) for argument in self.arguments()}
 
     def get_config(self):
         dtype = keras.dtype_policies.serialize(self.dtype_policy)

@@ -2,7 +2,7 @@
 
 import keras
 
-from zoo.layers import activations, plugins
+from zoo.layers import activations
 from zoo.layers.blocks import TransformerBlock
 from zoo.layers.dense import Dense
 from zoo.layers.dropout import Dropout
@@ -119,11 +119,7 @@ class BERT(Backbone):
         activations.get(activation)  # an unknown name is an error here, not in the first block
         self.dropout, self.attention_dropout = dropout, attention_dropout
         self.attention_mask, self.custom_position_ids = attention_mask, custom_position_ids
-        # kept in their JSON form: torch lets no layer be assigned before the model is initialised
-        self.position = plugins.serialize(plugins.get(position, "position"))
-        self.normalization = plugins.serialize(plugins.get(normalization, "normalization"))
-        self.layer_attention = self.checked_layers(layer_attention)
-        self.residual = plugins.serialize(plugins.get(residual, "residual"))
+        self.take_options(layer_attention, residual, position=position, normalization=normalization)
         super().__init__(dtype=dtype, name=name)
 
     def kernel_initializer(self):
@@ -178,12 +174,10 @@ class BERT(Backbone):
             use_bias=self.use_bias,
             norm=self.norm,
             norm_epsilon=self.norm_epsilon,
-            position=self.position,
-            normalization=self.normalization,
             dropout=self.dropout,
             attention_dropout=self.attention_dropout,
             attention_options=self.attention_options(index),
-            residual=self.residual,
+            residual=self._residual.option,
             kernel_initializer=self.kernel_initializer(),
             name=f"layer_{index}",
         )

@@ -3,14 +3,13 @@
 from keras import ops
 
 from zoo.backend.variables import backbone_of, weights_of
-from zoo.layers import plugins
 from zoo.layers.attention_options import AttentionOptions
 from zoo.layers.frequency_scaling import NTKAware, NTKAwareOld, NTKFixed, NTKMixed, PositionInterpolation, YaRN
-from zoo.layers.log_n import LogN
+from zoo.layers.masks import Window
 from zoo.layers.rerope import LeakyReRoPE, ReRoPE
 from zoo.layers.rotary import RotaryEmbedding
 from zoo.layers.score_normalizers import SoftmaxPlus
-from zoo.layers.visibility import Window
+from zoo.layers.score_products import LogN
 from zoo.models.backbone import Backbone
 
 SCALINGS = {
@@ -72,7 +71,7 @@ def extend_context(model, method="rerope", factor=8, window=None):
             f"method={method!r}: no layer of this {type(backbone).__name__} has anything to extend beyond "
             f"{backbone.max_sequence_length} tokens: no plain rotary positions, or a window that holds it within"
         )
-    own = [AttentionOptions.get(backbone.attention_options(index)) for index in range(backbone.num_layers)]
+    own = map(backbone.layer_options, range(backbone.num_layers))
     options = [(one if new is None else new.over(one)).get_config() for one, new in zip(own, layers)]
     return _rebuilt(model, options, factor)
 
@@ -97,8 +96,7 @@ def _checked_window(method, window, train_length):
 def _extended(backbone, index, method, factor, window):
     """What replaces attention options of a layer; None where it has nothing to extend."""
     length = backbone.max_sequence_length
-    base = AttentionOptions(position=backbone.position, normalization=backbone.normalization)
-    options = AttentionOptions.get(backbone.attention_options(index)).over(base)
+    options = backbone.attention_options(index)
     bounded = any(isinstance(rule, Window) and rule.width <= length for rule in options.visibility)
     if method == "window":
         return None if bounded else AttentionOptions(visibility=[*options.visibility, Window(window)])
@@ -111,8 +109,7 @@ def _extended(backbone, index, method, factor, window):
         return None
     if not isinstance(position, RotaryEmbedding) or position.scaling is not None:
         raise ValueError(
-            f"method={method!r} in layer {index}, whose positions are {plugins.serialize(position)}; expected a plain "
-            "RotaryEmbedding"
+            f"method={method!r} in layer {index}, whose positions are {position}; expected a plain RotaryEmbedding"
         )
     rotary = {"base": position.base, "pairing": position.pairing}
     if method in SCALINGS:

@@ -54,12 +54,10 @@ class GAUAlpha(RoFormerV2):
             key_dim=self.key_dim,
             activation=self.activation,
             norm_epsilon=self.norm_epsilon,
-            position=self.position,
-            normalization=self.normalization,
             dropout=self.dropout,
             attention_dropout=self.attention_dropout,
             attention_options=self.attention_options(index),
-            residual=self.residual,
+            residual=self._residual.option,
             kernel_initializer=self.kernel_initializer(),
             name=f"layer_{index}",
         )

@@ -1,4 +1,4 @@
-"""Layers that describe themselves: the config is the constructor's arguments, read from the attributes they go to."""
+"""What layers with projections share."""
 
 import keras
 
@@ -13,7 +13,7 @@ class ConfiguredLayer(Configured, keras.layers.Layer):
     kernel_initializer: keras.initializers.Initializer
 
     def projection(self, units, name, activation=None):
-        """A dense layer in this layer's policy, its kernel drawn apart from the others."""
+        """A dense layer in this layer's policy; its kernel starts from random numbers of its own."""
         return Dense(
             units,
             activation=activation,
