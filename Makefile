@@ -23,7 +23,7 @@ one_core  := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NPROC=1 
 pytest    := $(one_core) $(python) -m pytest -q -n $(WORKERS) --dist loadfile --durations 5 $(PYTEST)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format bench bench-peers clean
+.PHONY: help setup demo quick test test-all lint types check format bench bench-peers clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,14 +42,24 @@ $(VENV)/test: setup.cfg .ci/constraints.txt | $(python)
 	$(install) "$(TORCH)" --editable ".[torch,jax,tensorflow,dev]"
 	@touch $@ $(VENV)/demo
 
+setup: $(VENV)/test  ## the environment alone: three backends and the test tools, 4 GB
+
 demo: $(VENV)/demo  ## train and compare two text matchers on bundled pairs (torch)
 	KERAS_BACKEND=torch $(python) examples/text_matching.py $(DEMO)
 
-test: check  ## check, then every test but the slow ones on all three backends
-	@$(MAKE) --no-print-directory run-tests SLOW='and not slow'
+# A slip of style keeps no test from running: both are done, both are reported.
+quick: $(VENV)/test  ## lint, and on one backend the tests of the files that differ from main
+	@status=0; $(MAKE) --no-print-directory lint || status=1; \
+	files=$$($(python) .ci/changed_tests.py) || exit 1; \
+	echo "== $(firstword $(BACKENDS)): $${files:-nothing to test}"; \
+	[ -z "$$files" ] || KERAS_BACKEND=$(firstword $(BACKENDS)) $(one_core) $(python) -m pytest -q -m "not slow" $(PYTEST) $$files || status=1; \
+	exit $$status
 
-test-all: check  ## the same with the slow tests
-	@$(MAKE) --no-print-directory run-tests SLOW=
+test: $(VENV)/test  ## check, then every test but the slow ones on all three backends
+	@$(MAKE) --no-print-directory -k check run-tests SLOW='and not slow'
+
+test-all: $(VENV)/test  ## the same with the slow tests
+	@$(MAKE) --no-print-directory -k check run-tests SLOW=
 
 # All runs happen even if one fails; the last step adds them up and holds them against the stored floors.
 .PHONY: run-tests
@@ -64,10 +74,13 @@ run-tests: $(VENV)/test
 	[ -n "$(PYTEST)" ] || $(python) .ci/count_tests.py build/tests neutral $(BACKENDS) || status=1; \
 	exit $$status
 
-check: $(VENV)/test  ## lint, formatting, types
-	$(python) -m ruff check .
-	$(python) -m ruff format --check .
-	@# Types are checked on an installed tree: in the checkout zoo.layers is ../layers, which mypy cannot know.
+check: lint types  ## lint, formatting, types
+
+lint: $(VENV)/test
+	@$(python) -m ruff check . ; status=$$?; $(python) -m ruff format --check . && exit $$status
+
+types: $(VENV)/test
+	@# On an installed tree: in the checkout zoo.layers is ../layers, which mypy cannot know.
 	@rm -rf build/lib build/typed
 	@$(python) -m pip install -qq --no-deps --no-build-isolation --disable-pip-version-check --target build/typed .
 	cd build/typed && $(abspath $(python)) -m mypy --config-file $(CURDIR)/setup.cfg --cache-dir $(CURDIR)/.mypy_cache -p zoo

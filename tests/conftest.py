@@ -1,8 +1,7 @@
-"""What every test shares: seeds, no network, goldens, one way to compare arrays."""
+"""What every test shares: seeds, no network, goldens."""
 
 import ipaddress
 import os
-import pathlib
 import random
 import socket
 import sys
@@ -14,11 +13,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import pytest
 
-HERE = pathlib.Path(__file__).parent
-GOLDENS = HERE / "goldens"
-
 # What several test files share lies in tests/support; its assertions shall tell as much as theirs.
 pytest.register_assert_rewrite("support")
+
+from support.paths import GOLDENS, ROOT  # noqa: E402
+
+# What JAX compiled stays for the next run. Each worker has its own folder: JAX does not write a file at one stroke.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(ROOT / "build" / "jax" / os.environ.get("PYTEST_XDIST_WORKER", "alone"))
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
 def _stay_on_this_machine(connect):
@@ -44,13 +48,6 @@ socket.socket.connect = _stay_on_this_machine(socket.socket.connect)
 socket.socket.connect_ex = _stay_on_this_machine(socket.socket.connect_ex)
 
 
-def pytest_ignore_collect(collection_path, config):
-    """Under `-m neutral` leave out files without a neutral test, so that no backend is imported in vain."""
-    if config.option.markexpr.startswith("neutral") and collection_path.suffix == ".py":
-        return "mark.neutral" not in collection_path.read_text(encoding="utf-8") or None
-    return None
-
-
 @pytest.fixture(autouse=True)
 def seed():
     """The same random numbers in every test, whichever ran before it."""
@@ -59,6 +56,11 @@ def seed():
     else:
         random.seed(20220301)
         np.random.seed(20220301)  # noqa: NPY002
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,11 @@ Each is a `matplotlib.figure.Figure`, to be shown by a notebook or saved by its 
 data, never on it. matplotlib comes with the extra `plots`.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from zoo.metrics import PlattScaling, average_precision, expected_calibration_error, reliability_curve
 from zoo.metrics.checks import labels_and_scores
@@ -15,7 +19,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 GREY = "#666666"
 
 
-def matching_figures(matchers, histories, dev, test):
+def matching_figures(matchers: Mapping[str, Any], histories: Mapping[str, Any], dev: Any, test: Any) -> dict[str, Any]:
     """Every figure of this module for matchers trained on the same pairs.
 
     Args:
@@ -47,7 +51,13 @@ def matching_figures(matchers, histories, dev, test):
     return figures
 
 
-def score_histogram(labels, scores, threshold=None, score_name="score", title=None):
+def score_histogram(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    threshold: float | None = None,
+    score_name: str = "score",
+    title: str | None = None,
+) -> Any:
     """How the scores of each label are spread, with the threshold that parts them.
 
     Args:
@@ -93,7 +103,9 @@ def score_histogram(labels, scores, threshold=None, score_name="score", title=No
     return _finish(figure)
 
 
-def training_curves(histories, metric, metric_name=None, title=None):
+def training_curves(
+    histories: Mapping[str, Any], metric: str, metric_name: str | None = None, title: str | None = None
+) -> Any:
     """Training loss and a validation metric by epoch, the best epoch of each model marked.
 
     Args:
@@ -136,7 +148,7 @@ def training_curves(histories, metric, metric_name=None, title=None):
     return _finish(figure)
 
 
-def learning_curve(rows, title=None):
+def learning_curve(rows: Any, title: str | None = None) -> Any:
     """Training and held-out loss of a pretraining against the tokens it has seen.
 
     Args:
@@ -158,7 +170,9 @@ def learning_curve(rows, title=None):
     return _finish(figure)
 
 
-def reliability_diagram(labels, probabilities, bins=10, title=None):
+def reliability_diagram(
+    labels: ArrayLike, probabilities: Mapping[str, ArrayLike], bins: int = 10, title: str | None = None
+) -> Any:
     """Do pairs given probability p match in p of all cases? Below it, how many pairs got which probability.
 
     Args:
@@ -187,7 +201,12 @@ def reliability_diagram(labels, probabilities, bins=10, title=None):
     return _finish(figure, columns=1)
 
 
-def precision_recall(labels, scores, thresholds=None, title=None):
+def precision_recall(
+    labels: ArrayLike,
+    scores: Mapping[str, ArrayLike],
+    thresholds: Mapping[str, float] | None = None,
+    title: str | None = None,
+) -> Any:
     """Precision against recall over all thresholds, with the stored thresholds marked.
 
     Args:
@@ -222,7 +241,9 @@ def precision_recall(labels, scores, thresholds=None, title=None):
     return _finish(figure, columns=1)
 
 
-def _figure(width, height, title, rows=1, columns=1, heights=None):
+def _figure(
+    width: float, height: float, title: str, rows: Any = 1, columns: int = 1, heights: Sequence[float] | None = None
+) -> tuple[Any, Any]:
     """An empty figure and its axes."""
     try:
         from matplotlib.figure import Figure
@@ -236,7 +257,7 @@ def _figure(width, height, title, rows=1, columns=1, heights=None):
     return figure, axes
 
 
-def _finish(figure, columns=3):
+def _finish(figure: Any, columns: int = 3) -> Any:
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#E5E5E5", linewidth=0.7)
@@ -246,5 +267,5 @@ def _finish(figure, columns=3):
     return figure
 
 
-def _with_room(low, high):
+def _with_room(low: float, high: float) -> tuple[float, float]:
     return low - 0.03 * (high - low), high + 0.03 * (high - low)

@@ -2,20 +2,14 @@
 
 import ast
 import functools
-import pathlib
 
-import pytest
+from support.paths import ROOT
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 LIBRARY = sorted([*ROOT.glob("zoo/**/*.py"), *ROOT.glob("layers/**/*.py")])
 
 
 def name_of(path):
     return path.relative_to(ROOT).as_posix()
-
-
-def each(files):
-    return pytest.mark.parametrize("path", files, ids=name_of)
 
 
 @functools.cache

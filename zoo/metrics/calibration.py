@@ -1,6 +1,7 @@
 """From scores to probabilities, and whether probabilities come true."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from zoo.metrics.checks import finite, labels_and_scores, same_length
 from zoo.metrics.correlation import ranks
@@ -24,7 +25,7 @@ class PlattScaling:
         ValueError: empty, of different lengths, labels other than 0/1, scores not finite.
     """
 
-    def __init__(self, y_true, scores):
+    def __init__(self, y_true: ArrayLike, scores: ArrayLike) -> None:
         y_true, scores = labels_and_scores(y_true, scores)
         positives = int(np.sum(y_true))
         targets = np.where(y_true, (positives + 1) / (positives + 2), 1 / (len(y_true) - positives + 2))
@@ -35,20 +36,20 @@ class PlattScaling:
         self.slope = float(line[0] / spread) if spread > 0 else 0.0
         self.intercept = float(line[1] - self.slope * middle)
 
-    def __call__(self, scores):
+    def __call__(self, scores: ArrayLike) -> np.ndarray:
         """Probabilities, float64 `[n]`, of scores `[n]`."""
         return sigmoid(self.slope * np.asarray(scores, "float64") + self.intercept)
 
 
-def sigmoid(x):
+def sigmoid(x: np.ndarray) -> np.ndarray:
     return np.exp(-np.logaddexp(0, -x))  # exact at both ends: neither exponential overflows
 
 
-def _fitted_line(x, targets):
+def _fitted_line(x: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Slope and intercept that minimise the cross entropy of `targets` `[n]` and sigmoid(slope · x + intercept)."""
     design = np.stack([x, np.ones_like(x)], axis=1)  # [n, 2]
 
-    def loss(line):
+    def loss(line: np.ndarray) -> np.floating:
         z = design @ line
         return np.mean(np.logaddexp(0, z) - targets * z)
 
@@ -68,7 +69,9 @@ def _fitted_line(x, targets):
     return line
 
 
-def reliability_curve(y_true, probabilities, bins=10, equal_mass=False):
+def reliability_curve(
+    y_true: ArrayLike, probabilities: ArrayLike, bins: int = 10, equal_mass: bool = False
+) -> dict[str, np.ndarray]:
     """Mean probability and share of positives in bins of probability, for a reliability plot.
 
     Args:
@@ -112,7 +115,9 @@ def reliability_curve(y_true, probabilities, bins=10, equal_mass=False):
     }
 
 
-def expected_calibration_error(y_true, probabilities, bins=10, equal_mass=False):
+def expected_calibration_error(
+    y_true: ArrayLike, probabilities: ArrayLike, bins: int = 10, equal_mass: bool = False
+) -> float:
     """Mean distance of probability and share of positives over the bins of `reliability_curve`, weighted by count.
 
     Args, Raises: see `reliability_curve`.
@@ -124,7 +129,7 @@ def expected_calibration_error(y_true, probabilities, bins=10, equal_mass=False)
     return float(np.average(np.abs(curve["probability"] - curve["positives"]), weights=curve["count"]))
 
 
-def brier_score(y_true, probabilities):
+def brier_score(y_true: ArrayLike, probabilities: ArrayLike) -> float:
     """Mean squared distance of probabilities and labels; 0 is perfect.
 
     Args:
@@ -142,7 +147,7 @@ def brier_score(y_true, probabilities):
     return float(np.mean(np.sum(np.square(probabilities - one_hot), axis=1)))
 
 
-def negative_log_likelihood(y_true, probabilities):
+def negative_log_likelihood(y_true: ArrayLike, probabilities: ArrayLike) -> float:
     """Mean of -ln p over the rows, p the probability of the label; infinite where a label has probability 0.
 
     Args:
@@ -161,7 +166,7 @@ def negative_log_likelihood(y_true, probabilities):
         return float(np.mean(-np.log(of_label)))
 
 
-def _classes(y_true, probabilities):
+def _classes(y_true: ArrayLike, probabilities: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Checked labels `[n]` (bool, or int64 class ids) and probabilities `[n]` or `[n, C]`, float64."""
     if np.ndim(probabilities) != 2:
         y_true, probabilities = labels_and_scores(y_true, probabilities, "probabilities")
@@ -187,7 +192,7 @@ def _classes(y_true, probabilities):
     return y_true, probabilities
 
 
-def _confidence(y_true, probabilities):
+def _confidence(y_true: ArrayLike, probabilities: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Positives, bool `[n]`, and probabilities `[n]`: of class 1, or of the likeliest class."""
     y_true, probabilities = _classes(y_true, probabilities)
     if probabilities.ndim == 1:

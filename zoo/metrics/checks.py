@@ -1,9 +1,10 @@
 """What every metric asks of its arrays."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def finite(x, name, ndim=1):
+def finite(x: ArrayLike, name: str, ndim: int = 1) -> np.ndarray:
     """`x` as a float64 array of `ndim` axes, neither empty nor with NaN or infinity.
 
     Raises:
@@ -20,7 +21,7 @@ def finite(x, name, ndim=1):
     return x
 
 
-def binary(x, name="y_true"):
+def binary(x: ArrayLike, name: str = "y_true") -> np.ndarray:
     """Labels 0/1 as a boolean array `[n]`.
 
     Raises:
@@ -33,19 +34,19 @@ def binary(x, name="y_true"):
     return x == 1
 
 
-def same_length(a, b, names):
+def same_length(a: np.ndarray, b: np.ndarray, names: str) -> None:
     if len(a) != len(b):
         raise ValueError(f"{names[0]} has {len(a)} elements, {names[1]} has {len(b)}; there must be as many.")
 
 
-def labels_and_scores(y_true, scores, name="scores"):
+def labels_and_scores(y_true: ArrayLike, scores: ArrayLike, name: str = "scores") -> tuple[np.ndarray, np.ndarray]:
     """Labels 0/1 as booleans `[n]` and finite scores, float64 `[n]`."""
     y_true, scores = binary(y_true), finite(scores, name)
     same_length(y_true, scores, ("y_true", name))
     return y_true, scores
 
 
-def both_classes(y_true, metric):
+def both_classes(y_true: np.ndarray, metric: str) -> tuple[int, int]:
     """Counts of positives and negatives, of which `metric` needs at least one each."""
     positives = int(np.sum(y_true))
     if positives in (0, len(y_true)):

@@ -1,9 +1,10 @@
 """How concentrated attention is: the ratio of its l1 to its l2 norm (kexue.fm/archives/9889, 9595)."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def attention_concentration(weights, visible=None):
+def attention_concentration(weights: ArrayLike, visible: ArrayLike | None = None) -> np.ndarray:
     """S(a) = mean|a| / sqrt(mean a²) of every row: 1 for uniform weights, 1/sqrt(n) for one-hot ones.
 
     It is scale-free, so weights need not sum to 1. For scores t ~ N(0, γ²) softmax has S = exp(−γ²/2), which goes to 0:

@@ -1,11 +1,12 @@
 """Pearson's and Spearman's correlation."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from zoo.metrics.checks import finite, same_length
 
 
-def pearson(y_true, scores):
+def pearson(y_true: ArrayLike, scores: ArrayLike) -> float:
     """Pearson's correlation of two lists of numbers; nan where one of them is constant.
 
     Args:
@@ -28,7 +29,7 @@ def pearson(y_true, scores):
     return float(np.clip(np.dot(x, y), -1.0, 1.0))
 
 
-def centred(x):
+def centred(x: np.ndarray) -> np.ndarray:
     """`x` less its mean, of length 1."""
     # Brought to size 1, or sums of numbers of size 1e308 overflow; by a power of 2, which rounds nothing.
     x = np.ldexp(x, -np.frexp(np.max(np.abs(x)))[1])
@@ -37,7 +38,7 @@ def centred(x):
     return x / np.linalg.norm(x)
 
 
-def spearman(y_true, scores):
+def spearman(y_true: ArrayLike, scores: ArrayLike) -> float:
     """Spearman's rank correlation: Pearson's of the ranks, where equal numbers share the mean of their ranks.
 
     Args:
@@ -52,7 +53,7 @@ def spearman(y_true, scores):
     return pearson(ranks(finite(y_true, "y_true")), ranks(finite(scores, "scores")))
 
 
-def ranks(x):
+def ranks(x: np.ndarray) -> np.ndarray:
     """Ranks 1 .. n of `x` `[n]`; equal numbers get their mean rank."""
     _, group, count = np.unique(x, return_inverse=True, return_counts=True)
     last = np.cumsum(count)

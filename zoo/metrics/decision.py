@@ -1,12 +1,15 @@
 """Metrics of decisions: accuracy, F1, and a report at a threshold."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from zoo.metrics.checks import binary, labels_and_scores, same_length
 from zoo.metrics.ranking import average_precision, roc_auc
 
 
-def accuracy(y_true, y_pred):
+def accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     """Share of predictions that are the label.
 
     Args:
@@ -23,7 +26,7 @@ def accuracy(y_true, y_pred):
     return int(np.sum(y_true == y_pred)) / len(y_true)
 
 
-def f1(y_true, y_pred):
+def f1(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     """Harmonic mean of precision and recall of class 1: 2 TP / (predicted + positives).
 
     Args:
@@ -39,11 +42,11 @@ def f1(y_true, y_pred):
     return f1_of_counts(int(np.sum(y_true & y_pred)), int(np.sum(y_pred)), int(np.sum(y_true)))
 
 
-def f1_of_counts(hits, predicted, positives):
+def f1_of_counts(hits: Any, predicted: Any, positives: Any) -> Any:
     return 2 * hits / (predicted + positives)
 
 
-def classification_report(y_true, scores, threshold):
+def classification_report(y_true: ArrayLike, scores: ArrayLike, threshold: float) -> dict[str, Any]:
     """What a threshold does on a labelled set.
 
     Args:

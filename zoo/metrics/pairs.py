@@ -1,9 +1,13 @@
 """The numbers reported for a matcher, each over the whole set of pairs."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def pair_metrics(labels, scores, decision=None):
+def pair_metrics(labels: ArrayLike, scores: ArrayLike, decision: Mapping[str, Any] | None = None) -> dict[str, float]:
     """Metrics of scores against labels.
 
     Args:

@@ -1,12 +1,13 @@
 """How well scores separate two classes, over all thresholds at once."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from zoo.metrics.checks import both_classes, labels_and_scores
 from zoo.metrics.correlation import ranks
 
 
-def roc_auc(y_true, scores):
+def roc_auc(y_true: ArrayLike, scores: ArrayLike) -> float:
     """Chance that a random positive scores above a random negative; equal scores count one half.
 
     Args:
@@ -23,7 +24,7 @@ def roc_auc(y_true, scores):
     return float(wins / (positives * negatives))
 
 
-def average_precision(y_true, scores):
+def average_precision(y_true: ArrayLike, scores: ArrayLike) -> float:
     """Sum over thresholds of (step in recall) * precision; equal scores fall together.
 
     Args:
@@ -40,7 +41,7 @@ def average_precision(y_true, scores):
     return float(np.sum(np.diff(hits, prepend=0) * hits / predicted) / hits[-1])
 
 
-def cuts(y_true, scores):
+def cuts(y_true: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What is predicted at each distinct score, from the highest down.
 
     Args:

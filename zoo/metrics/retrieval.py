@@ -6,12 +6,15 @@ So neither the order of the input nor the sort decides about ties, and constant 
 Scores, ECIR 2008).
 """
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from zoo.metrics.checks import finite
 
 
-def mrr(relevance, scores):
+def mrr(relevance: Sequence[ArrayLike], scores: Sequence[ArrayLike]) -> float:
     """Mean over queries of 1 / rank of the first relevant candidate.
 
     Args:
@@ -38,7 +41,7 @@ def mrr(relevance, scores):
     return float(np.mean(values))
 
 
-def recall_at_k(relevance, scores, k):
+def recall_at_k(relevance: Sequence[ArrayLike], scores: Sequence[ArrayLike], k: int) -> float:
     """Mean over queries of the share of relevant candidates among the first k.
 
     Args:
@@ -61,7 +64,7 @@ def recall_at_k(relevance, scores, k):
     return float(np.mean(values))
 
 
-def ndcg(relevance, scores, k=None):
+def ndcg(relevance: Sequence[ArrayLike], scores: Sequence[ArrayLike], k: int | None = None) -> float:
     """Mean over queries of DCG / ideal DCG, with gain = relevance and discount 1 / log2(1 + rank).
 
     Args:
@@ -86,12 +89,14 @@ def ndcg(relevance, scores, k=None):
     return float(np.mean(values))
 
 
-def check_k(k):
+def check_k(k: int) -> None:
     if k != int(k) or k < 1:
         raise ValueError(f"k is {k!r}, expected an integer >= 1.")
 
 
-def ranked(relevance, scores, metric):
+def ranked(
+    relevance: Sequence[ArrayLike], scores: Sequence[ArrayLike], metric: str
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """For each query its grades, best score first, and the bounds of groups of equal scores (0, ..., N)."""
     relevance, scores = finite(relevance, "relevance", ndim=2), finite(scores, "scores", ndim=2)
     if relevance.shape != scores.shape:

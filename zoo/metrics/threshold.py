@@ -1,15 +1,18 @@
 """The exact best threshold, and the form in which one is stored."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from zoo.metrics.checks import labels_and_scores
 from zoo.metrics.decision import f1_of_counts
 from zoo.metrics.ranking import cuts
 
 
-def best_threshold(y_true, scores, metric="accuracy"):
+def best_threshold(y_true: ArrayLike, scores: ArrayLike, metric: str = "accuracy") -> tuple[float, float]:
     """The threshold that makes a metric of the decision score >= threshold best, and its value there.
 
     Equal scores cannot be parted, so only the cuts between distinct scores count, and those that predict all
@@ -56,7 +59,7 @@ def best_threshold(y_true, scores, metric="accuracy"):
     return float(threshold), float(values[best])
 
 
-def between(lower, upper):
+def between(lower: Any, upper: Any) -> Any:
     """A number t with lower < t <= upper, the middle where it can be, as float32 where that will do.
 
     A float32 stays what it is when scores are compared in float32; another number may be rounded onto
@@ -69,14 +72,14 @@ def between(lower, upper):
     return next(t for t in candidates if lower < t <= upper)
 
 
-def above(score):
+def above(score: Any) -> Any:
     """The next number above a score, as float32 where that will do."""
     with np.errstate(over="ignore"):
         candidate = np.float64(np.nextafter(np.float32(score), np.float32(np.inf)))
     return candidate if np.isfinite(candidate) else np.nextafter(score, np.inf)
 
 
-def check_decision(decision):
+def check_decision(decision: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Refuse a stored threshold that has been damaged: it would classify silently wrong."""
     if decision is None:
         return None

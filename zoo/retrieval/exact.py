@@ -1,12 +1,13 @@
 """Exact search for the nearest vectors, by brute force in blocks of NumPy."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 QUERIES, VECTORS = 256, 16384  # rows of a block: its scores take 16 MB
 PAIRS = 2**22  # numbers multiplied at once when candidates are scored exactly
 
 
-def top_k(queries, corpus, k=10):
+def top_k(queries: ArrayLike, corpus: ArrayLike, k: int = 10) -> tuple[np.ndarray, np.ndarray]:
     """The k corpus vectors with the largest dot products, for each query.
 
     Rows of length 1 make the products cosines (`RepresentationMatcher.encode` gives such). Candidates are
@@ -46,7 +47,7 @@ def top_k(queries, corpus, k=10):
     return ids, scores
 
 
-def _block(queries, corpus, k, longest):
+def _block(queries: np.ndarray, corpus: np.ndarray, k: int, longest: float) -> tuple[np.ndarray, np.ndarray]:
     """`top_k` of a block of queries."""
     # A float32 product of d terms is off by at most d 2^-24 |q| |c| in any order of summation, here doubled to
     # be safe; the second term is for numbers that vanish below the float32 range. Twice that parts the ranks.
@@ -73,12 +74,12 @@ def _block(queries, corpus, k, longest):
     return id_[chosen], score[chosen]
 
 
-def check_k(k, name="k"):
+def check_k(k: int, name: str = "k") -> None:
     if isinstance(k, bool) or k != int(k) or k < 1:
         raise ValueError(f"{name} is {k!r}, expected an integer >= 1.")
 
 
-def vectors(x, name):
+def vectors(x: ArrayLike, name: str) -> np.ndarray:
     """x as float32 `[rows, d]`; ValueError for other shapes, NaN and infinity."""
     with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinity, which is refused below
         x = np.ascontiguousarray(x, "float32")
@@ -92,6 +93,6 @@ def vectors(x, name):
     return x
 
 
-def _lengths(x):
+def _lengths(x: np.ndarray) -> np.ndarray:
     """Euclidean lengths `[rows]` in float64, whose range no float32 row leaves."""
     return np.sqrt(np.einsum("nd,nd->n", x, x, dtype="float64"))
