@@ -51,7 +51,7 @@ demo: $(VENV)/demo  ## train and compare two text matchers on bundled pairs (tor
 quick: $(VENV)/test  ## lint, and on one backend the tests of the files that differ from main
 	@status=0; $(MAKE) --no-print-directory lint || status=1; \
 	files=$$($(python) .ci/changed_tests.py) || exit 1; \
-	echo "== $(firstword $(BACKENDS)): $${files:-nothing to test}"; \
+	echo "== $(firstword $(BACKENDS)):" $${files:-nothing to test}; \
 	[ -z "$$files" ] || KERAS_BACKEND=$(firstword $(BACKENDS)) $(one_core) $(python) -m pytest -q -m "not slow" $(PYTEST) $$files || status=1; \
 	exit $$status
 
