@@ -30,6 +30,7 @@ from zoo.layers.masks import AttentionMask, Direction, PaddingMask, Visibility, 
 from zoo.layers.norm import ConditionalLayerNorm, LayerNorm, RMSNorm
 from zoo.layers.ntk_dense import NTKDense
 from zoo.layers.options import register_option
+from zoo.layers.parallel_recurrence import ParallelRNN, parallel_recurrence
 from zoo.layers.pooling import Pooling
 from zoo.layers.recurrent_attention import recurrent_attention
 from zoo.layers.rerope import XPOS, LeakyReRoPE, ReRoPE
@@ -80,6 +81,7 @@ __all__ = [
     "NTKDense",
     "Normalizer",
     "PaddingMask",
+    "ParallelRNN",
     "Pooling",
     "Position",
     "PositionEmbedding",
@@ -108,6 +110,7 @@ __all__ = [
     "hwfa2",
     "interleaved_to_half_split",
     "log_length_scale",
+    "parallel_recurrence",
     "recurrent_attention",
     "register_option",
     "scale_for_entropy",

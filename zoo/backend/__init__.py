@@ -1,7 +1,7 @@
 """The only part of zoo that asks which backend runs (TensorFlow, JAX or PyTorch)."""
 
 from .compilation import compiled, compiled_step, compiles_each_shape, ignoring_distribution
-from .gradients import dense_gradient, gradients_of, value_and_gradient
+from .gradients import dense_gradient, gradient_inside, gradients_of, has_value, value_and_gradient
 from .kernels import dense_lookup, dropout, layer_norm, rotate_pairs, softmax
 from .linear import affine
 from .memory import give_back_freed_memory, keep_freed_memory
@@ -25,9 +25,11 @@ __all__ = [
     "dropout",
     "eagerly",
     "fused_adam",
+    "gradient_inside",
     "gradients_of",
     "give_back_freed_memory",
     "ignoring_distribution",
+    "has_value",
     "keep_freed_memory",
     "latest_values",
     "layer_norm",

@@ -45,6 +45,46 @@ def value_and_gradient(function, x):
     return float(ops.convert_to_numpy(value)), ops.convert_to_numpy(gradient)
 
 
+def gradient_inside(function, x):
+    """The gradient of a scalar function at a tensor, as a tensor that nothing is differentiated through.
+
+    Unlike `value_and_gradient` it may be asked for anywhere: in a model's call, traced or not, with gradients switched off.
+    """
+    name = keras.backend.backend()
+    if name == "jax":
+        import jax
+
+        return jax.lax.stop_gradient(jax.grad(function)(x))
+    if name == "tensorflow":
+        import tensorflow as tf
+
+        x = tf.stop_gradient(x)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = function(x)
+        return tf.stop_gradient(tape.gradient(value, x))
+    import torch
+
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(function(x), x)
+    return gradient
+
+
+def has_value(tensor):
+    """Whether a tensor's numbers are there to look at: not while JAX or TensorFlow trace a function."""
+    name = keras.backend.backend()
+    if name == "jax":
+        import jax
+
+        return not isinstance(tensor, jax.core.Tracer)
+    if name == "tensorflow":
+        import tensorflow as tf
+
+        return tf.executing_eagerly()
+    return True
+
+
 def gradients_of(model, x, y, sample_weight):
     """Gradients of a compiled model's loss by its trainable variables, computed op by op.
 
