@@ -20,6 +20,7 @@ from absl import app, flags
 from scipy.stats import rankdata
 
 import zoo
+from zoo.backend.variables import to_numpy, weights_of
 from zoo.callbacks.csv_rows import read_csv_rows
 
 once = pytest.mark.neutral
@@ -216,6 +217,61 @@ def test_silver_pairs(run, tmp_path):
     assert not found & {frozenset(pair) for pair in [*zip(texts[::2], texts[1::2]), ("猫爱吃鱼", "猫喜欢吃鱼")]}
     ranks = rankdata(teacher.score(list(zip(*silver.columns)))) / len(silver)
     np.testing.assert_allclose(silver.labels, ranks.round(2), atol=0.011)
+
+
+def test_distil(load, preset, tmp_path):
+    """The layer that is kept follows the teacher, and the teacher computes each block of texts once."""
+    pairs = pair_file(tmp_path / "pairs.tsv", [1, 0], rows=32)
+    small = ["--layers=1", "--batch_size=4", "--epochs=60,1", "--learning_rate=0.01", f"--output={tmp_path}/out"]
+    example, arguments = load("distil", f"--teacher={preset}", f"--pairs={pairs}", f"--test={pairs}", *small)
+    teacher, before = zoo.RepresentationMatcher.from_preset(preset), example.new_student()
+    kept, given = weights_of(before), weights_of(teacher)
+    assert sum(path.startswith("layer_0") for path in kept) == sum(path.startswith("layer_1") for path in given) > 0
+    for path, variable in kept.items():
+        np.testing.assert_array_equal(to_numpy(variable), to_numpy(given[path.replace("layer_0", "layer_1")]))
+    example.main(arguments)
+    student = zoo.RepresentationMatcher.from_preset(tmp_path / "out" / "preset")
+    assert student.backbone.num_layers == 1
+    wanted = teacher.encode(SHORT)
+    mean = wanted.mean(axis=0)
+
+    def distance(model):
+        centred = [vectors - mean for vectors in (model.encode(SHORT), wanted)]
+        lengths = [np.linalg.norm(vectors, axis=1) for vectors in centred]
+        return 1 - np.mean((centred[0] * centred[1]).sum(axis=1) / lengths[0] / lengths[1])
+
+    assert distance(student) < 0.5 * distance(before)
+
+
+@once
+def test_distil_computes_a_teachers_vectors_once(load, tmp_path):
+    """Killed between blocks it goes on with those that are missing; any object with `encode` is a teacher."""
+    example, _ = load("distil")
+    asked = []
+
+    class Teacher:
+        def encode(self, texts):
+            asked.append(texts)
+            return [[3.0 * len(text), 4.0 * len(text)] for text in texts]
+
+    for _ in range(2):
+        vectors = example.teacher_vectors(Teacher(), SHORT, tmp_path / "vectors", block=3)
+        assert vectors.dtype == "float16" and asked == [SHORT[:3], SHORT[3:6], SHORT[6:]]
+        np.testing.assert_allclose(vectors, np.tile([0.6, 0.8], (8, 1)), atol=1e-3)
+    sorted((tmp_path / "vectors").glob("*.npy"))[0].unlink()
+    example.teacher_vectors(Teacher(), SHORT, tmp_path / "vectors", block=3)
+    assert len(asked) == 4
+
+
+@once
+def test_distil_fits_vectors_into_the_students_width(load):
+    """Wider: the same angles. Narrower: the best approximation of the products of vectors of low rank."""
+    example, _ = load("distil")
+    vectors = np.random.default_rng(0).normal(size=(20, 3)) @ np.random.default_rng(1).normal(size=(3, 8))
+    for width in (3, 5, 8, 12):
+        fitted = example.fitted(vectors, width)
+        assert fitted.shape == (20, width) and fitted.dtype == "float32"
+        np.testing.assert_allclose(fitted @ fitted.T, vectors @ vectors.T, atol=1e-3)
 
 
 @once
