@@ -153,7 +153,7 @@ def tokenization():
     pairs = zoo.data.read_pairs(os.path.join(FAQ, "train.tsv"))
     texts = pairs.text_a + pairs.text_b
     matcher = zoo.RepresentationMatcher.from_preset("roformer_v2_tiny_zh", dtype="mixed_bfloat16")
-    return statistics.median(times(lambda: matcher.tokens_of(texts))) / statistics.median(
+    return statistics.median(times(lambda: matcher.tokenize(texts))) / statistics.median(
         times(lambda: matcher.encode(texts, verbose=0))
     )
 

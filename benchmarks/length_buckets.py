@@ -12,7 +12,7 @@ from absl import app, flags
 
 import zoo
 from zoo.data import BUCKETS, BatchPlan, PredictionPlan, length_buckets
-from zoo.text.token_rows import Encoded
+from zoo.text.token_rows import TokenRows
 
 F = flags.FLAGS
 flags.DEFINE_string("data", None, "Folder of the sets; without it nothing is measured.")
@@ -41,8 +41,8 @@ def main(_):
         label = "score" if name.startswith("stsb") else None
         names = ("text_a", "text_b", *([label] if label else ()))
         pairs = zoo.data.read_pairs(os.path.join(F.data, name, "dev.tsv.gz"), names, label, header=True)
-        both = Encoded(tokenizer, pairs.text_a + pairs.text_b, max_length=F.max_length).lengths
-        packed = Encoded(tokenizer, pairs.text_a, pairs.text_b, max_length=F.max_length).lengths
+        both = TokenRows(tokenizer, pairs.text_a + pairs.text_b, max_length=F.max_length).lengths
+        packed = TokenRows(tokenizer, pairs.text_a, pairs.text_b, max_length=F.max_length).lengths
         for rows, lengths in (("two texts", both.reshape(2, -1).T), ("packed", packed)):
             cells = []
             for buckets in CHOICES.values():

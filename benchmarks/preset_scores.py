@@ -20,9 +20,9 @@ from recipe import matcher_of
 from records import processor, write
 from scipy import sparse
 
-from zoo.metrics.pairs import pair_metrics
+from zoo.data import read_graded
+from zoo.metrics import pair_metrics
 from zoo.models.preset import resolve
-from zoo.training.mixture import read_graded
 
 F = flags.FLAGS
 flags.DEFINE_string("data", None, "Folder of the sets; without it nothing is measured.")

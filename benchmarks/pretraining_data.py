@@ -13,9 +13,8 @@ import numpy as np
 from absl import app, flags
 
 import zoo
+from zoo.data import MaskedRows, TokenStream, load_corpus
 from zoo.data.corpus import SPECIAL_TOKENS, PackedRows
-from zoo.data.masked_rows import MaskedRows
-from zoo.data.token_stream import TokenStream, load_corpus
 
 F = flags.FLAGS
 flags.DEFINE_string("tokens", None, "tokens.npz of examples/pretrain_mlm.py.")

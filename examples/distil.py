@@ -94,7 +94,7 @@ def train(student, encoded, vectors, rows, labels, epochs):
     optimizer = zoo.optimizers.FusedAdamW(rate, weight_decay=0.01, global_clipnorm=1.0)
     student.compile(optimizer, Distillation(vectors.mean(axis=0)))
     data = zoo.data.Batches(plan, collate)
-    student.fit(data, epochs=epochs, callbacks=[data.follow()], shuffle=False, verbose=2)
+    student.fit(data, epochs=epochs, callbacks=[data.epoch_callback()], shuffle=False, verbose=2)
 
 
 def main(_):
@@ -104,7 +104,7 @@ def main(_):
     place = {text: row for row, text in enumerate(dict.fromkeys([*alone, *pairs.text_a, *pairs.text_b]))}
     teacher, student = zoo.RepresentationMatcher.from_preset(F.teacher, F.dtype), new_student()
     vectors = teacher_vectors(teacher, list(place), os.path.join(F.output, "vectors"))
-    data = student.tokens_of(list(place)), fitted(vectors, student.hidden_dim)
+    data = student.tokenize(list(place)), fitted(vectors, student.hidden_dim)
     report = {"teacher": teacher.evaluate(test, verbose=0), "layers dropped": student.evaluate(test, verbose=0)}
     rows = np.random.default_rng(0).permutation([place[text] for text in dict.fromkeys(alone)])
     rows = rows[: len(rows) // 2 * 2].reshape(-1, 2)  # two texts a row, as in pairs

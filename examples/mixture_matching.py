@@ -10,7 +10,7 @@
 A kind is pair (0, 1), nli (contradiction < neutral < entailment), rel (0, 1, 2), sts (column score, 0 .. 5) or unit (column
 score, 0 .. 1, as silver_pairs.py writes them). Labels are compared within a set only (CoSENT), so each batch is of one set.
 Pairs of --dev and --exclude are taken out of the training sets. The epoch with the best mean Spearman on --dev is kept in
---output, its threshold fitted on the first dev set of kind pair; history/log.csv has every epoch. Killed, the same command
+--output, its threshold fitted on the first dev set of labels 0 and 1; history/log.csv has every epoch. Killed, the same command
 goes on after the last whole epoch, from state/. An interaction matcher starts better from a model that has learned to look
 from one text to the other: --matches writes the matching pairs as a corpus for `pretrain_mlm.py --preset`.
 """
@@ -21,11 +21,8 @@ import keras
 from absl import app, flags
 
 import zoo
-from zoo.callbacks import BestPreset, Resume, arranged
-from zoo.callbacks.evaluate_sets import DevSets
-from zoo.callbacks.learning_log import LearningLog
-from zoo.training.gradient_cache import fit_big_batches
-from zoo.training.mixture import MixturePlan, joined, read_graded, without_pairs_of, write_matches
+from zoo.callbacks import BestPreset, LearningLog, Resume
+from zoo.data import joined, read_graded, without_pairs_of, write_matches
 
 F = flags.FLAGS
 flags.DEFINE_string("preset", "roformer_v2_mini_zh", "Name or folder of a pretrained backbone or matcher.")
@@ -78,39 +75,29 @@ def main(_):
     dev = read(F.dev)
     judged = [pairs for pairs, _ in (*dev.values(), *read(F.exclude).values())]
     sets = {name: without_pairs_of(pairs, judged) for name, (pairs, _) in read(F.data).items()}
-    everything = joined(list(sets.values()))
     if F.matches:
-        return print(f"{write_matches(everything, F.matches, seed=F.seed):,} pairs in {F.matches}")
+        return print(f"{write_matches(joined(sets), F.matches, seed=F.seed):,} pairs in {F.matches}")
     representation = F.matcher == "representation"
     options = {"dtype": F.dtype, "max_length": F.max_length * (1 if representation else 2)}
     options |= {"pooling": F.pooling} if F.pooling else {}
     options |= {} if F.dropout is None else {"dropout": F.dropout, "attention_dropout": F.dropout}
     matcher = (zoo.RepresentationMatcher if representation else zoo.InteractionMatcher).from_preset(F.preset, **options)
-    encoded, rows = matcher.encode_records(everything)
-    sizes = list(map(len, sets.values()))
-    plan = MixturePlan(encoded.lengths[rows], sizes, F.batch_size, matcher.buckets, F.alpha, F.steps_per_epoch, F.seed)
-    labels = everything.labels.astype("float32")
-    for name, size, count in zip(sets, sizes, plan.counts):
-        print(f"{name}: {size:,} pairs, {count:,} of {len(plan):,} batches an epoch", flush=True)
-
-    def collate(batch):
-        return encoded.batch(rows[batch.indices], batch.length), labels[batch.indices], batch.weights
-
-    steps = F.epochs * len(plan)
+    mixture = zoo.training.Mixture(alpha=F.alpha, steps=F.steps_per_epoch)
+    batches = mixture.batches({name: len(pairs) for name, pairs in sets.items()}, F.batch_size)
+    for name, count in batches.items():
+        print(f"{name}: {len(sets[name]):,} pairs, {count:,} of {sum(batches.values()):,} batches an epoch", flush=True)
+    steps = F.epochs * sum(batches.values())
     warm_up = {"warmup_target": F.learning_rate, "warmup_steps": steps // 10}
     rate = keras.optimizers.schedules.CosineDecay(0.0, steps - steps // 10, alpha=0.02, **warm_up)
     matcher.compile(zoo.optimizers.FusedAdamW(rate, weight_decay=0.01, global_clipnorm=1.0), chosen_loss(matcher))
     resume = Resume(os.path.join(F.output, "state"))
     epoch = resume.restore(matcher)
-    binary = next((name for name, (_, kind) in dev.items() if kind == "pair"), None)
-    judge = DevSets({name: pairs for name, (pairs, _) in dev.items()}, "spearman", binary)
     log = LearningLog(os.path.join(F.output, "history", "log.csv"), initial_epoch=epoch)
-    data = zoo.data.Batches(plan, collate, epoch=epoch)
-    callbacks = [data.follow(), judge, log, BestPreset(F.output, "val_spearman"), resume]
-    if F.micro_batch_size:
-        fit_big_batches(matcher, plan, collate, F.micro_batch_size, F.epochs, epoch, arranged(callbacks, data), 2)
-    else:
-        matcher.fit(data, epochs=F.epochs, initial_epoch=epoch, callbacks=callbacks, shuffle=False, verbose=2)
+    matcher.fit(
+        sets, mixture=mixture, validation_data={name: pairs for name, (pairs, _) in dev.items()}, seed=F.seed,
+        batch_size=F.batch_size, micro_batch_size=F.micro_batch_size, epochs=F.epochs, initial_epoch=epoch,
+        callbacks=[log, BestPreset(F.output, "val_spearman"), resume], verbose=2,
+    )  # fmt: skip
     for row in log.rows:
         values = (f"{name} {float(row[f'val_{name}_spearman']):.4f}" for name in dev)
         print(f"epoch {int(row['epoch']) + 1}: mean {float(row['val_spearman']):.4f},", *values)

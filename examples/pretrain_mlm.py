@@ -17,12 +17,8 @@ import keras
 from absl import app, flags
 
 import zoo
-from zoo.callbacks import Resume
-from zoo.callbacks.learning_log import LearningLog, tensorboard
-from zoo.data.corpus import PackedRows, character_vocabulary, tokenize_corpus
-from zoo.data.masked_rows import MaskedRows
-from zoo.data.token_stream import load_corpus, save_corpus
-from zoo.data.word_starts import word_cutter
+from zoo.callbacks import LearningLog, Resume, tensorboard
+from zoo.data import MaskedRows, PackedRows, load_corpus, save_corpus, tokenize_corpus
 
 F, JIT = flags.FLAGS, {"auto": "auto", "true": True, "false": False}
 flags.DEFINE_list("corpus", None, "Text files or patterns; one paragraph a line, plain, .gz or .xz.", required=True)
@@ -58,8 +54,8 @@ def read_corpus():
         files = sorted(found for pattern in F.corpus for found in glob.glob(pattern))
         if not files:
             raise app.UsageError(f"--corpus={','.join(F.corpus)}: there is no such file")
-        cut = word_cutter() if F.whole_word else None
-        tokenizer = known or zoo.Tokenizer(character_vocabulary(files, F.vocabulary_size))
+        cut = zoo.data.word_cutter() if F.whole_word else None
+        tokenizer = known or zoo.Tokenizer(zoo.data.character_vocabulary(files, F.vocabulary_size))
         train = tokenize_corpus(files, tokenizer, lambda name, n: print(f"{name}: {n:,} tokens", flush=True), cut)
         train, heldout = (train, tokenize_corpus([F.heldout], tokenizer)) if F.heldout else train.split(0.01)
         save_corpus(path, tokenizer.vocabulary, train, heldout)
@@ -104,7 +100,7 @@ def main(_):
     data, epoch = rows(train, F.steps_per_epoch, F.seed), Resume(inside("state")).restore(model)
     print(f"{model.count_params():,} parameters, {len(train):,} tokens, from epoch {epoch}", flush=True)
     log = LearningLog(inside("log.csv"), F.batch_size * F.length, epoch, picture=inside("curve.png"))
-    callbacks = [data.follow(), log] + ([tensorboard(inside("tensorboard"))] if F.tensorboard else [])
+    callbacks = [data.epoch_callback(), log] + ([tensorboard(inside("tensorboard"))] if F.tensorboard else [])
     model.fit(
         data, epochs=F.steps // F.steps_per_epoch, initial_epoch=epoch, validation_data=rows(heldout, 20, 1),
         callbacks=[Resume(inside("state"), callbacks=callbacks, data=data)], shuffle=False, verbose=2,

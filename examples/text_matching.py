@@ -17,8 +17,7 @@ import numpy as np
 from absl import app, flags
 
 import zoo.plots
-from zoo.metrics.pairs import pair_metrics
-from zoo.tasks.threshold import fit_decision
+from zoo.metrics import fit_decision, pair_metrics
 
 F = flags.FLAGS
 FAQ = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "faq_zh")

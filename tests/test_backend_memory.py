@@ -11,7 +11,7 @@ from support.tiny_models import PAIRS, matcher
 
 from zoo.backend import give_back_freed_memory, keep_freed_memory
 from zoo.data import as_pairs
-from zoo.tasks import text_task
+from zoo.tasks import record_task
 
 # The size of the address space: how many of its pages are in memory is the system's affair.
 GIVEN_BACK = """
@@ -75,7 +75,7 @@ def test_memory_between_arrays_in_use_is_given_back():
 @pytest.mark.parametrize("data", ["records", "dataset"])
 def test_each_epoch_gives_memory_back_once(data, monkeypatch):
     given_back = []
-    monkeypatch.setattr(text_task, "give_back_freed_memory", lambda: given_back.append(1))
+    monkeypatch.setattr(record_task, "give_back_freed_memory", lambda: given_back.append(1))
     model, pairs = matcher(), as_pairs(PAIRS)
     model.compile("adam")
     if data == "records":

@@ -10,7 +10,7 @@ import zoo
 from zoo.data import as_pairs
 from zoo.data.batching import BatchPlan
 from zoo.losses import CoSENT, InfoNCE
-from zoo.training.gradient_cache import BigBatchStep, fit_big_batches
+from zoo.training.gradient_cache import BigBatchStep, micro_batches
 
 PAIRS = PAIRS[:6] + [("上下", "人民", 0.5)]
 WHOLE, PART = 8, 3  # 7 pairs and one row that fills up; parts of 3, 3 and 1 with two that fill up
@@ -171,4 +171,70 @@ def test_stopping_and_progress(model):
     history = model.fit(PAIRS, batch_size=4, epochs=9, micro_batch_size=PART, callbacks=[Stop()], verbose=0)
     assert len(seen) == 3 and len(history.history["loss"]) == 2
     with pytest.raises(ValueError, match="micro_batch_size=0"):
-        fit_big_batches(model, None, None, 0, 1)
+        model.fit(PAIRS, micro_batch_size=0)
+
+
+def test_micro_batches_are_those_of_the_plan(model, big_batch):
+    """Cut from arrays they are, to the last token, what the plan of the records would collate; none is lost."""
+    parts, inputs, _, weights = big_batch
+    cut = micro_batches(inputs, weights, PART, buckets=(16,))
+    assert len(cut) == len(parts)
+    for (rows, real, arrays), (expected_rows, expected_real, expected) in zip(cut, parts):
+        assert (rows == expected_rows).all() and (real == expected_real).all()
+        assert set(arrays) == set(expected)
+        for name in arrays:
+            assert arrays[name].dtype == expected[name].dtype and (arrays[name] == expected[name]).all()
+    shorter = micro_batches(inputs, weights, PART, buckets=None)
+    assert min(part["token_ids"].shape[-1] for *_, part in shorter) < 16
+    for rows, real, arrays in shorter:
+        lengths = inputs["padding_mask"][rows].sum(-1)
+        assert arrays["token_ids"].shape[-1] == lengths[real > 0].max()
+    assert sorted(np.concatenate([rows[real > 0] for rows, real, _ in shorter])) == np.flatnonzero(weights).tolist()
+
+
+def test_arrays_and_datasets_train_in_parts_too(model, big_batch):
+    """The same step from arrays as from records, since the parts are cut from what Keras' fit reads."""
+    _, inputs, labels, weights = big_batch
+    start, results = model.get_weights(), []
+    for micro_batch_size in (None, PART):
+        model.set_weights(start)
+        model.compile(keras.optimizers.SGD(0.1), InfoNCE())
+        model.fit(
+            inputs, labels, sample_weight=weights, batch_size=WHOLE, shuffle=False, micro_batch_size=micro_batch_size,
+            verbose=0,
+        )  # fmt: skip
+        results.append(model.get_weights())
+    model.set_weights(start)
+    for a, b in zip(*results, strict=True):
+        assert_close(a, b, atol=1e-5)
+    assert any(np.abs(a - b).max() > 1e-4 for a, b in zip(results[0], start))
+
+
+def test_a_training_in_parts_goes_on_after_a_break(tmp_path):
+    """Ctrl-C inside an epoch, and again from the state: the same weights, bit for bit, as without the break."""
+    stops = {"at": None}
+
+    class Break(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if stops["at"] == batch:
+                raise KeyboardInterrupt
+
+    def train(folder):
+        keras.utils.set_random_seed(3)
+        task = scatter_weights(matcher(dropout=0.2))
+        task.compile(keras.optimizers.Adam(0.01), metrics=[keras.metrics.MeanAbsoluteError(name="distance")])
+        callbacks = [zoo.callbacks.Resume(folder, every_steps=1), Break()]
+        history = task.fit(
+            PAIRS, batch_size=2, epochs=2, micro_batch_size=1, callbacks=callbacks, verbose=0
+        ).history  # fmt: skip
+        return task.get_weights(), history
+
+    whole, expected = train(tmp_path / "whole")
+    stops["at"] = 2
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "cut")
+    stops["at"] = None
+    resumed, history = train(tmp_path / "cut")
+    for a, b in zip(resumed, whole, strict=True):
+        assert (a == b).all()
+    assert history == expected

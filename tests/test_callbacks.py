@@ -45,7 +45,7 @@ class Numbers(keras.utils.PyDataset):
         rng = np.random.default_rng([self.seed, self.epoch, index])
         return rng.normal(size=(4, 3)).astype("float32"), rng.normal(size=(4, 2)).astype("float32")
 
-    def follow(self):
+    def epoch_callback(self):
         return keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(self, "epoch", epoch))
 
     def identity(self):
@@ -126,10 +126,10 @@ def test_nothing_to_resume(tmp_path):
 def test_inside_an_epoch_of_any_model(tmp_path, dies_after):
     """A keras.Model of the user's: steps that were done reach no callback again, means of the epoch go on."""
     data, whole, trace = Numbers(), small(), Trace()
-    expected = whole.fit(data, epochs=3, shuffle=False, verbose=0, callbacks=[data.follow(), trace])
+    expected = whole.fit(data, epochs=3, shuffle=False, verbose=0, callbacks=[data.epoch_callback(), trace])
     for seed, dies in ((0, dies_after), (7, None)):
         data, model, second = Numbers(), small(seed), Trace(dies)
-        resume = Resume(tmp_path, every_steps=2, callbacks=[data.follow(), second], data=data)
+        resume = Resume(tmp_path, every_steps=2, callbacks=[data.epoch_callback(), second], data=data)
         try:
             history = model.fit(data, epochs=3, shuffle=False, verbose=0, callbacks=[resume])
         except RuntimeError:
@@ -144,7 +144,7 @@ def test_inside_an_epoch_of_any_model(tmp_path, dies_after):
 def test_other_data_are_named(tmp_path):
     for seed in (0, 1):
         data = Numbers(seed)
-        resume = Resume(tmp_path, callbacks=[data.follow()], data=data)
+        resume = Resume(tmp_path, callbacks=[data.epoch_callback()], data=data)
         if seed:
             with pytest.raises(PresetError, match="training on seed 0; this is training on seed 1"):
                 small().fit(data, epochs=2, shuffle=False, verbose=0, callbacks=[resume])
@@ -215,7 +215,7 @@ def test_states_of_the_first_format_are_read(tmp_path):
             assert np.array_equal(value, np.full(value.shape, first + number)), variable.path
     assert (keras.ops.convert_to_numpy(model.layers[0].seed_generator.state.value) == 1).all()
     data, trace = Numbers(), Trace()
-    resume = Resume(tmp_path / "state", callbacks=[data.follow(), trace])
+    resume = Resume(tmp_path / "state", callbacks=[data.epoch_callback(), trace])
     model.fit(data, epochs=4, shuffle=False, verbose=0, callbacks=[resume])
     assert [line[:2] for line in trace.lines] == [(3, step) for step in range(6)]
 
@@ -237,7 +237,9 @@ def test_callbacks_remember(tmp_path):
         data, model = Numbers(), small(seed=2)
         early = keras.callbacks.EarlyStopping(patience=4, restore_best_weights=True)
         plateau = keras.callbacks.ReduceLROnPlateau(patience=2, factor=0.5)
-        resume = Resume(folder, callbacks=[data.follow(), Scores(), early, plateau, Trace(dies_after)], data=data)
+        resume = Resume(
+            folder, callbacks=[data.epoch_callback(), Scores(), early, plateau, Trace(dies_after)], data=data
+        )
         try:
             history = model.fit(data, epochs=7, shuffle=False, verbose=0, callbacks=[resume])
         except RuntimeError:

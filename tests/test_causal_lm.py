@@ -8,9 +8,8 @@ from support.golden_models import batch, load
 from support.tiny_models import PAIRS, TEXTS, backbone, scatter_weights
 
 import zoo
-from zoo.data.corpus import PackedRows
-from zoo.data.next_tokens import NextTokenRows
-from zoo.data.token_stream import TokenStream
+from zoo.data.corpus import PackedRows, TokenStream
+from zoo.data.language_model_rows import NextTokenRows
 from zoo.samplers import Beam, TopP
 
 SOURCES = [(a, b) for a, b, _ in PAIRS]

@@ -8,8 +8,7 @@ import pytest
 from support.tiny_models import tokenizer
 
 import zoo
-from zoo.data.corpus import PackedRows, character_vocabulary, corpus_characters, tokenize_corpus
-from zoo.data.token_stream import TokenStream
+from zoo.data.corpus import PackedRows, TokenStream, character_vocabulary, corpus_characters, tokenize_corpus
 
 pytestmark = pytest.mark.neutral
 

@@ -35,7 +35,7 @@ def recorder():
 
 
 def fit(model, batches, **options):
-    model.fit(batches, shuffle=False, verbose=0, callbacks=[batches.follow()], **options)
+    model.fit(batches, shuffle=False, verbose=0, callbacks=[batches.epoch_callback()], **options)
 
 
 def expected(plan, *epochs):
@@ -67,7 +67,7 @@ def test_one_dataset_serves_several_fits(recorder):
 def test_fit_that_does_not_follow_epochs_is_an_error(recorder):
     model, _ = recorder
     batches = Batches(BatchPlan(LENGTHS, 4), collate)
-    with pytest.raises(RuntimeError, match="batches.follow"):
+    with pytest.raises(RuntimeError, match="batches.epoch_callback"):
         model.fit(batches, epochs=4, shuffle=False, verbose=0)
 
 

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from zoo.data.corpus import PackedRows
-from zoo.data.next_tokens import NextTokenRows, next_token_targets
-from zoo.data.token_stream import TokenStream
+from zoo.data.corpus import PackedRows, TokenStream
+from zoo.data.language_model_rows import NextTokenRows, next_token_targets
 
 pytestmark = pytest.mark.neutral
 

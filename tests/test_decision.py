@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from zoo.metrics.pairs import pair_metrics
+from zoo.metrics import pair_metrics
 from zoo.metrics.threshold import check_decision
-from zoo.tasks.threshold import PairScores
+from zoo.tasks.threshold import ThresholdMixin
 
 pytestmark = pytest.mark.neutral
 
 
-class Scored(PairScores):
+class Scored(ThresholdMixin):
     """A matcher whose scores are given by hand: pair number i is ("i", "i", label)."""
 
     def __init__(self, scores):
@@ -91,13 +91,13 @@ def test_classify_needs_a_threshold():
 
 def test_after_fit_keeps_the_metric_and_passes_over_what_it_cannot_fit():
     matcher, pairs = scored([0.1, 0.6, 0.4], [0, 1, 1])
-    matcher.after_fit(_pairs(pairs))
+    matcher.after_fit({None: _pairs(pairs)})
     assert matcher.decision["metric"] == "accuracy" and matcher.decision["pairs"] == 3
     matcher.fit_threshold(pairs, "f1")
-    matcher.after_fit(_pairs(pairs))
+    matcher.after_fit({None: _pairs(pairs)})
     assert matcher.decision["metric"] == "f1"
     matcher, pairs = scored([0.1, 0.6], [1, 1])
-    matcher.after_fit(_pairs(pairs))
+    matcher.after_fit({None: _pairs(pairs)})
     assert matcher.decision is None, "a set of one class says nothing about where to cut"
 
 

@@ -193,7 +193,9 @@ def test_mixture_matching(run, tmp_path, kind):
     options = ["--epochs=2", "--steps_per_epoch=4", "--batch_size=8", "--max_length=16", f"--output={tmp_path}/out"]
     options += ["--dropout=0", f"--matcher={kind}", f"--dev=faq={dev}:pair"]
     options += ["--loss=cross_entropy", "--pooling=attention"] if kind == "interaction" else ["--info_nce=0.1"]
-    out = run("mixture_matching", *(f"--data={file}" for file in files.values()), *options)
+    left_out = pytest.warns(UserWarning, match="sit out each epoch: CoSENTInfoNCE")
+    with left_out if kind == "representation" else contextlib.nullcontext():
+        out = run("mixture_matching", *(f"--data={file}" for file in files.values()), *options)
     assert "faq: 14 pairs" in out, "24, of which dev holds 10 in one order or the other"
     history = read_csv_rows(tmp_path / "out" / "history" / "log.csv")
     cls = zoo.RepresentationMatcher if kind == "representation" else zoo.InteractionMatcher
@@ -295,7 +297,7 @@ def test_options_that_would_be_passed_over_are_refused(run, tmp_path, name, argu
 @pytest.mark.parametrize("option", ["--whole_word", "--optimizer=lamb", "--family=GAUAlpha"])
 def test_pretrain_mlm_goes_on_after_a_kill(load, tmp_path, monkeypatch, option):
     """Stopped in its second epoch and started again, it ends with the numbers and the log of an unbroken run."""
-    from zoo.data.masked_rows import MaskedRows
+    from zoo.data.language_model_rows import MaskedRows
 
     text = "\n".join(f"{text}，第{i}次问{text}。" for i in range(40) for text in SHORT)
     (tmp_path / "texts.txt").write_text(text, encoding="utf-8")

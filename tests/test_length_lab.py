@@ -39,7 +39,7 @@ def lab():
 def corpus():
     """A tokenizer, text to train on and held-out text."""
     import zoo
-    from zoo.data.token_stream import TokenStream
+    from zoo.data.corpus import TokenStream
 
     tokenizer = zoo.Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"甲乙丙丁戊己庚辛"])
     ids = np.random.default_rng(0).integers(5, 13, 600).astype("uint16")

@@ -13,13 +13,14 @@ CODE_RUNNERS = set(
 NETWORK = set("socket ssl http urllib urllib3 requests httpx aiohttp ftplib smtplib telnetlib xmlrpc".split())
 HUBS = {"huggingface_hub", "kagglehub"}
 # Who may open files: the store for everything preset-like, zoo/data for the user's own data.
-OPENERS = ("zoo/store", "zoo/data", "zoo/callbacks/csv_rows", "zoo/training/mixture")
+OPENERS = ("zoo/store", "zoo/data", "zoo/callbacks/csv_rows")
 # What handles content of presets, checkpoints and saved states.
 READERS = (
     "zoo/store",
     "zoo/formats",
     "zoo/models/preset",
     "zoo/callbacks",
+    "zoo/metrics/threshold",
     "zoo/tasks/threshold",
     "zoo/text",
     "layers/options",

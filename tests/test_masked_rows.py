@@ -3,9 +3,8 @@
 import numpy as np
 
 import zoo
-from zoo.data.corpus import PackedRows
-from zoo.data.masked_rows import MaskedRows
-from zoo.data.token_stream import TokenStream
+from zoo.data.corpus import PackedRows, TokenStream
+from zoo.data.language_model_rows import MaskedRows
 
 TOKENIZER = zoo.Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"今天气很好我去公园玩"])
 
@@ -56,5 +55,5 @@ def test_fit_follows_the_epochs():
     sizes = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16, "dropout": 0.0}
     model = zoo.MaskedLM(zoo.RoFormerV2(vocabulary_size=15, **sizes), masked_positions=True)
     model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=False)
-    model.fit(data, epochs=3, shuffle=False, callbacks=[data.follow()], verbose=0)
+    model.fit(data, epochs=3, shuffle=False, callbacks=[data.epoch_callback()], verbose=0)
     assert seen[-1] == 2 and {1, 2} <= set(seen)

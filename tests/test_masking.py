@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from zoo.data.masking import mask_tokens
+from zoo.data.language_model_rows import mask_tokens
 
 pytestmark = pytest.mark.neutral
 

@@ -8,7 +8,7 @@ from support.tiny_models import PAIRS, TEXTS, backbone, matcher, scatter_weights
 
 import zoo
 from zoo.losses import AnglE, Circle, CoSENT, CoSENTInfoNCE, CosineRegression, InfoNCE, Triplet
-from zoo.text.token_rows import Encoded
+from zoo.text.token_rows import TokenRows
 
 LABELS = np.array([pair[2] for pair in PAIRS])
 
@@ -172,6 +172,41 @@ def test_only_matches_are_kept_apart_beside_cosent(model):
         model.fit([(*pair, 1) for pair in REPEATED], batch_size=3, verbose=0)
 
 
+class OwnLoss(keras.losses.Loss):
+    """Squared error of the cosine, by somebody who has read `zoo.losses.needs`."""
+
+    inputs = "embeddings"
+    labels = "binary"
+    repeats_hint = ", or say it in your own words"
+
+    def call(self, y_true, y_pred):
+        cosine = zoo.losses.cosine_similarity(y_pred[:, 0], y_pred[:, 1])
+        return (keras.ops.cast(keras.ops.reshape(y_true, (-1,)), "float32") - cosine) ** 2
+
+    def distinct_texts(self, rows, labels):
+        return [row if label else () for row, label in zip(rows, labels)]
+
+
+def test_a_loss_of_ones_own_says_what_it_needs(model):
+    loss = loss_at_start(model, PAIRS, OwnLoss(reduction="mean_with_sample_weight"))
+    assert loss == pytest.approx(np.mean((LABELS - model.score(PAIRS)) ** 2), rel=1e-4)
+    with pytest.raises(ValueError, match=r"OwnLoss takes labels 0 and 1, got also \[0.5\]"):
+        model.fit([("a", "b", 0.5), ("c", "d", 1)])
+    with pytest.raises(ValueError, match="OwnLoss needs labelled pairs"):
+        model.fit([("a", "b")])
+    with pytest.warns(UserWarning, match="3 of 6 rows sit out .*OwnLoss .* or say it in your own words$"):
+        model.fit([(*pair, 1) for pair in REPEATED], batch_size=3, verbose=0)
+    model.fit([(*pair, 0) for pair in REPEATED], batch_size=3, verbose=0)  # a warning would be an error
+
+
+def test_a_loss_that_says_nothing_takes_scores_and_any_labels(model):
+    graded = [(a, b, i / 7) for i, (a, b, _) in enumerate(PAIRS)]
+    expected = np.mean((model.score(graded) - [pair[2] for pair in graded]) ** 2)
+    loss = keras.losses.MeanSquaredError(reduction="mean_with_sample_weight")
+    assert loss_at_start(model, graded, loss) == pytest.approx(expected, rel=1e-4)
+    assert model.distinct(model.as_records(REPEATED)) is None
+
+
 def test_validation_needs_labels(model):
     model.compile(keras.optimizers.SGD(0.0), InfoNCE())
     with pytest.raises(ValueError, match=r"expected \(text_a, text_b, label\)"):
@@ -259,7 +294,7 @@ def test_segment_ids_of_each_family(interaction):
     assert families == {"BERT": "pair", "RoFormer": "zeros", "RoFormerV2": "zeros", "GAUAlpha": "zeros"}
     assert interaction.segment_ids == "zeros"
     for kind, expected in (("pair", [0, 0, 0, 1, 1, 0]), ("zeros", [0] * 6)):
-        rows = Encoded(interaction.tokenizer, ["a"], ["b"], 16, kind)
+        rows = TokenRows(interaction.tokenizer, ["a"], ["b"], 16, kind)
         assert rows.batch([0], 6)["segment_ids"][0].tolist() == expected
 
 
@@ -315,6 +350,9 @@ def test_interaction_needs_zeros_and_ones_for_cross_entropy(interaction):
         interaction.fit([("a", "b", 3)])
     with pytest.raises(ValueError, match="labelled pairs"):
         interaction.fit([("a", "b")])
+    interaction.compile(keras.optimizers.SGD(0.0), InfoNCE())
+    with pytest.raises(ValueError, match="InfoNCE compares vectors of texts, which an interaction matcher has not"):
+        interaction.fit([("a", "b", 1)])
     interaction.compile(keras.optimizers.SGD(0.0), Circle())
     with pytest.raises(ValueError, match="Circle takes labels 0 and 1"):
         interaction.fit([("a", "b", 2), ("c", "d", 0)])

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from zoo.data import DataError, Pairs
-from zoo.training.mixture import MixturePlan, joined, read_graded, without_pairs_of, write_matches
+from zoo.data import DataError, Pairs, Texts, read_graded, without_pairs_of, write_matches
+from zoo.data.records import joined
+from zoo.training import Mixture, MixturePlan
 
 pytestmark = pytest.mark.neutral
 
@@ -13,7 +14,8 @@ SIZES = [1000, 90, 7]
 
 def plan(**options):
     lengths = np.random.default_rng(0).integers(3, 40, (sum(SIZES), 2))
-    return MixturePlan(lengths, SIZES, **{"batch_size": 16, "seed": 3, **options})
+    mixture = Mixture(**{name: options.pop(name) for name in ("alpha", "steps", "shares") if name in options})
+    return mixture.plan(lengths, dict(zip("abc", SIZES)), **{"batch_size": 16, "seed": 3, **options})
 
 
 def set_of(rows):
@@ -73,9 +75,17 @@ def test_matches_as_a_corpus(tmp_path):
 
 
 def test_joined():
-    sets = [Pairs(["a"], ["b"], np.array([0.5])), Pairs(["c", "d"], ["e", "f"], np.array([1, 0]))]
+    sets = {
+        "one": Pairs(["a"], ["b"], np.array([0.5])),
+        "two": Pairs(["c", "d"], ["e", "f"], np.array([1, 0])),
+    }
     assert list(joined(sets)) == [("a", "b", 0.5), ("c", "e", 1.0), ("d", "f", 0.0)]
-    assert list(sets[0]) == [("a", "b", 0.5)], "the first set is left as it was"
+    assert list(sets["one"]) == [("a", "b", 0.5)], "the first set is left as it was"
+    assert joined({"one": sets["one"]}) is sets["one"]
+    with pytest.raises(ValueError, match="'one' is Pairs, labelled; 'two' is Pairs, unlabelled"):
+        joined({**sets, "two": Pairs(["c"], ["d"])})
+    with pytest.raises(ValueError, match="'one' is Pairs, labelled; 'two' is Texts, labelled"):
+        joined({**sets, "two": Texts(["c"], np.array([1]))})
 
 
 @pytest.mark.parametrize("alpha", [0, 0.5, 1])
@@ -121,12 +131,28 @@ def test_a_fingerprint_tells_another_order():
     assert plan().fingerprint == plan().fingerprint != plan(alpha=1).fingerprint
 
 
-def test_micro_batches_hold_the_batch():
-    mixture = plan()
-    batch = mixture(0)[0]
-    parts = mixture.micro_batches(batch, 5)
-    positions = np.concatenate([part.rows for part in parts])
-    assert sorted(positions.tolist()) == list(range(len(batch.rows))) and {len(part) for part in parts} == {5}
+def test_shares_by_name():
+    assert plan(shares={"c": 3, "a": 1, "b": 1}, steps=50).counts == [10, 10, 30]
+    assert Mixture(shares={"c": 3, "a": 1, "b": 1}, steps=50).batches(dict(zip("abc", SIZES)), 16) == {
+        "a": 10, "b": 10, "c": 30,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="shares of a, b for sets a, b, c; expected one for each"):
+        plan(shares={"a": 1, "b": 1})
+    with pytest.raises(ValueError, match="expected a positive number for each"):
+        plan(shares={"a": 1, "b": 1, "c": 0})
+
+
+def test_texts_that_may_not_repeat_are_kept_apart_within_a_set():
+    """Row i of every set holds the text i // 3: of three such rows no two meet, and none sits out where there is room."""
+    texts = [(f"{row // 3}",) for size in SIZES for row in range(size)]
+    mixture = plan(no_duplicates=texts, steps=200)
+    for epoch in range(3):
+        for batch in mixture(epoch):
+            met = [texts[row] for row in batch.rows]
+            assert len(set(met)) == len(met)
+    assert not len(plan(no_duplicates=texts[:1090] + [(str(i),) for i in range(7)]).left_out(0))
+    left = mixture.left_out(0)  # the set of 7 rows has one batch, and three texts in it
+    assert set_of(left) == {2} and len(left) == 4
 
 
 def test_refusals():

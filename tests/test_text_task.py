@@ -8,7 +8,7 @@ from support.tiny_models import PAIRS, TEXTS, backbone, matcher, scatter_weights
 
 import zoo
 from zoo.metrics import best_threshold
-from zoo.text.token_rows import Encoded
+from zoo.text.token_rows import TokenRows
 
 LABELS = np.array([pair[2] for pair in PAIRS])
 
@@ -134,8 +134,10 @@ def test_D05_cut_texts_are_reported_once_a_call(trainee):
 def test_shapes_that_cost_nothing_are_not_rounded(trainee, monkeypatch):
     """Only XLA compiles each shape: in eager and graph mode batches are as long as their longest row, results equal."""
     lengths = []
-    batch = Encoded.batch
-    monkeypatch.setattr(Encoded, "batch", lambda self, rows, n, *rest: lengths.append(n) or batch(self, rows, n, *rest))
+    batch = TokenRows.batch
+    monkeypatch.setattr(
+        TokenRows, "batch", lambda self, rows, n, *rest: lengths.append(n) or batch(self, rows, n, *rest)
+    )
     vectors = trainee.encode(TEXTS, batch_size=4)
     compiled = keras.backend.backend() == "jax" or (keras.backend.backend() == "tensorflow" and trainee.jit_compile)
     assert set(lengths) == ({16} if compiled else {9, 7, 4})

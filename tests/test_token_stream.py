@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from zoo.data.token_stream import TokenStream, load_corpus, save_corpus
+from zoo.data.corpus import TokenStream, load_corpus, save_corpus
 
 pytestmark = pytest.mark.neutral
 

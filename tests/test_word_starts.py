@@ -7,7 +7,7 @@ import pytest
 from support.tiny_models import tokenizer
 
 import zoo
-from zoo.data.word_starts import ids_and_word_starts, word_cutter
+from zoo.data.corpus import ids_and_word_starts, word_cutter
 
 pytestmark = pytest.mark.neutral
 

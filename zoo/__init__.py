@@ -37,7 +37,7 @@ _NAMES = {  # public name -> module that defines it
 }
 _MODULES = (
     "analysis", "callbacks", "command_line", "data", "layers", "losses", "metrics", "optimizers", "plots", "retrieval",
-    "samplers",
+    "samplers", "training",
 )  # fmt: skip
 
 TASKS = (

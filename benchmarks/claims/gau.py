@@ -20,9 +20,7 @@ from claim import Claim, run
 from training import of_each_set, percent, representation, trained
 
 import zoo
-from zoo.data.corpus import PackedRows
-from zoo.data.masked_rows import MaskedRows
-from zoo.data.token_stream import load_corpus
+from zoo.data import MaskedRows, PackedRows, load_corpus
 
 F = flags.FLAGS
 flags.DEFINE_string(

@@ -10,9 +10,7 @@ from absl import flags
 from claim import Claim, run
 
 import zoo
-from zoo.data.corpus import PackedRows
-from zoo.data.masked_rows import MaskedRows
-from zoo.data.token_stream import load_corpus
+from zoo.data import MaskedRows, PackedRows, load_corpus
 
 F = flags.FLAGS
 flags.DEFINE_string("tokens", None, "tokens.npz of examples/pretrain_mlm.py.", required=True)

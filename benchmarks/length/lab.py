@@ -23,7 +23,7 @@ from lab_results import TESTED, collected, file_name, keep, kept, path_of, setti
 from lab_variants import READINGS, TRAININGS
 
 import zoo
-from zoo.data.token_stream import load_corpus
+from zoo.data import load_corpus
 
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 

@@ -7,11 +7,9 @@ import keras
 import numpy as np
 
 import zoo
-from zoo.callbacks import Resume
-from zoo.callbacks.learning_log import LearningLog
-from zoo.data.corpus import PackedRows
+from zoo.callbacks import LearningLog, Resume
+from zoo.data import NumberedBatches, PackedRows
 from zoo.data.dataset import digest
-from zoo.data.numbered import NumberedBatches
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class NextTokens(NumberedBatches):
         self.rows = PackedRows(stream, setting.length + 2, tokenizer.cls_token_id, tokenizer.sep_token_id, seed)
         self.setting = setting
 
-    def numbered(self, number):
+    def numbered_batch(self, number):
         ids, _ = self.rows.batch(number, self.setting.batch_size)
         return {"token_ids": ids[:, :-2]}, ids[:, 1:-1]
 
@@ -102,7 +100,7 @@ def trained(setting, layer_attention, tokenizer, stream, seed, folder):
     if done < epochs:
         data = NextTokens(stream, setting, tokenizer, seed)
         log = LearningLog(os.path.join(folder, "log.csv"), setting.batch_size * setting.length, done)
-        resume = Resume(state, callbacks=[data.follow(), log], data=data)
+        resume = Resume(state, callbacks=[data.epoch_callback(), log], data=data)
         model.fit(data, epochs=epochs, initial_epoch=done, callbacks=[resume], shuffle=False, verbose=2)
     return model
 

@@ -24,7 +24,7 @@ def encode_minilm(workdir, dtype, sentences):
     matcher, lines = minilm(dtype), texts.english(sentences)
     return lambda: matcher.encode(lines, verbose=0), {
         "work": len(lines),
-        "flops": products.transformer(matcher.tokens_of(lines).lengths, layers=6, width=384, inner=1536),
+        "flops": products.transformer(matcher.tokenize(lines).lengths, layers=6, width=384, inner=1536),
         "output": save(workdir, matcher.encode(lines, verbose=0)),
     }
 

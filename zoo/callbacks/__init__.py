@@ -2,8 +2,18 @@
 
 from zoo.callbacks.arranging import arranged
 from zoo.callbacks.best_preset import BestPreset
+from zoo.callbacks.learning_log import LearningLog, tensorboard
 from zoo.callbacks.residual_warmup import ResidualWarmup
 from zoo.callbacks.resume import Resume
 from zoo.callbacks.stop_on_nan import NonFiniteError, StopOnNaN
 
-__all__ = ["BestPreset", "NonFiniteError", "ResidualWarmup", "Resume", "StopOnNaN", "arranged"]
+__all__ = [
+    "BestPreset",
+    "LearningLog",
+    "NonFiniteError",
+    "ResidualWarmup",
+    "Resume",
+    "StopOnNaN",
+    "arranged",
+    "tensorboard",
+]

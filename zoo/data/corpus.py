@@ -1,20 +1,47 @@
-"""Text files as one long stream of token ids, cut into packed rows for pretraining."""
+"""A corpus: text files as one long stream of token ids, where words begin, and packed rows for pretraining."""
 
-import gzip
-import lzma
 import os
 import string
+from dataclasses import dataclass
 
 import numpy as np
 
+from .lines import opener_of
 from .shuffling import ROWS, permutation
-from .token_stream import TokenStream
-from .word_starts import ids_and_word_starts
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
-_OPENERS = {".gz": gzip.open, ".xz": lzma.open}
 _LINES = 8192  # tokenized at a time
+
+
+@dataclass(frozen=True, eq=False)
+class TokenStream:
+    """Token ids of a text, line after line.
+
+    Args:
+        ids: uint16 or int32 array `[tokens]`.
+        word_starts: bool array `[tokens]` or None. Which tokens begin a word.
+    """
+
+    ids: np.ndarray
+    word_starts: np.ndarray = None
+
+    def __post_init__(self):
+        if self.word_starts is not None and self.word_starts.shape != self.ids.shape:
+            raise ValueError(f"word_starts of shape {self.word_starts.shape} for ids of shape {self.ids.shape}")
+
+    def __len__(self):
+        return len(self.ids)
+
+    def part(self, start, stop):
+        """The tokens from `start` to `stop`, as a view."""
+        starts = None if self.word_starts is None else self.word_starts[start:stop]
+        return TokenStream(self.ids[start:stop], starts)
+
+    def split(self, share):
+        """All but the last `share` of the tokens, and the rest."""
+        place = len(self) - int(len(self) * share)
+        return self.part(0, place), self.part(place, len(self))
 
 
 def tokenize_corpus(paths, tokenizer, report=None, cut=None):
@@ -62,8 +89,7 @@ def _with_words(lines, tokenizer, cut):
 
 
 def _chunks(path):
-    opener = _OPENERS.get(os.path.splitext(path)[1], open)
-    with opener(path, "rt", encoding="utf-8", newline="\n") as file:
+    with opener_of(path)(path, "rt", encoding="utf-8", newline="\n") as file:
         lines = []
         for line in file:
             line = line.rstrip("\r\n")
@@ -74,6 +100,99 @@ def _chunks(path):
                 lines = []
         if lines:
             yield lines
+
+
+def save_corpus(path, vocabulary, train, heldout):
+    """Write a tokenized corpus, whole or not at all.
+
+    Args:
+        path: path ending in .npz; its folder is made.
+        vocabulary: list of str. train: `TokenStream`. heldout: `TokenStream`, kept without its words.
+    """
+    arrays = {"stream": train.ids, "heldout": heldout.ids, "vocabulary": np.array(vocabulary)}
+    if train.word_starts is not None:
+        arrays["word_starts"] = train.word_starts
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    unfinished = f"{path}.{os.getpid()}.npz"
+    np.savez(unfinished, **arrays)
+    os.replace(unfinished, path)
+
+
+def load_corpus(path, words=False, vocabulary=None):
+    """The vocabulary, the training stream and the held-out stream that `save_corpus` wrote; None without a file.
+
+    Args:
+        words: bool, whether word starts are needed.
+        vocabulary: list of str or None, whose ids the file must hold.
+
+    Raises:
+        ValueError: word starts are needed and the file has none; its ids are of another vocabulary.
+    """
+    if not os.path.exists(path):
+        return None
+    with np.load(path, allow_pickle=False) as saved:
+        if words and "word_starts" not in saved:
+            raise ValueError(
+                f"{path}: tokenized without word starts; remove it to tokenize anew, or take another folder"
+            )
+        starts, stored = saved["word_starts"] if words else None, saved["vocabulary"].tolist()
+        if vocabulary and list(vocabulary) != stored:
+            raise ValueError(f"{path}: ids of another vocabulary; remove it to tokenize anew, or take another folder")
+        return stored, TokenStream(saved["stream"], starts), TokenStream(saved["heldout"])
+
+
+# Words
+
+
+def word_cutter():
+    """A function from a Chinese text to the list of its words: rjieba's, the Rust edition of jieba.
+
+    Raises:
+        ImportError: rjieba is missing.
+    """
+    try:
+        import rjieba
+    except ImportError as error:
+        raise ImportError("whole-word masking of Chinese needs rjieba: pip install 'keras-zoo[words]'") from error
+    return rjieba.cut
+
+
+def ids_and_word_starts(text, tokenizer, cut):
+    """Token ids of a text, without special tokens, and which of them begin a word.
+
+    Args:
+        text: str.
+        tokenizer: `zoo.Tokenizer`. Its ids do not depend on how the text is cut.
+        cut: function from a text to the list of its words, which joined are the text.
+
+    Returns:
+        int32 `[tokens]`, bool `[tokens]`.
+
+    Raises:
+        ValueError: `cut` lost or changed characters.
+    """
+    words = tokenizer.words(text)
+    if not words:
+        return np.zeros(0, "int32"), np.zeros(0, bool)
+    folded = "".join(word for word, _ in words)
+    lengths = np.array([len(word) for word, _ in words])
+    ends = np.cumsum([len(word) for word in cut(folded)])
+    if ends[-1] != len(folded):
+        raise ValueError(f"words of {ends[-1]} characters cut from the {len(folded)} of {folded:.60}")
+    begins = np.cumsum(lengths) - lengths
+    # Latin words and numbers stood apart until they were joined here, so each is a word, whatever `cut` makes of them.
+    # They are what the tokenizer keeps in several characters.
+    apart = lengths > 1
+    starts = np.isin(begins, ends) | apart
+    starts[1:] |= apart[:-1]
+    starts[0] = True
+    pieces = np.array([len(ids) for _, ids in words])
+    of_tokens = np.zeros(pieces.sum(), bool)
+    of_tokens[np.cumsum(pieces) - pieces] = starts
+    return np.fromiter((one for _, ids in words for one in ids), "int32", count=len(of_tokens)), of_tokens
+
+
+# Vocabulary and rows
 
 
 def corpus_characters(paths, limit=None):

@@ -11,16 +11,16 @@ class Batches(keras.utils.PyDataset):
     """Serves the batches of a `BatchPlan` (another epoch's in every epoch) or of a `PredictionPlan`.
 
         batches = Batches(plan, collate)
-        model.fit(batches, epochs=3, shuffle=False, callbacks=[batches.follow()])
+        model.fit(batches, epochs=3, shuffle=False, callbacks=[batches.epoch_callback()])
 
     `shuffle=False`, since the plan shuffles and Keras would shuffle again from Python's global generator;
-    `follow()`, since Keras tells a dataset when an epoch begins but not which, and tells it too often; no
+    `epoch_callback()`, since Keras tells a dataset when an epoch begins but not which, and tells it too often; no
     `steps_per_epoch`, which makes TensorFlow read ahead into an epoch before it begins.
 
     Args:
         plan: `BatchPlan`, or `PredictionPlan` for validation.
         collate: function from `Batch` to what Keras takes: `(x, y)` or `(x, y, sample_weight)`.
-        epoch: int. The plan's epoch to serve until `follow()` names another.
+        epoch: int. The plan's epoch to serve until `epoch_callback()` names another.
     """
 
     def __init__(self, plan, collate, epoch=0):
@@ -29,7 +29,7 @@ class Batches(keras.utils.PyDataset):
         self.plan, self.collate = plan, collate
         self._within_epoch = False
         self._identity = None
-        self.begin(epoch)
+        self.set_epoch(epoch)
 
     @property
     def num_batches(self):
@@ -69,15 +69,17 @@ class Batches(keras.utils.PyDataset):
             self._identity = {"batches": len(self.plan), **plan, "content": digest(self.collate(first))[:16]}
         return self._identity
 
-    def begin(self, epoch):
+    def set_epoch(self, epoch):
         """Serve this epoch of the plan from now on."""
         self.epoch = int(epoch)
         self._batches = self.plan(self.epoch) if callable(self.plan) else list(self.plan)
         self._times_begun = 0
 
-    def follow(self):
+    def epoch_callback(self):
         """The callback that tells this dataset which epoch `fit` is in."""
-        return _Follow(self)
+        return _EpochCallback(self)
+
+    follow, begin = epoch_callback, set_epoch  # their names until 0.1
 
     def on_epoch_begin(self):
         self._within_epoch = True
@@ -86,20 +88,20 @@ class Batches(keras.utils.PyDataset):
         if self._times_begun > 2 and getattr(self.plan, "shuffle", False):
             raise RuntimeError(
                 f"epoch {self.epoch} of the plan is begun for the third time: every epoch would train in the "
-                "same order. Pass callbacks=[batches.follow()] to fit."
+                "same order. Pass callbacks=[batches.epoch_callback()] to fit."
             )
 
     def on_epoch_end(self):
         self._within_epoch = False
 
 
-class _Follow(keras.callbacks.Callback):
+class _EpochCallback(keras.callbacks.Callback):
     def __init__(self, batches):
         super().__init__()
         self.batches = batches
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.batches.begin(epoch)
+        self.batches.set_epoch(epoch)
 
     def on_train_end(self, logs=None):
         self.batches.on_epoch_end()  # Keras leaves it out when training stops inside an epoch

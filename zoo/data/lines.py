@@ -1,4 +1,4 @@
-"""Bytes to lines: strict UTF-8, and only `\\n` and `\\r\\n` end a line.
+"""Bytes to lines, and the error of a data file: strict UTF-8, and only `\\n` and `\\r\\n` end a line.
 
 Python's text files split on a lone CR, `str.splitlines` on U+2028, NEL, VT and more, and `csv` stops at
 131,072 characters; each of these turns one row into two without a word. Here a line is what lies between
@@ -9,8 +9,6 @@ import gzip
 import lzma
 import os
 import zlib
-
-from .errors import DataError, shown
 
 # No sentence is this long. The cap makes a compressed bomb or a binary file an error, not gigabytes: one emoji makes
 # Python keep all of a line's characters in four bytes each.
@@ -24,6 +22,38 @@ FOREIGN_STARTS = (
     (b"\xfd7zXZ\x00", "xz data; give the file the extension .xz"),
     (b"PK\x03\x04", "a zip archive or an Excel workbook; unpack or export it to .tsv or .csv"),
 )
+
+
+SHOWN_CHARACTERS = 40
+
+
+def shown(text):
+    """The first 40 characters of a text, quoted, control characters escaped."""
+    return repr(text[:SHOWN_CHARACTERS]) + ("..." if len(text) > SHOWN_CHARACTERS else "")
+
+
+class DataError(ValueError):
+    """A user's data file breaks the rules it was declared to follow.
+
+    Args:
+        message: str. What was got, what was expected, how to mend it.
+        path: str. The file.
+        line: int or None. Line of the file, from 1 (a quoted CSV row counts from its first line).
+        column: int or None. Character of that line, from 1.
+        skippable: bool. Whether `skip_at_most` may pass over it. A fault that puts the rest of the
+            file in doubt (a cut archive, a quote never closed) may not.
+    """
+
+    def __init__(self, message, path, line=None, column=None, skippable=True):
+        place = ":".join(str(part) for part in (path, line, column) if part is not None)
+        super().__init__(f"{place}: {message}")
+        self.message, self.path, self.line, self.column = message, path, line, column
+        self.skippable = skippable
+
+
+def opener_of(path):
+    """`open`, or what opens a .gz or .xz file in its place."""
+    return {".gz": gzip.open, ".xz": lzma.open}.get(os.path.splitext(path)[1], open)
 
 
 class Lines:
@@ -45,8 +75,7 @@ class Lines:
             raise FileNotFoundError(f"{self.path}: no such data file (looked from {os.getcwd()}).")
         self.number = 0  # of the line last read, from 1
         self.compressed = self.path.endswith((".gz", ".xz"))
-        opener = {".gz": gzip.open, ".xz": lzma.open}.get(os.path.splitext(self.path)[1], open)
-        self._stream = opener(self.path, "rb")
+        self._stream = opener_of(self.path)(self.path, "rb")
         try:
             self._next_offset = 0  # in the decompressed text
             self._check_start()

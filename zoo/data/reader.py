@@ -9,9 +9,8 @@ import warnings
 
 import numpy as np
 
-from .errors import DataError, shown
 from .labels import label_type
-from .lines import Lines
+from .lines import DataError, Lines, shown
 from .records import Pairs, Texts, Triplets
 from .rows import READERS, format_of
 

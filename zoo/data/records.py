@@ -176,6 +176,26 @@ def as_records(x):
     return as_texts(x) if isinstance(first, str) or labelled_text else as_pairs(x)
 
 
+def joined(sets):
+    """All rows of several sets of records of one kind as one, in order.
+
+    Args:
+        sets: dict from name to `Records`.
+
+    Raises:
+        ValueError: they are of two kinds, or only some have labels.
+    """
+    if len(sets) == 1:
+        return next(iter(sets.values()))
+    kinds = {f"{type(part).__name__}, {'un' * (part.labels is None)}labelled": name for name, part in sets.items()}
+    if len(kinds) > 1:
+        raise ValueError("sets of two kinds: " + "; ".join(f"{name!r} is {kind}" for kind, name in kinds.items()))
+    parts = list(sets.values())
+    columns = [sum(column, []) for column in zip(*(part.columns for part in parts))]
+    labels = {} if parts[0].labels is None else {"labels": np.concatenate([part.labels for part in parts])}
+    return type(parts[0])(*columns, **labels)
+
+
 def _as_records(x, kind, labelled):
     what = kind.__name__.lower()
     width = len(kind.text_columns)

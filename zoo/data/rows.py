@@ -6,7 +6,7 @@ A row is `(values, place)`: values a list of str (TSV, CSV) or a dict (JSON line
 
 import json
 
-from .errors import DataError, shown
+from .lines import DataError, shown
 
 EXTENSIONS = {".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 COMPRESSIONS = (".gz", ".xz")

@@ -8,9 +8,10 @@ Two conventions, told apart by the attribute `inputs`, so that a matcher can fee
 | `"embeddings"` | `[B]`, see the loss | `[B, k, d]` k texts a row | `InfoNCE` `Triplet` `AnglE` `CoSENTInfoNCE` |
 
 A row of embeddings holds (text, its match) with k = 2 and (text, its match, negatives ...) with k > 2.
-`[B, 1]` is taken for `[B]`. Every loss computes in float32 under any policy and gives one scalar a batch.
-`sample_weight [B]` weighs rows; a row of weight 0 is absent from the batch, exactly: so are padding
-rows of a last short batch expressed. Gradients by `y_pred` are all that exact big-batch training needs.
+What else a loss says of itself (its labels, texts that may not repeat in a batch), and how a loss of your own says it,
+stands in `zoo.losses.needs`. `[B, 1]` is taken for `[B]`. Every loss computes in float32 under any policy and gives one
+scalar a batch. `sample_weight [B]` weighs rows; a row of weight 0 is absent from the batch, exactly: so are padding rows
+of a last short batch expressed. Gradients by `y_pred` are all that exact big-batch training needs.
 
 Softmax over classes of a pair (Sentence-BERT, interaction models) is Keras' own
 `SparseCategoricalCrossentropy(from_logits=True)`. `TokenCrossEntropy` is for language models: one class a place.

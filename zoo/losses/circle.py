@@ -41,6 +41,8 @@ class Circle(MatchingLoss):
         ValueError: scale is not positive; margin is negative.
     """
 
+    labels = "binary"
+
     def __init__(self, scale=20.0, margin=0.0, self_paced=False, name="circle"):
         super().__init__(name)
         if not scale > 0:

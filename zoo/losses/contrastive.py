@@ -32,6 +32,8 @@ class Contrastive(MatchingLoss):
         ValueError: margin is not positive.
     """
 
+    labels = "binary"
+
     def __init__(self, margin=0.5, name="contrastive"):
         super().__init__(name)
         if not margin > 0:

@@ -1,6 +1,7 @@
 """CoSENT with in-batch negatives: rank labelled pairs, and tell matches from all other texts."""
 
 import keras
+import numpy as np
 
 from zoo.losses.cosent import CoSENT
 from zoo.losses.info_nce import InfoNCE
@@ -45,6 +46,12 @@ class CoSENTInfoNCE(MatchingLoss):
             raise ValueError(f"CoSENTInfoNCE: weight is {weight!r}, expected a number >= 0.")
         self.weight, self.positive, self.scale = float(weight), float(positive), float(scale)
         self.ranking, self.contrast = CoSENT(scale), InfoNCE(scale, symmetric=True)
+
+    def distinct_texts(self, rows, labels):
+        if not self.weight:
+            return None
+        matches = np.asarray(labels, "float32") >= self.positive  # others are nobody's negatives
+        return [row if match else () for row, match in zip(rows, matches)]
 
     def batch_loss(self, y_true, y_pred, weights):
         matches = weights * keras.ops.cast(keras.ops.cast(y_true, "float32") >= self.positive, "float32")

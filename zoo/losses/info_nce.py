@@ -46,6 +46,7 @@ class InfoNCE(MatchingLoss):
     """
 
     inputs = "embeddings"
+    repeats_hint = ", or zoo.losses.InfoNCE(grouped=True) with the number of a row's meaning as its label"
 
     def __init__(self, scale=20.0, symmetric=False, grouped=False, name="info_nce"):
         super().__init__(name)
@@ -54,6 +55,14 @@ class InfoNCE(MatchingLoss):
         self.scale = float(scale)
         self.symmetric = bool(symmetric)
         self.grouped = bool(grouped)
+
+    @property
+    def labels(self):
+        return "groups" if self.grouped else "matches"
+
+    def distinct_texts(self, rows, labels):
+        # A text that stands twice in a batch would be its own negative, unless groups say which texts mean the same.
+        return None if self.grouped else rows
 
     def batch_loss(self, y_true, y_pred, weights):
         y_pred = normalize(y_pred)

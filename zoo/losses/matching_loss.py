@@ -14,11 +14,14 @@ class MatchingLoss(keras.losses.Loss):
         name: str, name of the loss.
 
     Attributes:
-        inputs: `"similarity"` (y_pred is `[B]`) or `"embeddings"` (y_pred is `[B, k, d]`).
+        inputs, labels, label_range, repeats_hint: what the loss needs, see `zoo.losses.needs`.
         texts: int, the least k of embeddings.
     """
 
     inputs = "similarity"
+    labels = "ordered"
+    label_range = None
+    repeats_hint = ""
     texts = 2
 
     def __init__(self, name):
@@ -27,6 +30,14 @@ class MatchingLoss(keras.losses.Loss):
     def batch_loss(self, y_true, y_pred, weights):
         """Scalar from labels `[B]`, float32 scores `[B]` or embeddings `[B, k, d]`, float32 weights `[B]`."""
         raise NotImplementedError(f"{type(self).__name__} must define batch_loss(y_true, y_pred, weights).")
+
+    def distinct_texts(self, rows, labels):
+        """Of each row the texts that no other row of its batch may have, or None where texts may repeat.
+
+        Args:
+            rows: list of tuples of str. labels: numbers `[N]` or None.
+        """
+        return None
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         """Loss of one batch.

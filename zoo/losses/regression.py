@@ -39,6 +39,10 @@ class CosineRegression(MatchingLoss):
         self.lowest = float(lowest)
         self.highest = float(highest)
 
+    @property
+    def label_range(self):
+        return self.lowest, self.highest
+
     def batch_loss(self, y_true, y_pred, weights):
         target = (ops.cast(y_true, "float32") - self.lowest) / (self.highest - self.lowest)
         return weighted_mean(ops.square(y_pred - target), weights)

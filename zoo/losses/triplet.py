@@ -35,6 +35,7 @@ class Triplet(MatchingLoss):
     """
 
     inputs = "embeddings"
+    labels = "matches"
     texts = 3
 
     def __init__(self, margin=0.5, distance="cosine", name="triplet"):

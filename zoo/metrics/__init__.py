@@ -9,10 +9,11 @@ from zoo.metrics.calibration import (
 )
 from zoo.metrics.concentration import attention_concentration
 from zoo.metrics.correlation import pearson, spearman
-from zoo.metrics.decision import accuracy, classification_report, f1
+from zoo.metrics.decision import accuracy, classification_report, f1, macro_f1
+from zoo.metrics.pairs import pair_metrics
 from zoo.metrics.ranking import average_precision, roc_auc
 from zoo.metrics.retrieval import mrr, ndcg, recall_at_k
-from zoo.metrics.threshold import best_threshold
+from zoo.metrics.threshold import best_threshold, fit_decision
 
 __all__ = [
     "PlattScaling",
@@ -24,9 +25,12 @@ __all__ = [
     "classification_report",
     "expected_calibration_error",
     "f1",
+    "macro_f1",
+    "fit_decision",
     "mrr",
     "ndcg",
     "negative_log_likelihood",
+    "pair_metrics",
     "pearson",
     "recall_at_k",
     "reliability_curve",

@@ -42,6 +42,24 @@ def f1(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     return f1_of_counts(int(np.sum(y_true & y_pred)), int(np.sum(y_pred)), int(np.sum(y_true)))
 
 
+def macro_f1(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    """Mean of the F1 of each class that is among the labels or the predictions.
+
+    Args:
+        y_true, y_pred: `[n]`, class labels of any kind, n > 0.
+
+    Raises:
+        ValueError: empty, or of different shapes.
+    """
+    y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
+    accuracy(y_true, y_pred)  # its refusals
+    values = []
+    for one in np.union1d(y_true, y_pred):
+        real, predicted = y_true == one, y_pred == one
+        values.append(f1_of_counts(int(np.sum(real & predicted)), int(np.sum(predicted)), int(np.sum(real))))
+    return float(np.mean(values))
+
+
 def f1_of_counts(hits: Any, predicted: Any, positives: Any) -> Any:
     return 2 * hits / (predicted + positives)
 

@@ -6,6 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from zoo.metrics.correlation import pearson, spearman
+from zoo.metrics.decision import accuracy, f1
+from zoo.metrics.ranking import average_precision, roc_auc
+from zoo.metrics.threshold import best_threshold
+
 
 def pair_metrics(labels: ArrayLike, scores: ArrayLike, decision: Mapping[str, Any] | None = None) -> dict[str, float]:
     """Metrics of scores against labels.
@@ -21,23 +26,21 @@ def pair_metrics(labels: ArrayLike, scores: ArrayLike, decision: Mapping[str, An
         pairs: optimistic), and with a stored threshold accuracy and f1 (where a label is 1), which are what `classify`
         gives.
     """
-    from zoo import metrics
-
     labels, scores = np.asarray(labels), np.asarray(scores, "float64")
     constant = len(np.unique(labels)) < 2 or len(np.unique(scores)) < 2
     result = {
-        "spearman": float("nan") if constant else metrics.spearman(labels, scores),
-        "pearson": float("nan") if constant else metrics.pearson(labels, scores),
+        "spearman": float("nan") if constant else spearman(labels, scores),
+        "pearson": float("nan") if constant else pearson(labels, scores),
     }
     found = set(np.unique(labels))
     if found == {0, 1}:
-        result["auc"] = metrics.roc_auc(labels, scores)
-        result["average_precision"] = metrics.average_precision(labels, scores)
+        result["auc"] = roc_auc(labels, scores)
+        result["average_precision"] = average_precision(labels, scores)
     if found <= {0, 1}:
-        result["best_accuracy"] = metrics.best_threshold(labels, scores, "accuracy")[1]
+        result["best_accuracy"] = best_threshold(labels, scores, "accuracy")[1]
         if decision is not None:
             decided = scores >= decision["threshold"]
-            result["accuracy"] = metrics.accuracy(labels, decided)
+            result["accuracy"] = accuracy(labels, decided)
             if 1 in found:
-                result["f1"] = metrics.f1(labels, decided)
+                result["f1"] = f1(labels, decided)
     return {name: float(value) for name, value in result.items()}

@@ -79,6 +79,27 @@ def above(score: Any) -> Any:
     return candidate if np.isfinite(candidate) else np.nextafter(score, np.inf)
 
 
+def fit_decision(labels: ArrayLike, scores: ArrayLike, metric: str, data_hash: str) -> dict[str, Any]:
+    """The threshold that is best on labelled pairs, and what it reached there.
+
+    Args:
+        labels: 0/1 `[N]`. scores: float `[N]`.
+        metric: `"accuracy"` or `"f1"`.
+        data_hash: str, sha256 of the pairs.
+
+    Returns:
+        dict of threshold, metric, value, pairs, sha256: the form in which it is stored.
+    """
+    threshold, value = best_threshold(labels, scores, metric)
+    return {
+        "threshold": float(threshold),
+        "metric": metric,
+        "value": float(value),
+        "pairs": len(np.asarray(labels)),
+        "sha256": data_hash,
+    }
+
+
 def check_decision(decision: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Refuse a stored threshold that has been damaged: it would classify silently wrong."""
     if decision is None:

@@ -4,7 +4,7 @@ import numpy as np
 
 from zoo.backend.variables import to_numpy, weights_of
 from zoo.optimizers.low_rank_delta import base_sha256
-from zoo.tasks.threshold import PairScores
+from zoo.tasks.threshold import ThresholdMixin
 
 
 class Adapters:
@@ -82,7 +82,7 @@ class Adapters:
             )
 
     def _set(self, active):
-        matcher = self.model if isinstance(self.model, PairScores) else None  # of others `decision` may be a layer
+        matcher = self.model if isinstance(self.model, ThresholdMixin) else None  # of others `decision` may be a layer
         if matcher and not self.active:
             self._decision = matcher.decision
         touched = {path for delta in active for path in (*delta.factors, *delta.values)}

@@ -1,27 +1,24 @@
 """Causal language models: training on raw texts, perplexity, generation."""
 
-import warnings
-
 import keras
 import numpy as np
 from keras import ops
 
 from zoo.backend import compiled_step, compiles_each_shape
-from zoo.callbacks import arranged
-from zoo.data import BUCKETS, Batches, BatchPlan, PredictionPlan, as_pairs, as_texts, length_buckets
-from zoo.data.next_tokens import NextTokenRows, next_token_targets
+from zoo.data import BUCKETS, PredictionPlan, as_pairs, as_texts, length_buckets
+from zoo.data.language_model_rows import NextTokenRows, next_token_targets
 from zoo.generation import decoding
 from zoo.losses import TokenCrossEntropy
 from zoo.models.sizes import checked_length
 from zoo.samplers import Greedy
 from zoo.tasks.heads import TokenHead
+from zoo.tasks.record_task import RecordTask
 from zoo.tasks.text_task import fine_tuning_optimizer
-from zoo.text.token_rows import Encoded
-from zoo.training.records import is_records
+from zoo.text.token_rows import TokenRows
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class CausalLM(TokenHead):
+class CausalLM(RecordTask, TokenHead):
     """Logits of the next token at every place, through the backbone's own token embedding, see `TokenHead`.
 
     A backbone with `attention_mask="causal"` continues texts: records are str, "[CLS] text [SEP]". One with
@@ -29,12 +26,17 @@ class CausalLM(TokenHead):
     ids 0 and 1; the source is read in both directions, and only the target is learned (arXiv 1905.03197). Any checkpoint
     of the lineage does: `zoo.CausalLM.from_preset(name, attention_mask="causal")`.
 
+    `fit` and `evaluate` also take int `[N, n]`, packed rows of token ids in which 0 is padding, and what Keras takes, such
+    as `zoo.data.NextTokenRows`. `evaluate` gives `cross_entropy` (nats a learned token), `perplexity` and `tokens`.
+
     Args:
         backbone: a zoo backbone, causal or UniLM.
         max_length: int or None, tokens a training row is cut to; None means what the backbone was built for, at most 512.
 
     Inputs: those of the backbone. Output: float32 `[B, n, V]`, logits of token i + 1 at place i.
     """
+
+    default_batch_size = 32  # of evaluate: logits over the vocabulary take memory
 
     def __init__(self, backbone, max_length=None, name=None):
         if backbone.attention_mask == "bidirectional":
@@ -65,65 +67,59 @@ class CausalLM(TokenHead):
             loss = TokenCrossEntropy()
         super().compile(optimizer=optimizer or fine_tuning_optimizer(self.backbone.hidden_dim), loss=loss, **kwargs)
 
-    def fit(self, x, y=None, batch_size=32, epochs=1, callbacks=None, seed=0, initial_epoch=0, **kwargs):
-        """Train on raw texts, on packed rows, or as `keras.Model.fit`.
+    def check_training(self):
+        """Left to the fit of `zoo.models.heads`."""
 
-        Args:
-            x: records, see the class; or int `[N, n]`, packed rows of token ids in which 0 is padding; or anything that
-                Keras takes, such as `zoo.data.next_tokens.NextTokenRows`. Records and rows are shuffled by `seed` and the
-                epoch.
+    def _check_micro_batch_size(self, size):
+        if size is not None:
+            raise ValueError(
+                "micro_batch_size is of losses that couple the rows of a batch; here use a smaller batch_size and an "
+                "optimizer with gradient_accumulation_steps"
+            )
 
-        Returns:
-            `keras.callbacks.History`.
-        """
-        if not self.compiled:
-            self.compile()
+    def named_records(self, x, y=None):
         if isinstance(x, NextTokenRows):
             self._refuse_rows()
-        if y is not None or not _has_rows(x):
-            return super().fit(
-                x, y, batch_size=None if isinstance(x, keras.utils.PyDataset) else batch_size, epochs=epochs,
-                callbacks=arranged(callbacks, x), initial_epoch=initial_epoch, **kwargs,
-            )  # fmt: skip
-        rows = self._encoded(x)
-        plan = BatchPlan(rows.lengths, batch_size, self._buckets(rows), seed=seed, last="pad")
-        data = Batches(plan, lambda batch: self._collate(rows, batch), epoch=initial_epoch)
-        callbacks = arranged([data.follow(), *(callbacks or [])], data)
-        return super().fit(
-            data, epochs=epochs, callbacks=callbacks, shuffle=False, initial_epoch=initial_epoch, **kwargs
-        )
+        packed = isinstance(x, np.ndarray) and y is None
+        return {None: x} if packed else super().named_records(x, y)
 
-    def evaluate(self, x, y=None, batch_size=32, **kwargs):
-        """`cross_entropy` (nats a learned token), `perplexity` (its exponential) and `tokens`, over all records or rows.
+    def as_records(self, x, labelled=None):
+        if isinstance(x, np.ndarray):
+            self._refuse_rows()
+            return _Packed(x)
+        return as_pairs(x, labelled=False) if self.is_unilm else as_texts(x, labelled=False)
 
-        Arrays with labels and datasets go to Keras' own evaluate.
-        """
-        if y is not None or not _has_rows(x):
-            return super().evaluate(x, y, batch_size=batch_size, **kwargs)
+    def examples(self, records):
+        if isinstance(records, _Packed):
+            return _NextTokens(records, self.is_unilm, None)
+        buckets = length_buckets(self.max_length, BUCKETS) if compiles_each_shape(self) else None
+        return _NextTokens(self._tokenize(records), self.is_unilm, buckets)
+
+    def _tokenize(self, records):
+        text_pairs = records.text_b if self.is_unilm else None
+        tokens = TokenRows(self._known_tokenizer(), records.columns[0], text_pairs, self.max_length, "pair")
+        self.warn_of_cut(tokens)
+        return tokens
+
+    def evaluate_records(self, records, batch_size, verbose):
+        """`cross_entropy` (nats a learned token), `perplexity` (its exponential) and `tokens`, over all records or rows."""
         if self._sums is None:
             self._sums = compiled_step(_sums_of(self), self.weights)
-        rows, total, tokens = self._encoded(x), 0.0, 0.0
-        for batch in PredictionPlan(rows.lengths, batch_size, self._buckets(rows), last="pad"):
-            arrays = keras.tree.map_structure(ops.convert_to_tensor, self._collate(rows, batch))
+        examples, total, tokens = self.examples(records), 0.0, 0.0
+        for batch in PredictionPlan(examples.lengths, batch_size, examples.buckets, last="pad"):
+            arrays = keras.tree.map_structure(ops.convert_to_tensor, examples.collate(batch))
             (loss, count), _ = self._sums((), *arrays)
             total, tokens = total + float(loss), tokens + float(count)
         if not tokens:
             raise ValueError("no token to predict: the records are empty")
         return {"cross_entropy": total / tokens, "perplexity": float(np.exp(total / tokens)), "tokens": int(tokens)}
 
-    def _encoded(self, x):
-        """Records or packed rows as what can be cut into batches."""
-        if isinstance(x, np.ndarray):
-            self._refuse_rows()
-            return _Packed(x)
-        records = as_pairs(x) if self.is_unilm else as_texts(x)
-        if not len(records):
-            raise ValueError("no records: x is empty")
-        seconds = records.text_b if self.is_unilm else None
-        encoded = Encoded(self._known_tokenizer(), records.columns[0], seconds, self.max_length, "pair")
-        if encoded.cut.any():
-            warnings.warn(encoded.cut_message(self.backbone), stacklevel=3)
-        return encoded
+    def predict_records(self, x, batch_size, verbose):
+        """Of arrays alone: the logits of many texts over a vocabulary fill a memory."""
+        raise TypeError(
+            "predict of texts would give logits over the whole vocabulary for every token; generate(prompts, ...) continues "
+            "texts, evaluate(texts) gives their perplexity, predict(tokenizer(texts)) the logits all the same"
+        )
 
     def _refuse_rows(self):
         if self.is_unilm:
@@ -131,19 +127,6 @@ class CausalLM(TokenHead):
                 "packed rows for a UniLM, which learns the targets of (source, target) records alone and reads everything "
                 "else in both directions; give records, or load the model with attention_mask='causal'"
             )
-
-    def _buckets(self, rows):
-        if isinstance(rows, _Packed) or not compiles_each_shape(self):
-            return None
-        return length_buckets(self.max_length, BUCKETS)
-
-    def _collate(self, rows, batch):
-        inputs = rows.batch(batch.indices, batch.length)
-        segments = inputs["segment_ids"] if self.is_unilm else None
-        labels, weights = next_token_targets(inputs["token_ids"], inputs["padding_mask"], segments)
-        cut = np.flatnonzero(rows.cut[batch.indices])
-        weights[cut, rows.lengths[batch.indices][cut] - 2] = 0  # the separator after a cut is none of the text's
-        return inputs, labels, weights * batch.weights[:, None]
 
     def _known_tokenizer(self):
         if self.tokenizer is None:
@@ -204,7 +187,7 @@ class CausalLM(TokenHead):
 
 
 class _Packed:
-    """Rows of token ids `[N, n]` of one length, as `Encoded` gives them."""
+    """Rows of token ids `[N, n]` of one length, as `TokenRows` gives them."""
 
     def __init__(self, token_ids):
         if token_ids.ndim != 2 or token_ids.dtype.kind not in "iu" or not token_ids.size:
@@ -213,14 +196,27 @@ class _Packed:
         self.lengths = np.full(len(token_ids), token_ids.shape[1], "int64")
         self.cut = np.zeros(len(token_ids), bool)  # that is up to who packed them
 
+    def __len__(self):
+        return len(self.token_ids)
+
     def batch(self, rows, length):
         token_ids = self.token_ids[rows].astype("int32")
         return {"token_ids": token_ids, "segment_ids": np.zeros_like(token_ids), "padding_mask": token_ids != 0}
 
 
-def _has_rows(x):
-    """Raw records or packed rows, as opposed to dicts of arrays and datasets."""
-    return isinstance(x, np.ndarray) or is_records(x)
+class _NextTokens:
+    """Rows of tokens as examples: every token is the label of the place before it, see `zoo.training.records.Examples`."""
+
+    def __init__(self, tokens, is_unilm, buckets):
+        self.tokens, self.is_unilm, self.lengths, self.buckets = tokens, is_unilm, tokens.lengths, buckets
+
+    def collate(self, batch):
+        inputs = self.tokens.batch(batch.indices, batch.length)
+        segments = inputs["segment_ids"] if self.is_unilm else None
+        labels, weights = next_token_targets(inputs["token_ids"], inputs["padding_mask"], segments)
+        cut = np.flatnonzero(self.tokens.cut[batch.indices])
+        weights[cut, self.lengths[batch.indices][cut] - 2] = 0  # the separator after a cut is none of the text's
+        return inputs, labels, weights * batch.weights[:, None]
 
 
 def _sums_of(model):

@@ -3,10 +3,9 @@
 import keras
 import numpy as np
 
-from zoo.data import Pairs, as_records, as_texts
-from zoo.layers.dropout import Dropout
-from zoo.tasks.text_task import TextTask, head_initializer
-from zoo.training.records import is_records, refuse_with_records
+from zoo.data import as_records, as_texts
+from zoo.metrics import accuracy, macro_f1
+from zoo.tasks.text_task import TextTask, dense_head
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -48,11 +47,8 @@ class TextClassifier(TextTask):
             check_class_names(class_names, num_classes)
         self.num_classes, self.dropout = num_classes, dropout
         self.class_names = None if class_names is None else list(class_names)
-        self.dropout_layer = Dropout(dropout, dtype="float32", name="dropout")
-        self.classifier = keras.layers.Dense(
-            num_classes, kernel_initializer=head_initializer(backbone), dtype="float32", name="classifier"
-        )
-        self.classifier.build((None, self.pooling_layer.output_width(self.hidden_dim)))
+        self.output_shape_of_a_row = (num_classes,)
+        self.dropout_layer, self.classifier = dense_head(self, num_classes, dropout)
 
     def call(self, inputs, training=None):
         return self.classifier(self.dropout_layer(self.pool(inputs, training=training), training=training))
@@ -73,14 +69,9 @@ class TextClassifier(TextTask):
                 f"the records number the classes {', '.join(names)}, the classifier {', '.join(self.class_names)}, so the "
                 f"labels would mean other classes; read them with label={self.class_names!r}"
             )
-        wrong = np.setdiff1d(records.labels, np.arange(self.num_classes))
-        if len(wrong):
-            raise ValueError(
-                f"labels {wrong[:5].tolist()}; {self.num_classes} classes are whole numbers from 0 to "
-                f"{self.num_classes - 1}"
-            )
+        check_classes(records.labels, self.num_classes)
 
-    def check_validation(self, records):
+    def check_validation(self, records, several=False):
         self.check_labels(records)
 
     def as_records(self, x, labelled=None):
@@ -99,26 +90,9 @@ class TextClassifier(TextTask):
             raise ValueError("expected labelled records, (text, label) or (text_a, text_b, label)")
         return records
 
-    def encode_records(self, records):
-        seconds = records.text_b if isinstance(records, Pairs) else None
-        return self.tokens_of(records.columns[0], seconds), np.arange(len(records))
-
-    def outputs_of(self, records, batch_size, verbose):
-        """Outputs of the model for records, in their order."""
-        if not len(records):
-            return np.zeros((0, self.num_classes) if self.num_classes > 1 else (0,), "float32")
-        self.warn_if_untrained()
-        encoded, rows = self.encode_records(records)
-        return self.check_finite(self.run(encoded, rows, batch_size, verbose), "records")
-
-    def predict(self, x, batch_size=64, verbose="auto", **kwargs):
-        """Probabilities float32 `[N, C]` of raw texts or pairs; for arrays and datasets Keras' own predict."""
-        if not is_records(x):
-            return super().predict(x, batch_size=batch_size, verbose=verbose, **kwargs)
-        refuse_with_records("predict", None, kwargs)
-        logits = self.outputs_of(self.as_records(x), batch_size, verbose).astype("float64")
-        odds = np.exp(logits - logits.max(axis=-1, keepdims=True, initial=-np.inf))
-        return (odds / odds.sum(axis=-1, keepdims=True)).astype("float32")
+    def predict_records(self, x, batch_size, verbose):
+        """Probabilities float32 `[N, C]` of raw texts or pairs."""
+        return softmax(self.outputs_of(self.as_records(x), batch_size, verbose)).astype("float32")
 
     def classify(self, x, batch_size=64, verbose="auto"):
         """The likeliest class of each record: its name where the classes have names, else int64."""
@@ -130,18 +104,10 @@ class TextClassifier(TextTask):
         self.check_labels(records)
         probabilities = self.predict(records, batch_size, verbose).astype("float64")
         labels, best = np.asarray(records.labels).astype("int64"), probabilities.argmax(axis=-1)
-        f1 = []
-        for index in np.union1d(labels, best):
-            hits, said, real = (
-                ((labels == index) & (best == index)).sum(),
-                (best == index).sum(),
-                (labels == index).sum(),
-            )
-            f1.append(2 * hits / (said + real))
         chosen = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12)
         return {
-            "accuracy": float((labels == best).mean()),
-            "macro_f1": float(np.mean(f1)),
+            "accuracy": accuracy(labels, best),
+            "macro_f1": macro_f1(labels, best),
             "cross_entropy": float(-np.log(chosen).mean()),
         }
 
@@ -154,6 +120,22 @@ class TextClassifier(TextTask):
             "segment_ids": self.segment_ids,
             "class_names": self.class_names,
         }
+
+
+def check_classes(labels, num_classes):
+    """Refuse labels `[N]` that are no class."""
+    wrong = np.setdiff1d(labels, np.arange(num_classes))
+    if len(wrong):
+        raise ValueError(
+            f"labels {wrong[:5].tolist()}; {num_classes} classes are whole numbers from 0 to {num_classes - 1}"
+        )
+
+
+def softmax(logits):
+    """Float64 `[N, C]`, computed there."""
+    logits = np.asarray(logits, "float64")
+    odds = np.exp(logits - logits.max(axis=-1, keepdims=True, initial=-np.inf))
+    return odds / odds.sum(axis=-1, keepdims=True)
 
 
 def check_class_names(names, num_classes):

@@ -9,27 +9,19 @@ from keras import ops
 
 from zoo.data import Triplets, as_pairs, as_texts, as_triplets
 from zoo.formats import sentence_transformers
-from zoo.losses import (
-    Circle,
-    Contrastive,
-    CoSENT,
-    CoSENTInfoNCE,
-    CosineRegression,
-    InfoNCE,
-    Triplet,
-    cosine_similarity,
-)
+from zoo.losses import CoSENT, cosine_similarity, needs
 from zoo.metrics import accuracy
 from zoo.metrics.threshold import check_decision
 from zoo.models.preset import resolve
 from zoo.store import PresetError
-from zoo.tasks.classification import TextClassifier
-from zoo.tasks.text_task import TextTask, flatten_texts, head_initializer, unit
-from zoo.tasks.threshold import PairScores
+from zoo.tasks import comparison
+from zoo.tasks.classification import check_classes
+from zoo.tasks.text_task import TextTask, dense_head, flatten_texts, head_initializer, unit
+from zoo.tasks.threshold import ThresholdMixin
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class RepresentationMatcher(PairScores, TextTask):
+class RepresentationMatcher(ThresholdMixin, TextTask):
     """Each text by itself to a vector, pairs by the cosine of their vectors (bi-encoder).
 
     All texts of a batch go through the backbone together, so that both sides see the same weights and shapes.
@@ -60,10 +52,7 @@ class RepresentationMatcher(PairScores, TextTask):
         decision=None,
         name=None,
     ):
-        if pooling == "comparison":
-            raise ValueError(
-                "pooling 'comparison' is of two texts in one input (InteractionMatcher); here each is alone"
-            )
+        comparison.refuse(pooling)
         super().__init__(backbone, tokenizer, pooling, max_length, segment_ids, name)
         self.num_classes, self.head_in_loss = num_classes, num_classes is not None
         self.decision = check_decision(decision)
@@ -112,7 +101,7 @@ class RepresentationMatcher(PairScores, TextTask):
         """What the loss takes: logits of the head, embeddings, or the cosine of the two texts of a row."""
         if self.num_classes is not None:
             return self.class_logits(embeddings)
-        if getattr(self.loss, "inputs", "similarity") == "embeddings":
+        if needs.inputs_of(self.loss) == "embeddings":
             return embeddings
         return cosine_similarity(embeddings[:, 0], embeddings[:, 1])
 
@@ -125,32 +114,15 @@ class RepresentationMatcher(PairScores, TextTask):
         return super().compute_metrics(x, y, cosine_similarity(y_pred[:, 0], y_pred[:, 1]), sample_weight)
 
     def check_labels(self, records):
-        name, matches_only = type(self.loss).__name__, isinstance(self.loss, InfoNCE | Triplet)
-        grouped = getattr(self.loss, "grouped", False)
-        if records.labels is None:
-            if self.num_classes is not None or grouped or not matches_only:
-                raise ValueError(f"{name} needs labelled pairs, (text_a, text_b, label)")
-            return
-        labels = np.unique(records.labels)
-        if self.num_classes is not None and not set(labels) <= set(range(self.num_classes)):
-            raise ValueError(
-                f"labels {labels[:8].tolist()}; the head of {self.num_classes} classes takes whole "
-                f"numbers from 0 to {self.num_classes - 1}"
-            )
-        if matches_only and not grouped and set(labels) != {1}:
-            raise ValueError(
-                f"{name} takes every row for a match, got labels {labels[:8].tolist()}; leave out the pairs that do not "
-                "match, and the labels: fit([(text, its_match), ...])"
-            )
-        check_label_range(self.loss, labels)
+        if self.num_classes is None:
+            needs.check_labels(self.loss, records.labels)
+        elif records.labels is None:
+            raise ValueError("the head of classes needs labelled pairs, (text_a, text_b, label)")
+        else:
+            check_classes(records.labels, self.num_classes)
 
     def distinct(self, records):
-        # A text that stands twice in a batch would be its own negative, unless groups say which texts mean the same.
-        rows, loss = list(zip(*records.columns)), self.loss
-        if isinstance(loss, CoSENTInfoNCE) and loss.weight:
-            matches = np.asarray(records.labels, "float32") >= loss.positive  # others are nobody's negatives
-            return [row if match else () for row, match in zip(rows, matches)]
-        return rows if isinstance(loss, InfoNCE) and not loss.grouped else None
+        return needs.distinct_texts(self.loss, list(zip(*records.columns)), records.labels)
 
     # Data
 
@@ -163,11 +135,11 @@ class RepresentationMatcher(PairScores, TextTask):
         return as_triplets(x)
 
     def encode_records(self, records):
-        """Every distinct text once: `Encoded` texts and row numbers `[N, k]`."""
+        """Every distinct text once: `TokenRows` and row numbers `[N, k]`."""
         texts = list(dict.fromkeys(text for column in records.columns for text in column))
         place = {text: row for row, text in enumerate(texts)}
         rows = np.array([[place[text] for text in column] for column in records.columns], "int64").T
-        return self.tokens_of(texts), rows.reshape(len(records), len(records.columns))
+        return self.tokenize(texts), rows.reshape(len(records), len(records.columns))
 
     # Use
 
@@ -198,7 +170,7 @@ class RepresentationMatcher(PairScores, TextTask):
             return np.zeros((0, self.hidden_dim), "float32")
         unique = list(dict.fromkeys(texts))
         rows = np.arange(len(unique))[:, None]
-        vectors = self.run(self.tokens_of(unique), rows, batch_size, verbose)[:, 0]
+        vectors = self.run(self.tokenize(unique), rows, batch_size, verbose)[:, 0]
         place = {text: row for row, text in enumerate(unique)}
         return vectors[[place[text] for text in texts]]
 
@@ -229,7 +201,7 @@ class RepresentationMatcher(PairScores, TextTask):
             parts.append(ops.convert_to_numpy(ops.softmax(logits)))
         return self.check_finite(np.concatenate(parts), "pairs")
 
-    def judged(self, pairs, batch_size, verbose):
+    def score_labelled(self, pairs, batch_size, verbose):
         """Cosines of labelled pairs; with a head of classes, whose labels the pairs have, also its `head_accuracy`."""
         embeddings = self.pair_embeddings(pairs, batch_size, verbose)
         if self.num_classes is None or not set(np.unique(pairs.labels)) <= set(range(self.num_classes)):
@@ -248,7 +220,7 @@ class RepresentationMatcher(PairScores, TextTask):
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class InteractionMatcher(PairScores, TextClassifier):
+class InteractionMatcher(ThresholdMixin, TextTask):
     """Both texts in one input, "[CLS] a [SEP] b [SEP]", and one score from it (cross-encoder).
 
     Records are `(text_a, text_b, label)`. With labels 0/1 the default loss is binary cross entropy, so that the
@@ -275,27 +247,16 @@ class InteractionMatcher(PairScores, TextClassifier):
         decision=None,
         name=None,
     ):
-        super().__init__(
-            backbone,
-            num_classes=1,
-            tokenizer=tokenizer,
-            pooling=pooling,
-            dropout=dropout,
-            max_length=max_length,
-            segment_ids=segment_ids,
-            name=name,
-        )
-        self.decision = check_decision(decision)
-        if pooling == "comparison":
-            # Starts as 20 (cosine - 1/2): from a random head the backbone would forget what it knows.
+        super().__init__(backbone, tokenizer, pooling, max_length, segment_ids, name)
+        self.dropout, self.decision = dropout, check_decision(decision)
+        self.dropout_layer, self.classifier = dense_head(self, 1, dropout)
+        if pooling == comparison.NAME:
             self.random_head = False
-            kernel = np.zeros(self.classifier.kernel.shape, "float32")
-            kernel[: self.hidden_dim] = 20 / self.hidden_dim
-            self.classifier.kernel.assign(kernel)
-            self.classifier.bias.assign([-10.0])
+            comparison.start_as_cosine(self.classifier, self.hidden_dim)
 
     def call(self, inputs, training=None):
-        return super().call(inputs, training=training)[:, 0]
+        pooled = self.dropout_layer(self.pool(inputs, training=training), training=training)
+        return self.classifier(pooled)[:, 0]
 
     def default_loss(self):
         """Binary cross entropy on the score."""
@@ -304,13 +265,12 @@ class InteractionMatcher(PairScores, TextClassifier):
     def check_labels(self, records):
         if records.labels is None:
             raise ValueError("an interaction matcher is trained on labelled pairs, (text_a, text_b, label)")
-        wrong = np.setdiff1d(records.labels, [0, 1])
-        if isinstance(self.loss, keras.losses.BinaryCrossentropy) and len(wrong):
+        if needs.inputs_of(self.loss) == "embeddings":
             raise ValueError(
-                f"binary cross entropy takes labels 0 and 1, got also {wrong[:5].tolist()}; "
-                "for graded labels compile(loss=zoo.losses.CoSENT(scale=1.0)), for classes use zoo.TextClassifier"
+                f"{type(self.loss).__name__} compares vectors of texts, which an interaction matcher has not: it gives one "
+                "score a pair, for zoo.losses.CoSENT(scale=1.0) or the default loss"
             )
-        check_label_range(self.loss, np.unique(records.labels))
+        needs.check_labels(self.loss, records.labels)
 
     def as_records(self, x, labelled=None):
         return as_pairs(x, labelled)
@@ -320,21 +280,13 @@ class InteractionMatcher(PairScores, TextClassifier):
         return self.outputs_of(as_pairs(pairs), batch_size, verbose)
 
     def task_config(self):
-        config = super().task_config()
-        del config["num_classes"], config["class_names"]
-        return {**config, "decision": self.decision}
-
-
-def check_label_range(loss, labels):
-    """Refuse labels `[L]` that a loss with a range of them would train towards all the same."""
-    name, found = type(loss).__name__, labels[:8].tolist()
-    if isinstance(loss, Circle | Contrastive) and not set(labels) <= {0, 1}:
-        raise ValueError(f"{name} takes labels 0 and 1, got {found}; for graded labels use zoo.losses.CoSENT()")
-    if isinstance(loss, CosineRegression) and not loss.lowest <= min(labels) <= max(labels) <= loss.highest:
-        raise ValueError(
-            f"{name} takes labels from {loss.lowest:g} to {loss.highest:g}, got {min(labels):g} to {max(labels):g}; say "
-            f"which mean similarity 0 and 1, e.g. zoo.losses.CosineRegression({min(labels):g}, {max(labels):g})"
-        )
+        return {
+            "pooling": self.pooling,
+            "dropout": self.dropout,
+            "max_length": self.max_length,
+            "segment_ids": self.segment_ids,
+            "decision": self.decision,
+        }
 
 
 def cosines(embeddings):

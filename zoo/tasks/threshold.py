@@ -7,30 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from zoo.data import as_pairs
-from zoo.metrics import best_threshold
-from zoo.metrics.pairs import pair_metrics
-from zoo.training.records import is_records, refuse_with_records
-
-
-def fit_decision(labels, scores, metric, data_hash):
-    """The threshold that is best on labelled pairs, and what it reached there.
-
-    Args:
-        labels: 0/1 `[N]`. scores: float `[N]`.
-        metric: `"accuracy"` or `"f1"`.
-        data_hash: str, sha256 of the pairs.
-
-    Returns:
-        dict of threshold, metric, value, pairs, sha256: the form in which it is stored.
-    """
-    threshold, value = best_threshold(labels, scores, metric)
-    return {
-        "threshold": float(threshold),
-        "metric": metric,
-        "value": float(value),
-        "pairs": len(labels),
-        "sha256": data_hash,
-    }
+from zoo.metrics import pair_metrics
+from zoo.metrics.threshold import fit_decision
 
 
 def has_both_labels(pairs):
@@ -42,8 +20,11 @@ def has_both_labels(pairs):
 _KEEPING = {"decision", "dropout", "attention_dropout", "max_length", "max_sequence_length", "num_classes"}
 
 
-class PairScores:
-    """What follows from `score(pairs)`: predict, metrics, the threshold and decisions by it. For text matchers."""
+class ThresholdMixin:
+    """What follows from `score(pairs)`: predict, metrics, the threshold and decisions by it. For text matchers.
+
+    Mixed in before a `zoo.tasks.record_task.RecordTask`.
+    """
 
     decision = None
     _dropped = None  # the threshold that is void
@@ -51,11 +32,8 @@ class PairScores:
     score: Callable  # of the matcher: pairs -> float `[N]`
     task_config: Callable  # of the matcher
 
-    def predict(self, x, batch_size=64, verbose="auto", **kwargs):
-        """Scores of pairs of raw strings; for arrays and datasets Keras' own predict."""
-        if not is_records(x):
-            return super().predict(x, batch_size=batch_size, verbose=verbose, **kwargs)
-        refuse_with_records("predict", None, kwargs)
+    def predict_records(self, x, batch_size, verbose):
+        """Scores of pairs of raw strings."""
         return self.score(x, batch_size, verbose)
 
     def fit_threshold(self, pairs, metric="accuracy", batch_size=64, verbose="auto"):
@@ -101,11 +79,14 @@ class PairScores:
         if "decision" not in changes and (others := [words for name, words in changes.items() if name not in _KEEPING]):
             self.drop_decision(f"was fitted to the stored matcher, and this one was loaded with {', '.join(others)}")
 
-    def check_validation(self, records):
+    def check_validation(self, records, several=False):
         if len(found := np.unique(records.labels)) < 2:
+            same = f"all {len(records):,} labels are {found[0]:g}"
+            if several:
+                raise ValueError(f"{same}, so no score ranks the pairs better; a set of one label has no val_spearman")
             warnings.warn(
-                f"validation_data: all {len(records):,} labels are {found[0]:g}, so there is no val_spearman, no "
-                "val_pearson and no threshold; expected pairs of different labels",
+                f"validation_data: {same}, so there is no val_spearman, no val_pearson and no threshold; expected pairs of "
+                "different labels",
                 stacklevel=4,
             )
 
@@ -115,29 +96,36 @@ class PairScores:
         return json.dumps({"class": type(self).__name__, **options}, sort_keys=True)
 
     def weights_changed(self):
-        self.drop_decision(PairScores._why_dropped)
+        self.drop_decision(ThresholdMixin._why_dropped)
 
-    def after_fit(self, validation):
-        if has_both_labels(validation):  # once more: the weights may be those of a better epoch by now
-            self.fit_threshold(validation, self._metric(), verbose=0)
+    def after_fit(self, sets):
+        for pairs in sets.values():
+            if has_both_labels(pairs):  # once more: the weights may be those of a better epoch by now
+                self.fit_threshold(pairs, self._metric(), verbose=0)
+                break
 
-    def validate(self, pairs):
-        scores, more = self.judged(pairs, batch_size=64, verbose=0)
-        if has_both_labels(pairs):
-            self._decide(pairs, scores, self._metric())
-        metrics = {**pair_metrics(pairs.labels, scores, self.decision), **more}
-        if len(np.unique(pairs.labels)) < 2:  # not there to be watched: their NaN is no failure of the training
-            del metrics["spearman"], metrics["pearson"]
-        return metrics
+    def validate(self, sets):
+        scored = {name: self.score_labelled(pairs, batch_size=64, verbose=0) for name, pairs in sets.items()}
+        for name, pairs in sets.items():
+            if has_both_labels(pairs):
+                self._decide(pairs, scored[name][0], self._metric())
+                break
+        found = {}
+        for name, (scores, more) in scored.items():
+            labels = sets[name].labels
+            found[name] = {**pair_metrics(labels, scores, self.decision), **more}
+            if len(np.unique(labels)) < 2:  # not there to be watched: their NaN is no failure of the training
+                del found[name]["spearman"], found[name]["pearson"]
+        return found
 
     def _metric(self):
         before = self.decision or self._dropped
         return before["metric"] if before else "accuracy"
 
-    def judged(self, pairs, batch_size, verbose):
+    def score_labelled(self, pairs, batch_size, verbose):
         """Scores float `[N]` of labelled pairs, and metrics by other outputs than these."""
         return self.score(pairs, batch_size, verbose), {}
 
     def evaluate_records(self, pairs, batch_size=64, verbose="auto"):
-        scores, more = self.judged(pairs, batch_size, verbose)
+        scores, more = self.score_labelled(pairs, batch_size, verbose)
         return {**pair_metrics(pairs.labels, scores, self.decision), **more}

@@ -5,13 +5,13 @@ import numpy as np
 _CHUNK = 8192  # texts tokenized at a time: padded arrays of a chunk, never of the whole corpus
 
 
-class Encoded:
+class TokenRows:
     """Rows of token ids in one flat array.
 
     Args:
         tokenizer: callable as `zoo.Tokenizer`.
         texts: list of str.
-        seconds: list of str or None, the second texts of pairs.
+        text_pairs: list of str or None, the second texts of pairs.
         max_length: int, tokens a row is cut to.
         segment_ids: `"pair"` or `"zeros"`.
 
@@ -21,14 +21,14 @@ class Encoded:
         longest: int, tokens of the longest row before it was cut.
     """
 
-    def __init__(self, tokenizer, texts, seconds=None, max_length=512, segment_ids="zeros"):
+    def __init__(self, tokenizer, texts, text_pairs=None, max_length=512, segment_ids="zeros"):
         ids, segments, lengths = [np.zeros(0, "int32")], [np.zeros(0, "int8")], [np.zeros(0, "int64")]
         self.max_length, self.cut, self.longest = max_length, np.zeros(len(texts), bool), 0
         for start in range(0, len(texts), _CHUNK):
             part = slice(start, start + _CHUNK)
             batch = tokenizer(
                 texts[part],
-                None if seconds is None else seconds[part],
+                None if text_pairs is None else text_pairs[part],
                 max_length=max_length,
                 segment_ids=segment_ids,
             )
@@ -39,7 +39,9 @@ class Encoded:
             if hasattr(tokenizer, "encode"):
                 # Only a row that is full may have been cut; without padding a very long text costs what it is long.
                 full = (start + np.flatnonzero(lengths[-1] == max_length)).tolist()
-                whole = [len(tokenizer.encode(texts[i], None if seconds is None else seconds[i])[0]) for i in full]
+                whole = [
+                    len(tokenizer.encode(texts[i], None if text_pairs is None else text_pairs[i])[0]) for i in full
+                ]
                 self.cut[full] = np.array(whole) > max_length
                 self.longest = max([self.longest, *whole])
         self._ids, self._segments = np.concatenate(ids), np.concatenate(segments)
@@ -62,7 +64,7 @@ class Encoded:
             f"{self.longest:,}, and lose their ends; {more}"
         )
 
-    def batch(self, rows, length, pad_token_id=0):
+    def batch(self, rows, length):
         """Padded rows.
 
         Args:
@@ -77,7 +79,7 @@ class Encoded:
         mask = column < self.lengths[rows][..., None]
         places = np.where(mask, self._starts[rows][..., None] + column, 0)
         return {
-            "token_ids": np.where(mask, self._ids[places], pad_token_id).astype("int32"),
+            "token_ids": np.where(mask, self._ids[places], 0).astype("int32"),
             "segment_ids": np.where(mask, self._segments[places], 0).astype("int32"),
             "padding_mask": mask,
         }

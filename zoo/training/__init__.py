@@ -1,4 +1,7 @@
-"""Training loops, batches and checks that tasks share."""
+"""Training on records: mixtures of several sets, records to batches, exact big batches; weights of several tasks' gradients."""
 
-from zoo.training.gradient_combination import min_norm_weights as min_norm_weights
-from zoo.training.gradient_combination import primary_task_weights as primary_task_weights
+from zoo.training.gradient_combination import min_norm_weights, primary_task_weights
+from zoo.training.mixture import Mixture, MixturePlan
+from zoo.training.records import Examples, RecordBatches
+
+__all__ = ["Examples", "Mixture", "MixturePlan", "RecordBatches", "min_norm_weights", "primary_task_weights"]

@@ -19,7 +19,7 @@ import keras
 from zoo.optimizers.wrapper import HALF, OptimizerWrapper, chain
 
 
-def check_training(model):
+def check_training(model, stacklevel=3):
     """Refuse to train float16 weights, warn of bfloat16 ones: a policy that is not mixed stores the weights so.
 
     Those for which `LowRank` keeps what they lack of float32, or which it does not train, are left out.
@@ -39,4 +39,4 @@ def check_training(model):
         )
         if dtype == "float16":
             raise ValueError(message)
-        warnings.warn(message, stacklevel=3)
+        warnings.warn(message, stacklevel=stacklevel)

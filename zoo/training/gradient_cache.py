@@ -6,75 +6,81 @@ ordinary gradient accumulation trains something else. Here: (1) outputs of all p
 from its piece of that gradient. The sum of (3) is the gradient of the one big batch.
 """
 
+import itertools
+
 import keras
 import numpy as np
 from keras import ops
 
 from zoo.backend import MicroSteps, random_state, set_random_state
-from zoo.callbacks import Resume
+from zoo.data import BUCKETS, Batch, BatchPlan, length_buckets
 
 
-def fit_big_batches(model, plan, collate, micro_batch_size, epochs, initial_epoch=0, callbacks=None, verbose="auto"):
-    """Train like `fit`, one optimizer step a big batch.
+def cached_train_function(model, micro_batch_size):
+    """What Keras' `fit` calls for each batch, as `make_train_function` makes it: one step of the optimizer on all of it.
 
     Args:
-        model: a compiled `zoo.tasks.text_task.TextTask`. Metrics that it was compiled with see the whole batch.
-        plan: `zoo.data.BatchPlan` of the big batches.
-        collate: from a `Batch` to (inputs, labels, weights).
+        model: a compiled `zoo.tasks.text_task.TextTask` inside `fit`, on batches (inputs, labels, weights) of token
+            arrays. Metrics that it was compiled with see the whole batch.
         micro_batch_size: int, rows that fit in memory.
+    """
+    step = None
+
+    def train_function(*arguments):
+        nonlocal step
+        # torch gives a list of batches, TensorFlow an iterator, JAX its state and an iterator. JAX' variables are empty
+        # inside an epoch, and live in that state.
+        *state, batches = arguments
+        variables = [
+            variable
+            for group in (
+                model.trainable_variables, model.non_trainable_variables, model.optimizer.variables, model.metrics_variables
+            )
+            for variable in group
+        ]  # fmt: skip
+        if state:
+            for variable, value in zip(variables, keras.tree.flatten(state), strict=True):
+                variable.assign(value)
+        step = step or BigBatchStep(model)  # not earlier: a callback may have changed the optimizer
+        mean = next(metric for metric in model.metrics if metric.name == "loss")
+        read = list(itertools.islice(batches, model.steps_per_execution))
+        if not read:
+            raise StopIteration  # which ends the epoch of a dataset that does not say how long it is
+        for batch in read:
+            inputs, labels, weights = (
+                None if x is None else keras.tree.map_structure(ops.convert_to_numpy, x)
+                for x in keras.utils.unpack_x_y_sample_weight(batch)
+            )
+            loss = step(micro_batches(inputs, weights, micro_batch_size, model.buckets), labels, weights)
+            mean.update_state(loss, len(labels) if weights is None else np.count_nonzero(weights))
+            logs = step.metrics(labels, weights)
+        if not state:
+            return logs
+        groups = iter(variable.value for variable in variables)
+        return logs, tuple([next(groups) for _ in group] for group in state[0])
+
+    return train_function
+
+
+def micro_batches(inputs, weights, size, buckets=BUCKETS):
+    """A big batch in parts of exactly `size` rows, by length, padded with rows of weight 0.
+
+    Args:
+        inputs: dict of token arrays `[B, n]` or `[B, k, n]`, `padding_mask` among them.
+        weights: `[B]`, 0 at rows that only fill the batch up, or None.
+        buckets: None for parts as long as their longest row.
 
     Returns:
-        `keras.callbacks.History`.
+        list of (rows int `[size]` of the batch, weights `[size]`, inputs of them).
     """
-    if micro_batch_size < 1:
-        raise ValueError(f"micro_batch_size={micro_batch_size}; expected at least 1")
-    resume = next((callback for callback in callbacks or () if isinstance(callback, Resume)), None)
-    callbacks = keras.callbacks.CallbackList(
-        callbacks,
-        add_history=True,
-        add_progbar=verbose != 0,
-        model=model,
-        verbose=1 if verbose == "auto" else verbose,
-        epochs=epochs,
-        steps=len(plan),
-    )
-    model.stop_training = False
-    callbacks.on_train_begin()
-    step = BigBatchStep(model)  # not earlier: a callback may have changed the optimizer
-    if resume is not None and resume.start is not None:
-        initial_epoch, done = resume.start
-        if done:  # metrics make their variables when they are first computed; these get the values from before
-            batch = plan(initial_epoch)[0]
-            part = type(batch)(batch.indices[:micro_batch_size], batch.length, batch.weights[:micro_batch_size])
-            inputs, labels, weights = collate(part)
-            model.compute_metrics(None, *map(ops.convert_to_tensor, (labels, model(inputs), weights)))
-    mean = next(metric for metric in model.metrics if metric.name == "loss")
-    for epoch in range(initial_epoch, epochs):
-        model.reset_metrics()
-        callbacks.on_epoch_begin(epoch)
-        done = 0 if resume is None else resume.done
-        for number, batch in enumerate(plan(epoch)):
-            callbacks.on_train_batch_begin(number)
-            if number < done:
-                callbacks.on_train_batch_end(number)
-                continue
-            _, labels, weights = collate(batch)
-            parts = []
-            for part in plan.micro_batches(batch, micro_batch_size):
-                inputs, _, _ = collate(type(batch)(batch.indices[part.indices], part.length, part.weights))
-                parts.append((part.indices, part.weights, inputs))
-            loss = step(parts, labels, weights)
-            mean.update_state(loss, len(batch.rows))
-            callbacks.on_train_batch_end(number, step.metrics(labels, weights))
-            if model.stop_training:
-                break
-        callbacks.on_epoch_end(epoch, model.get_metrics_result())
-        if model.stop_training:
-            break
-    if model.optimizer.built:
-        model.optimizer.finalize_variable_values(model.trainable_variables)  # averages become the weights, as in fit
-    callbacks.on_train_end()
-    return model.history
+    mask = inputs["padding_mask"]
+    rows, length = len(mask), mask.shape[-1]
+    plan = BatchPlan(mask.sum(axis=-1), rows, buckets and length_buckets(length, buckets))
+    weights = np.ones(rows, "float32") if weights is None else weights
+    return [
+        (part.indices, part.weights, {name: x[part.indices][..., : part.length] for name, x in inputs.items()})
+        for part in plan.micro_batches(Batch(np.arange(rows), length, weights), size)
+    ]
 
 
 class BigBatchStep:

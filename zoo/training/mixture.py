@@ -1,121 +1,101 @@
-"""Training on several labelled sets at once: their labels on one scale, each batch from one set."""
+"""Training on several sets at once: how often each comes, each batch from one set."""
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from zoo.data.batching import BUCKETS, BatchPlan
-from zoo.data.normal_form import pair_key
-from zoo.data.reader import read_pairs
-from zoo.data.records import Pairs
 from zoo.data.shuffling import SETS, permutation
 
-# Kind of a set: name of its label column, type of its labels, the label that means "the same".
-KINDS = {
-    "pair": ("label", "binary", 1),
-    "rel": ("label", "int", 2),  # relevance 0, 1, 2
-    "nli": ("label", {"contradiction": 0, "neutral": 1, "entailment": 2}, 2),  # as an order (kexue.fm/archives/8847)
-    "sts": ("score", "score", 5),  # similarity 0 .. 5
-    "unit": ("score", "score", 1),  # anything from 0 to 1, such as a teacher's scores
-}
 
-
-def read_graded(path, kind):
-    """Pairs of a file with labels brought to 0 (unrelated) .. 1 (the same).
+@dataclass(frozen=True)
+class Mixture:
+    """How often each of several training sets comes: `fit({"name": records, ...}, mixture=Mixture(...))`.
 
     Args:
-        path: a file for `read_pairs`.
-        kind: `"pair"` (0, 1), `"rel"` (0, 1, 2), `"nli"` (contradiction, neutral, entailment), `"sts"` (column score,
-            0 .. 5) or `"unit"` (column score, 0 .. 1).
-
-    Raises:
-        ValueError: unknown kind; labels out of range.
-        zoo.data.DataError: the file is not as the kind says.
+        alpha: float from 0 to 1. A set of N rows comes about N^alpha often: 1 is as its size, 0 all sets alike.
+        shares: dict from the name of each set to a positive number, in the place of N^alpha; or None.
+        steps: int or None, about how many batches an epoch has; None: as many as hold every row once.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind={kind!r} of {path}, expected one of {', '.join(KINDS)}")
-    column, label, highest = KINDS[kind]
-    pairs = read_pairs(path, ("text_a", "text_b", column), label)
-    if not 0 <= pairs.labels.min() <= pairs.labels.max() <= highest:
-        found = f"{pairs.labels.min():g} to {pairs.labels.max():g}"
-        raise ValueError(f"{path}: labels from {found}, kind {kind!r} means 0 to {highest}")
-    return replace(pairs, labels=pairs.labels / highest, class_names=None)
 
+    alpha: float = 0.5
+    shares: dict = None
+    steps: int = None
 
-def without_pairs_of(pairs, others):
-    """The pairs that none of the other sets holds; order, case, punctuation, white space and width are ignored.
+    def batches(self, sizes, batch_size):
+        """Batches of each set an epoch, dict from name to int.
 
-    Args:
-        pairs: `Pairs`. others: list of `Pairs`, such as what a model will be judged on.
-    """
-    known = {pair_key(row[:2]) for other in others for row in zip(*other.columns)}
-    return pairs.take([index for index, row in enumerate(zip(*pairs.columns)) if pair_key(row[:2]) not in known])
+        Args:
+            sizes: dict from name to int, rows of each set.
 
+        Raises:
+            ValueError: the names of `shares` are not those of the sets, a share is not positive, alpha is not in [0, 1].
+        """
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha={self.alpha}, expected 0 (every set as often) to 1 (every row as often).")
+        shares = (
+            {name: float(size) ** self.alpha for name, size in sizes.items()} if self.shares is None else self.shares
+        )
+        if set(shares) != set(sizes):
+            raise ValueError(
+                f"shares of {', '.join(map(str, shares))} for sets {', '.join(map(str, sizes))}; expected one for each."
+            )
+        if min(shares.values()) <= 0:
+            raise ValueError(f"shares={shares}, expected a positive number for each.")
+        shares = np.array([shares[name] for name in sizes], "float64")
+        total = sum(-(-size // batch_size) for size in sizes.values()) if self.steps is None else self.steps
+        return {name: max(1, round(total * share)) for name, share in zip(sizes, shares / shares.sum())}
 
-def joined(sets):
-    """All rows of several labelled `Pairs` as one, in order."""
-    columns = (sum((part.columns[i] for part in sets), []) for i in range(2))
-    return Pairs(*columns, labels=np.concatenate([part.labels for part in sets]))
+    def plan(self, lengths, sizes, batch_size, buckets=BUCKETS, seed=0, no_duplicates=None):
+        """The `MixturePlan` of sets whose rows stand one behind the other.
 
+        Args:
+            sizes: dict from name to int, rows of each set. The rest as in `zoo.data.BatchPlan`.
 
-def write_matches(pairs, path, at_least=0.8, seed=0):
-    """The texts of pairs that match, one a line and a pair's on neighbouring lines, as a corpus for a masked LM.
-
-    Packed in rows, the model sees a text beside its paraphrase and learns to look from one to the other, which it cannot
-    learn from unrelated lines (translation language modelling, arXiv 1901.07291, within one language).
-
-    Args:
-        pairs: labelled `Pairs`. path: file, written anew. at_least: float, the lowest label of a match. seed: int, of the
-            order.
-
-    Returns:
-        int, how many pairs were written.
-    """
-    chosen = pairs.take([row for row in permutation(len(pairs), seed, SETS) if pairs.labels[row] >= at_least])
-    with open(path, "w", encoding="utf-8") as file:
-        file.writelines(" ".join(text.splitlines()) + "\n" for pair in zip(*chosen.columns) for text in pair)
-    return len(chosen)
+        Raises:
+            ValueError: as `batches`.
+        """
+        counts = list(self.batches(sizes, batch_size).values())
+        return MixturePlan(lengths, list(sizes.values()), batch_size, buckets, seed, counts, no_duplicates)
 
 
 class MixturePlan:
     """Training batches of several sets: each batch from one set, sets by turns at random.
 
     A loss that ranks the pairs of a batch, such as CoSENT, would compare labels across sets that mean different things
-    by them; so a batch never mixes sets. Of a set of N rows about N^alpha of the sum of these come an epoch: 1 is every
-    row once, 0 is every set as often. Each set is gone through in its own shuffled epochs, without a gap where the
-    mixture's epochs meet. `plan(epoch)` is a function of (seed, epoch) alone. Texts that two rows share are not kept
-    out of one batch, as `BatchPlan` can: by chance 0.1 to 1 % of the matches among 256 rows of four public sets have one.
+    by them; so a batch never mixes sets. How often each comes is for `Mixture` to say. Each set is gone through in its own
+    shuffled epochs, without a gap where the mixture's epochs meet. `plan(epoch)` is a function of (seed, epoch) alone.
 
     Args:
         lengths: ints [rows] or [rows, k], of the joined sets; see `BatchPlan`.
         sizes: list of int, rows of each set.
         batch_size: int. buckets: see `BatchPlan`.
-        alpha: float, from 0 to 1.
-        steps: int or None, about how many batches an epoch has; None: as many as hold every row once.
         seed: int.
+        counts: list of int, batches of each set an epoch; None: as `Mixture()` says.
+        no_duplicates: see `BatchPlan`; within each set.
     """
 
     shuffle = True
 
-    def __init__(self, lengths, sizes, batch_size, buckets=BUCKETS, alpha=0.5, steps=None, seed=0):
+    def __init__(self, lengths, sizes, batch_size, buckets=BUCKETS, seed=0, counts=None, no_duplicates=None):
         lengths, sizes = np.asarray(lengths), [int(size) for size in sizes]
         if sum(sizes) != len(lengths) or not sizes or min(sizes) < 1:
             raise ValueError(f"sizes={sizes} for {len(lengths)} rows, expected positive numbers that sum to them.")
-        if not 0 <= alpha <= 1:
-            raise ValueError(f"alpha={alpha}, expected 0 (every set as often) to 1 (every row as often).")
         self.starts = np.cumsum([0, *sizes[:-1]])
+        parts = [slice(start, start + size) for start, size in zip(self.starts, sizes)]
         self.plans = [
-            BatchPlan(lengths[start : start + size], batch_size, buckets, seed=seed, last="pad")
-            for start, size in zip(self.starts, sizes)
-        ]
-        shares = np.array(sizes, "float64") ** alpha
-        total = sum(map(len, self.plans)) if steps is None else steps
-        # batches of each set an epoch
-        self.counts = [max(1, round(total * share)) for share in shares / shares.sum()]
+            BatchPlan(
+                lengths[part], batch_size, buckets, seed=seed, last="pad",
+                no_duplicates=None if no_duplicates is None else no_duplicates[part],
+            )
+            for part in parts
+        ]  # fmt: skip
+        named = dict(enumerate(sizes))
+        self.counts = list(Mixture().batches(named, batch_size).values()) if counts is None else list(counts)
         self.seed, self.batch_size = int(seed), int(batch_size)
-        self._whole = BatchPlan(lengths, batch_size, buckets, seed=seed)
+        self.padded = np.concatenate([plan.padded for plan in self.plans])  # what `Batches` knows of the lengths
 
     def __len__(self):
         return sum(self.counts)
@@ -140,9 +120,10 @@ class MixturePlan:
             batch = batches[place % len(plan)]
             yield replace(batch, indices=batch.indices + self.starts[number])
 
-    def micro_batches(self, batch, size):
-        """A big batch in parts of `size` rows, see `BatchPlan.micro_batches`."""
-        return self._whole.micro_batches(batch, size)
+    def left_out(self, epoch):
+        """Rows that no batch of their set takes in its own epoch, because of `no_duplicates`; int64 array."""
+        left = [plan.left_out(epoch * count // len(plan)) for plan, count in zip(self.plans, self.counts)]
+        return np.concatenate([start + rows for start, rows in zip(self.starts, left)])
 
     @property
     def fingerprint(self):

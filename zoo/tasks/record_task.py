@@ -1,0 +1,310 @@
+"""Keras' verbs on raw records: fit, evaluate and predict of every task that reads texts."""
+
+import contextlib
+import warnings
+from collections import Counter
+
+import keras
+import numpy as np
+
+from zoo.backend import give_back_freed_memory
+from zoo.callbacks import arranged
+from zoo.callbacks.arranging import listed
+from zoo.data.records import joined
+from zoo.optimizers import EvaluateAverages
+from zoo.training.checks import check_training
+from zoo.training.gradient_cache import cached_train_function
+from zoo.training.records import RecordBatches, named_records, refuse_with_records
+
+
+class RecordTask:
+    """A `keras.Model` that is trained on raw records; mixed in before it.
+
+    A subclass says what its records are (`as_records`), how they become rows of tokens (`examples`), and what its
+    outputs mean (`predict_records`, `evaluate_records`). Several sets of records are a dict from their names.
+    """
+
+    head_in_loss = False  # whether the loss holds trained weights that `call` does not use
+    default_batch_size = 64  # of evaluate and predict
+    _micro_batch_size = None  # inside a `fit` that was given one
+    _one_cut_report = None  # within `fit` a bool: whether it has warned of cut texts yet
+
+    # What a subclass says
+
+    def as_records(self, x, labelled=None):
+        """Records from whatever the user gave; the error names the index of a bad one."""
+        raise NotImplementedError(f"{type(self).__name__}.as_records")
+
+    def examples(self, records):
+        """`zoo.training.records.Examples` of records."""
+        raise NotImplementedError(f"{type(self).__name__}.examples")
+
+    def evaluate_records(self, records, batch_size, verbose):
+        """Metrics over all records, a dict of numbers."""
+        raise NotImplementedError(f"{type(self).__name__}.evaluate_records")
+
+    def predict_records(self, x, batch_size, verbose):
+        """What the task says of raw records, in their order."""
+        raise NotImplementedError(f"{type(self).__name__}.predict_records")
+
+    def check_labels(self, records):
+        """Refuse labels that the loss cannot mean."""
+
+    def check_validation(self, records, several=False):
+        """Refuse labels that `evaluate` cannot mean; several: the records are one of several sets."""
+
+    def distinct(self, records):
+        """Per record the texts of which none may stand twice in a batch, or None."""
+        return None
+
+    def validate(self, sets):
+        """Metrics of each validation set after an epoch, dict of dicts."""
+        return {name: self.evaluate_records(records, self.default_batch_size, 0) for name, records in sets.items()}
+
+    def after_fit(self, sets):
+        """What is fitted to the validation sets once training is over."""
+
+    def weights_changed(self):
+        """Drop what held for the weights before."""
+
+    def check_training(self):
+        """Refuse weights that cannot be trained."""
+        check_training(self, stacklevel=4)
+
+    # Keras' verbs
+
+    def fit(
+        self,
+        x,
+        y=None,
+        batch_size=32,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        validation_data=None,
+        seed=0,
+        micro_batch_size=None,
+        initial_epoch=0,
+        mixture=None,
+        **kwargs,
+    ):
+        """Train on records of raw strings (or, as `keras.Model.fit`, on arrays and datasets).
+
+        Rows are shuffled by `seed` and the epoch, in batches of nearly equal length. With labelled
+        `validation_data` each epoch ends with `evaluate` on all of it (`val_spearman`, `val_accuracy`, ...), where its
+        labels are 0 and 1 at the threshold that is fitted on it then, and once more when training is over. A threshold
+        from before belongs to weights that are no more, so training drops it.
+
+        Args:
+            x: records, see the class; a `zoo.data` type or a list of tuples. Or several sets, a dict from name to
+                records: each batch is of one set, so that a loss compares no labels of two.
+            validation_data: records, or a dict from name to records, which gives `val_<name>_spearman`, ... and
+                `val_spearman`, ..., the means over the sets; the threshold is fitted on the first set of labels 0 and 1.
+            seed: int, of the order.
+            micro_batch_size: int or None. The loss is that of the whole batch, computed exactly from parts of this
+                size that fit in memory (gradient caching, arXiv 2101.06983).
+            mixture: `zoo.training.Mixture`, how often each of several sets comes; None: `Mixture()`.
+
+        Returns:
+            `keras.callbacks.History`.
+
+        Raises:
+            TypeError, ValueError: records that are none, labels that the loss or the validation cannot mean, options of
+                Keras that mean nothing with records; all before anything is trained.
+        """
+        if not self.compiled:
+            self.compile()
+        named = self.named_records(x, y)
+        if named is not None:
+            refuse_with_records("fit", y, kwargs)
+            sets = self._training_sets(named)
+        elif mixture is not None:
+            raise TypeError("fit takes mixture with several sets of records, a dict from name to records")
+        self.check_training()
+        validation = None if validation_data is None else self._validation_sets(validation_data)
+        if validation_data is not None and validation is None:
+            kwargs["validation_data"] = validation_data
+        self._check_micro_batch_size(micro_batch_size)
+        with self._one_report():
+            if named is None:
+                data, follow, kwargs = x, [], {"y": y, "batch_size": batch_size, **kwargs}
+            else:
+                data = self._batches(sets, batch_size, seed, initial_epoch, mixture)
+                self._warn_of_left_out(data)
+                follow, kwargs = [data.epoch_callback()], {"shuffle": False, **kwargs}
+            # Before others, which can monitor val_*, but after what puts averages of the weights into the model.
+            averages = [callback for callback in listed(callbacks) if isinstance(callback, EvaluateAverages)]
+            others = [callback for callback in listed(callbacks) if callback not in averages]
+            callbacks = arranged([*follow, *averages, _Epochs(self, validation), *others], data)
+            with self._in_parts(micro_batch_size):
+                history = super().fit(
+                    data, epochs=epochs, verbose=verbose, callbacks=callbacks, initial_epoch=initial_epoch, **kwargs
+                )
+            if validation is not None:
+                self.after_fit(validation)
+        return history
+
+    def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", **kwargs):
+        """Metrics over all of the records at once, as a dict; for arrays and datasets Keras' own evaluate.
+
+        Several sets, a dict from name to records, give a dict from name to metrics.
+
+        Raises:
+            TypeError, ValueError: as `fit`.
+        """
+        named = self.named_records(x, y)
+        batch_size = batch_size or self.default_batch_size
+        if named is None:
+            return super().evaluate(x, y, batch_size=batch_size, verbose=verbose, **kwargs)
+        if kwargs.pop("return_dict", True) is not True:
+            raise ValueError("evaluate(return_dict=False): the metrics of records are a dict; take the ones you need")
+        refuse_with_records("evaluate", y, kwargs)
+        found = {
+            name: self.evaluate_records(self.as_records(part, labelled=True), batch_size, verbose)
+            for name, part in named.items()
+        }
+        return found[None] if None in found else found
+
+    def predict(self, x, batch_size=None, verbose="auto", **kwargs):
+        """What the class says of raw records, see `predict_records`; for arrays and datasets Keras' own predict."""
+        named = self.named_records(x)
+        batch_size = batch_size or self.default_batch_size
+        if named is None:
+            return super().predict(x, batch_size=batch_size, verbose=verbose, **kwargs)
+        refuse_with_records("predict", None, kwargs)
+        found = {name: self.predict_records(part, batch_size, verbose) for name, part in named.items()}
+        return found[None] if None in found else found
+
+    def batches(self, x, batch_size=32, seed=0, epoch=0, mixture=None):
+        """The batches that `fit` would read, `zoo.training.records.RecordBatches`. Arguments as in `fit`."""
+        named = self.named_records(x)
+        if named is None:
+            raise TypeError(f"batches takes records or a dict from name to records, got {type(x).__name__}")
+        return self._batches(self._training_sets(named), batch_size, seed, epoch, mixture)
+
+    def named_records(self, x, y=None):
+        """Raw records by the name of their set, {None: x} for a single one; None where x is left to Keras."""
+        return named_records(x)
+
+    # Records to batches
+
+    def _batches(self, sets, batch_size, seed, epoch, mixture):
+        records = joined(sets)
+        sizes = None if None in sets else {name: len(part) for name, part in sets.items()}
+        distinct = self.distinct(records)
+        return RecordBatches(self.examples(records), batch_size, seed, epoch, distinct, sizes, mixture)
+
+    def _training_sets(self, named):
+        sets = {}
+        for name, x in named.items():
+            with _naming(None if name is None else f"set {name!r}"):
+                sets[name] = self.as_records(x)
+                if not len(sets[name]):
+                    raise ValueError("no records to train on: x is empty")
+                self.check_labels(sets[name])
+        return sets
+
+    def _validation_sets(self, x):
+        """What is wrong with validation records is said before an epoch is trained, and that it is theirs."""
+        named = self.named_records(x)
+        for name, part in (named or {}).items():
+            where = "validation_data" if name is None else f"validation_data[{name!r}]"
+            if hasattr(part, "__len__") and not len(part):
+                raise ValueError(f"{where} is empty; expected labelled records, or None to train without")
+            with _naming(where):
+                named[name] = self.as_records(part, labelled=True)
+                self.check_validation(named[name], several=name is not None)
+        return named
+
+    def _warn_of_left_out(self, data):
+        if len(left_out := data.left_out()):
+            (text, count), *_ = Counter(text for row in data.distinct for text in set(row)).most_common(1)
+            warnings.warn(
+                f"{len(left_out):,} of {len(data.distinct):,} rows sit out each epoch: {type(self.loss).__name__} takes no "
+                f"text twice in a batch, and {text!r:.60} stands in {count:,} rows while there are {len(data.plan):,} "
+                f"batches; use a smaller batch_size{getattr(self.loss, 'repeats_hint', '')}",
+                stacklevel=3,
+            )
+
+    @contextlib.contextmanager
+    def _one_report(self):
+        """Inside, only the first cut is reported: `fit` tokenizes the validation records again after each epoch."""
+        self._one_cut_report = False
+        try:
+            yield
+        finally:
+            self._one_cut_report = None
+
+    def warn_of_cut(self, tokens, stacklevel=3):
+        """Warn of rows that `max_length` cuts: once a call, and once a `fit`."""
+        if tokens.cut.any() and not self._one_cut_report:
+            warnings.warn(tokens.cut_message(self.backbone), stacklevel=stacklevel)
+            self._one_cut_report = None if self._one_cut_report is None else True
+
+    # Big batches in parts
+
+    def _check_micro_batch_size(self, size):
+        if size is None:
+            return
+        if size < 1:
+            raise ValueError(f"micro_batch_size={size}; expected at least 1")
+        if self.head_in_loss:
+            raise ValueError(
+                "micro_batch_size trains what the model computes, and this head of classes is part of the loss; its loss "
+                "couples no rows: use a smaller batch_size and an optimizer with gradient_accumulation_steps"
+            )
+
+    @contextlib.contextmanager
+    def _in_parts(self, size):
+        """Inside, Keras' fit takes the steps of `zoo.training.gradient_cache`; with None its own."""
+        if size is not None:
+            self._micro_batch_size, self.train_function = size, None
+        try:
+            yield
+        finally:
+            if size is not None:
+                self._micro_batch_size = self.train_function = None
+
+    def make_train_function(self, force=False):
+        if self._micro_batch_size is None:
+            return super().make_train_function(force)
+        self.train_function = cached_train_function(self, self._micro_batch_size)
+        return self.train_function
+
+
+class _Epochs(keras.callbacks.Callback):
+    """Of every `fit`: drops what held for older weights, puts `val_*` of the whole validation sets into the logs."""
+
+    def __init__(self, task, validation=None):
+        super().__init__()
+        self.task, self.validation = task, validation
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.task.weights_changed()
+
+    def on_epoch_end(self, epoch, logs=None):
+        give_back_freed_memory()
+        if self.validation is not None:
+            found = self.task.validate(self.validation)
+            logs.update({f"val_{name}": value for name, value in _flat(found).items()})
+
+
+def _flat(found):
+    """Metrics by `name` of a single set; of several by `set_name`, and the mean of each that all sets have."""
+    if None in found:
+        return found[None]
+    first, *others = found.values()
+    common = [name for name in first if all(name in other for other in others)]
+    means = {name: float(np.mean([row[name] for row in found.values()])) for name in common}
+    return {f"{one}_{name}": value for one, row in found.items() for name, value in row.items()} | means
+
+
+@contextlib.contextmanager
+def _naming(where):
+    """Errors about records say which these are."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if where is None:
+            raise
+        raise type(error)(f"{where}: {error}") from None
