@@ -10,6 +10,7 @@ from support.golden_models import CASES, FAMILIES, SEGMENT_IDS, TINY, TOKEN_IDS,
 
 import zoo
 from zoo.backend.variables import weights_of
+from zoo.formats.families import by_layer
 
 ROTARY = ("roformer_v2", "gau_alpha", "roformer")
 ONE_EACH = (*ROTARY, "bert")
@@ -180,9 +181,10 @@ def test_number_of_parameters_of_published_bert(name, expected):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_names_map_every_weight_and_no_two_to_one(golden, name):
     model = backbone(name)
-    names = type(model).tf_names(model.num_layers)
-    assert set(weights_of(model)) <= set(names)
-    assert len(set(names.values())) == len(names)
+    table = type(model).tf_weight_map()
+    names = {path: by_layer(table, path) for path in weights_of(model)}
+    assert all(names.values()) and len(set(names.values())) == len(names)
+    assert len(set(table.values())) == len(table)
 
 
 def test_version_two_has_no_biases_and_gains():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from zoo.formats import fields
-from zoo.formats.checkpoint import Checkpoint, check_layers, match
+from zoo.formats.checkpoint import Checkpoint, match
 from zoo.store import PresetError
 
 pytestmark = pytest.mark.neutral
@@ -114,14 +114,37 @@ def test_gains_must_be_ones():
 
 def test_sizes_are_checked_against_the_file():
     found = checkpoint({"A": Unread(3, 2)}, {"a": ("A", "transpose"), "b": ("B", None)})
-    found.check_sizes({"a": (2, 3)})
+    found.check_shapes({"a": (2, 3)})
     with pytest.raises(PresetError, match=r"A has shape \(3, 2\), by the config it should become \(2, 4\)"):
-        found.check_sizes({"a": (2, 4)})
+        found.check_shapes({"a": (2, 4)})
     with pytest.raises(PresetError, match="B is missing"):
-        found.check_sizes({"b": (2,)})
-    check_layers(1, found.weights, "config.json")
-    with pytest.raises(PresetError, match="config.json: 2000000000 layers"):
-        check_layers(2_000_000_000, found.weights, "config.json")
+        found.check_shapes({"b": (2,)})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"num_layers": 2_000_000_000}, "layer_1999999999/.* is missing, .*num_layers=2000000000"),
+        ({"num_layers": "2"}, "num_layers is '2'"),
+        ({"vocabulary_size": None}, "vocabulary_size is None"),
+        (
+            {"head_dim": 5},
+            r"layer_1/attention/query/kernel has shape \(4, 4\), by the config it should become \(4, 10\)",
+        ),
+        ({"num_segments": -1}, "num_segments is -1"),
+        ({"max_sequence_length": 8}, "position_embedding/embeddings has shape"),
+    ],
+)
+def test_every_size_of_a_config_is_held_against_the_weights(change, words):
+    config = {"vocabulary_size": 7, "num_layers": 2, "num_heads": 2, "hidden_dim": 4, "intermediate_dim": 6}
+    config |= {"max_sequence_length": 9}
+    shapes = {"token_embedding": (7, 4), "segment_embedding": (2, 4), "position_embedding": (9, 4)}
+    weights = {f"{table}/embeddings": Unread(*shape) for table, shape in shapes.items()}
+    for kernel, shape in {"attention/query": (4, 4), "attention/value": (4, 4), "feedforward/inner": (4, 6)}.items():
+        weights[f"layer_1/{kernel}/kernel"] = Unread(*shape)
+    Checkpoint("BERT", config, weights, lambda path: (path, None), "file.x").check_sizes()
+    with pytest.raises(PresetError, match="file.x.*" + words):
+        Checkpoint("BERT", config | change, weights, lambda path: (path, None), "file.x").check_sizes()
 
 
 def test_names_may_be_a_function():

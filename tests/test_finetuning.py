@@ -7,6 +7,7 @@ from conftest import GOLDENS
 from support.arrays import assert_close
 
 import zoo
+from zoo.formats.families import by_layer
 from zoo.optimizers import Bert4KerasAdam
 from zoo.training.gradient_cache import BigBatchStep
 
@@ -95,7 +96,8 @@ def test_in_parts(matcher, start, batch, parts, runs):
     step = BigBatchStep(matcher)
     _, gradients = step.gradients(parts, batch[1])
     gradients = {v.path: g for v, g in zip(matcher.trainable_variables, gradients, strict=True)}
-    names = zoo.RoFormerV2.tf_names(2)
+    table = zoo.RoFormerV2.tf_weight_map()
+    names = {path: by_layer(table, path) for path in gradients}
     compared = [path for path in gradients if f"grad64/step0/{names[path]}" in runs]
     assert len(compared) == 3
     for path in compared:

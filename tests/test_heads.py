@@ -11,6 +11,7 @@ from support.golden_models import TINY, TOKEN_IDS, batch, load, numpy, tiny
 
 import zoo
 from zoo.backend.variables import weights_of
+from zoo.formats.families import by_layer
 from zoo.formats.tensorflow.checkpoint import TFCheckpoint
 from zoo.store import Folder
 
@@ -129,7 +130,8 @@ def test_config_round_trip(family):
 @pytest.mark.parametrize("name", WITH_HEAD)
 def test_names_map_every_weight(name):
     model = load(name, "MaskedLM")
-    assert set(weights_of(model)) <= set(type(model.backbone).tf_names(model.backbone.num_layers))
+    table = type(model.backbone).tf_weight_map()
+    assert all(by_layer(table, path) for path in weights_of(model))
 
 
 def test_logits_are_float32_in_half_precision():

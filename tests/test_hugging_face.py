@@ -13,9 +13,9 @@ from support.arrays import assert_close
 
 import zoo
 from zoo.formats import hugging_face
-from zoo.formats.checkpoint import match
 from zoo.formats.tensorflow.checkpoint import TFCheckpoint
-from zoo.store import Folder, PresetError, safetensors_bytes, write_folder
+from zoo.models.preset import read
+from zoo.store import Folder, PresetError, safetensors_bytes
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
 BERT = {
@@ -225,36 +225,46 @@ def test_tokenizer_ids_equal_transformers(lowercase, tmp_path):
 # Writing
 
 
-def test_bert_is_written_for_transformers(batch, tmp_path):
-    ours = zoo.NextSentence(zoo.BERT(50, 2, 4, 16, 24, max_sequence_length=20, activation="gelu_tanh"))
-    head = zoo.MaskedLM(ours.backbone)
-    weights = weights_of(ours) | weights_of(head)
-    weights = {path: np.random.default_rng(1).normal(0, 0.3, w.shape).astype("float32") for path, w in weights.items()}
-    for model in (ours, head):
-        from zoo.backend.variables import weights_of as variables
+def scattered(model):
+    """The model with random weights and a tokenizer, as one that has been trained."""
+    rng = np.random.default_rng(1)
+    for variable in model.weights:
+        if variable.dtype == "float32":
+            variable.assign(rng.normal(0, 0.3, variable.shape))
+    model.tokenizer = zoo.Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abc"], lowercase=False)
+    return model
 
-        for path, variable in variables(model).items():
-            variable.assign(weights[path])
-    options = {"lowercase": False}
-    files = hugging_face.to_hugging_face("BERT", ours.backbone.get_config(), weights, list("abc"), options)
-    write_folder(tmp_path, files)
-    theirs, report = transformers.BertForPreTraining.from_pretrained(tmp_path, output_loading_info=True)
-    assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
-    expected = torch_output(theirs.eval(), batch)
-    assert_close(at_tokens(numpy_output(head, batch), batch), at_tokens(expected.prediction_logits, batch), 5e-5)
-    assert_close(numpy_output(ours, batch), expected.seq_relationship_logits, 5e-5)
-    back = hugging_face.read(Folder(tmp_path))
-    arrays = match(back, {path: weight.shape for path, weight in weights.items()})
-    assert all((arrays[path] == weights[path]).all() for path in weights)
-    assert back.vocabulary == list("abc") and back.tokenizer_options == options
+
+@pytest.mark.parametrize(
+    ("head", "cls", "output"),
+    [
+        ("Backbone", transformers.BertModel, "last_hidden_state"),
+        ("MaskedLM", transformers.BertForMaskedLM, "logits"),
+        ("NextSentence", transformers.BertForNextSentencePrediction, "logits"),
+    ],
+)
+def test_bert_is_written_for_transformers(head, cls, output, batch, tmp_path):
+    ours = zoo.BERT(50, 2, 4, 16, 24, max_sequence_length=20, activation="gelu_tanh")
+    ours = scattered(ours if head == "Backbone" else getattr(zoo, head)(ours))
+    ours.save_to_preset(tmp_path, format="hugging_face")
+    theirs, report = cls.from_pretrained(tmp_path, output_loading_info=True)
+    assert {name.partition(".")[0] for name in report["missing_keys"]} <= {"pooler"}, "of a bare encoder: not used"
+    assert not report["unexpected_keys"] and not report["mismatched_keys"]
+    expected, got = torch_output(theirs.eval(), batch)[output], numpy_output(ours, batch)
+    if head != "NextSentence":
+        expected, got = at_tokens(expected, batch), at_tokens(got, batch)
+    assert_close(got, expected, 5e-5)
+    back = type(ours).from_preset(tmp_path)
+    assert all((weights_of(back)[path] == weight).all() for path, weight in weights_of(ours).items())
+    assert back.tokenizer.get_config() == ours.tokenizer.get_config()
+    assert back.tokenizer.vocabulary == ours.tokenizer.vocabulary
 
 
 @pytest.mark.parametrize("with_head", [False, True])
 def test_roformer_is_written_for_transformers(with_head, batch, tmp_path):
     backbone = zoo.RoFormer(50, 2, 4, 16, 24, embedding_dim=8)
     ours = zoo.MaskedLM(backbone) if with_head else backbone
-    files = hugging_face.to_hugging_face("RoFormer", backbone.get_config(), weights_of(ours))
-    write_folder(tmp_path, files)
+    ours.save_to_preset(tmp_path, format="hugging_face")
     cls = transformers.RoFormerForMaskedLM if with_head else transformers.RoFormerModel
     theirs, report = cls.from_pretrained(tmp_path, output_loading_info=True)
     # the table of sines is computed, not stored
@@ -267,29 +277,30 @@ def test_roformer_is_written_for_transformers(with_head, batch, tmp_path):
     assert_close(at_tokens(numpy_output(ours, batch), batch), at_tokens(expected, batch), atol)
 
 
-@pytest.mark.neutral
 @pytest.mark.parametrize(
     ("family", "change", "word"),
     [
-        ("RoFormerV2", {}, "RoFormerV2"),
+        ("RoFormerV2", {}, "RoFormerV2: transformers has no such model; only BERT, RoFormer"),
         ("BERT", {"embedding_dim": 8}, "embedding_dim"),
         ("BERT", {"attention_mask": "causal"}, "attention_mask"),
         ("BERT", {"key_dim": 8}, "key_dim"),
         ("BERT", {"position": "rotary"}, "position"),
+        ("BERT", {"num_segments": 0}, "num_segments"),
         ("RoFormer", {"position": {"class": "RotaryEmbedding", "config": {"base": 500.0}}}, "position"),
+        ("RoFormer", {"position": None}, "position"),
         ("RoFormer", {"normalization": "softmax_plus"}, "normalization"),
     ],
 )
-def test_what_transformers_lacks_is_not_written(family, change, word):
-    config = {
-        "vocabulary_size": 50,
-        "num_layers": 1,
-        "num_heads": 4,
-        "hidden_dim": 16,
-        "intermediate_dim": 24,
-    }
+def test_what_transformers_lacks_is_not_written(family, change, word, tmp_path):
+    model = getattr(zoo, family)(50, 1, 4, 16, 24, **change)
     with pytest.raises(ValueError, match=word):
-        hugging_face.to_hugging_face(family, config | change, {})
+        model.save_to_preset(tmp_path / "none", format="hugging_face")
+    assert not (tmp_path / "none").exists()
+
+
+def test_heads_that_transformers_lacks_are_not_written(tmp_path):
+    with pytest.raises(ValueError, match="RoFormer: transformers has no such model with next_sentence"):
+        zoo.NextSentence(zoo.RoFormer(50, 1, 4, 16, 24)).save_to_preset(tmp_path / "none", format="hugging_face")
 
 
 # Refusing
@@ -380,7 +391,7 @@ def test_config_fields_are_checked_before_anything_is_built(field, value, folder
         "type_vocab_size": "token_type_embeddings",
     }
     with pytest.raises(PresetError, match=theirs.get(field, field)) as caught:
-        hugging_face.read(Folder(folder))
+        read(folder)
     assert str(folder) in str(caught.value)
 
 
@@ -388,7 +399,7 @@ def test_config_fields_are_checked_before_anything_is_built(field, value, folder
 def test_half_a_roformer_v2_is_neither(folder):
     rewritten(folder, model_type="roformer", norm_type="rms_norm")
     with pytest.raises(PresetError, match="neither RoFormer"):
-        hugging_face.read(Folder(folder))
+        read(folder)
 
 
 @pytest.mark.neutral
@@ -404,5 +415,5 @@ def test_half_a_roformer_v2_is_neither(folder):
 def test_tokenizers_that_zoo_cannot_be_are_refused(name, content, words, folder):
     (folder / name).write_text(json.dumps(content))
     with pytest.raises(PresetError, match=words) as caught:
-        hugging_face.read(Folder(folder))
+        read(folder)
     assert name in str(caught.value)

@@ -19,6 +19,7 @@ from support.arrays import assert_close
 import zoo
 from zoo.formats import hdf5, keras_hub
 from zoo.formats.checkpoint import match
+from zoo.models.preset import read
 from zoo.store import Folder, PresetError
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"改密码abc", "##b"]
@@ -224,7 +225,7 @@ def test_config_fields_are_checked_before_anything_is_built(preset, field, value
     document["config"][field] = value
     (folder / "config.json").write_text(json.dumps(document))
     with pytest.raises(PresetError, match=word) as caught:
-        keras_hub.read(Folder(folder))
+        read(folder)
     assert str(folder) in str(caught.value)
 
 
@@ -235,7 +236,7 @@ def test_config_fields_are_checked_before_anything_is_built(preset, field, value
 def test_other_classes_are_not_ours(name, copy):
     folder = copy("bert")
     (folder / "config.json").write_text(json.dumps({"registered_name": name, "config": {}}))
-    assert not keras_hub.recognises(Folder(folder))
+    assert not keras_hub.matches(Folder(folder))
 
 
 @pytest.mark.neutral
@@ -244,7 +245,7 @@ def test_vocabulary_is_not_taken_through_a_linked_folder(copy):
     os.rename(folder / "assets", folder.parent / "elsewhere")
     os.symlink(folder.parent / "elsewhere", folder / "assets")
     with pytest.raises(PresetError, match="symbolic link"):
-        keras_hub.read(Folder(folder))
+        read(folder)
 
 
 @pytest.mark.neutral
@@ -254,7 +255,7 @@ def test_an_index_may_name_only_shards_beside_it(shard, copy):
     os.rename(folder / "model.weights.h5", folder.parent / "x")
     (folder / "model.weights.json").write_text(json.dumps({"weight_map": {"/layers/dense/vars": shard}}))
     with pytest.raises(PresetError, match="lies beside the index"):
-        keras_hub.read(Folder(folder))
+        read(folder)
 
 
 @pytest.mark.neutral
@@ -263,13 +264,13 @@ def test_missing_and_doubled_shards(copy):
     shards = sorted(name for name in os.listdir(folder) if name.endswith(".h5"))
     shutil.copy(folder / shards[0], folder / shards[1])
     with pytest.raises(PresetError, match="in another shard as well"):
-        keras_hub.read(Folder(folder))
+        read(folder)
     os.remove(folder / shards[0])
     with pytest.raises(PresetError, match=f"{shards[0]} is missing"):
-        keras_hub.read(Folder(folder))
+        read(folder)
     os.remove(folder / "model.weights.json")
     with pytest.raises(PresetError, match=r"neither model\.weights\.h5"):
-        keras_hub.read(Folder(folder))
+        read(folder)
 
 
 # HDF5 that Keras does not write

@@ -118,6 +118,24 @@ def test_a_model_needs_nothing_that_trains_it(name):
     assert not [module for module in loaded if module.split(".")[1] in above]
 
 
+def test_a_matcher_loads_no_library_beside_keras_and_its_tokenizer():
+    script = "import sys, keras; before = set(sys.modules); import zoo; zoo.RepresentationMatcher; "
+    script += "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    others = {
+        "scipy",
+        "safetensors",
+        "transformers",
+        "keras_hub",
+        "huggingface_hub",
+        "kagglehub",
+        "matplotlib",
+        "sklearn",
+    }
+    assert not others & set(done.stdout.split())
+
+
 def test_wheel_holds_the_library_and_nothing_else(wheel):
     packed = {path.relative_to(wheel).as_posix() for path in wheel.glob("**/*") if path.is_file()}
     packed = {name for name in packed if not name.partition("/")[0].endswith(".dist-info")}

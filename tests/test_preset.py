@@ -15,6 +15,7 @@ from support.tiny_models import PAIRS, TEXTS, backbone, scatter_weights, to_nump
 
 import zoo
 from zoo.backend.variables import weights_of
+from zoo.formats.families import by_layer
 from zoo.formats.tensorflow.checkpoint import TFCheckpoint, write_tf_checkpoint
 from zoo.models.preset import fill, read
 from zoo.store import Folder, PresetError, safetensors_bytes, write_folder
@@ -268,9 +269,9 @@ def test_original_checkpoints_of_each_family(family):
     stored = TFCheckpoint(Folder(folder))
     model = zoo.Backbone.from_preset(folder)
     assert type(model) is getattr(zoo, family) is type(type(model).from_preset(folder, load_weights=False))
-    names = type(model).tf_names(model.num_layers)
+    table = type(model).tf_weight_map()
     for path, variable in weights_of(model).items():
-        assert (to_numpy(variable) == np.asarray(stored[names[path]])).all(), path
+        assert (to_numpy(variable) == np.asarray(stored[by_layer(table, path)])).all(), path
     assert model.tokenizer.vocabulary_size == 120
     for task, options in (("RepresentationMatcher", {}), ("TextClassifier", {"num_classes": 2}), ("MaskedLM", {})):
         task = getattr(zoo, task).from_preset(folder, **options)
@@ -371,10 +372,10 @@ def damaged(ours, tmp_path_factory):
     flip(made / "zoo_flipped" / "model.safetensors")
     cases["zoo", "flipped"] = made / "zoo_flipped", [str(made / "zoo_flipped" / "model.safetensors"), "damaged"]
 
-    names = zoo.RoFormerV2.tf_names(2)
+    table = zoo.RoFormerV2.tf_weight_map()
     original = GOLDENS / "roformer_v2"
     tensors = {k: np.array(v) for k, v in TFCheckpoint(Folder(original)).items()}
-    for damage, (arrays, words) in damaged_arrays(tensors, (names[QUERY], names[INNER])).items():
+    for damage, (arrays, words) in damaged_arrays(tensors, (by_layer(table, QUERY), by_layer(table, INNER))).items():
         folder = made / f"original_{damage}"
         write_folder(folder, write_tf_checkpoint(arrays, "bert_model.ckpt"))
         os.remove(folder / "manifest.json")

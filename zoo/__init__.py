@@ -15,18 +15,25 @@ if not os.path.isdir(os.path.join(os.path.dirname(__file__), "layers")) and os.p
 ):
     __path__.append(_root)
 
-_NAMES = {  # public name -> module that defines it
+# Public name -> module that defines it. A preset's config.json may name these backbones and tasks, and nothing else.
+FAMILIES = {
     "BERT": "zoo.models.bert",
     "RoFormer": "zoo.models.roformer",
     "RoFormerV2": "zoo.models.roformer",
     "GAUAlpha": "zoo.models.gau",
-    "Backbone": "zoo.models.backbone",
+}
+TASKS = {
     "MaskedLM": "zoo.tasks.heads",
     "NextSentence": "zoo.tasks.heads",
     "CausalLM": "zoo.tasks.causal_lm",
     "RepresentationMatcher": "zoo.tasks.matching",
     "InteractionMatcher": "zoo.tasks.matching",
     "TextClassifier": "zoo.tasks.classification",
+}
+_NAMES = {
+    **FAMILIES,
+    **TASKS,
+    "Backbone": "zoo.models.backbone",
     "Tokenizer": "zoo.text.tokenizer",
     "LowRankDelta": "zoo.optimizers.low_rank_delta",
     "Adapters": "zoo.tasks.adapters",
@@ -39,15 +46,6 @@ _MODULES = (
     "analysis", "callbacks", "command_line", "data", "layers", "losses", "metrics", "optimizers", "plots", "retrieval",
     "samplers", "training",
 )  # fmt: skip
-
-TASKS = (
-    "MaskedLM",
-    "NextSentence",
-    "CausalLM",
-    "RepresentationMatcher",
-    "InteractionMatcher",
-    "TextClassifier",
-)  # classes that a preset's config.json may name beside the backbones
 
 __all__ = sorted([*_NAMES, *_MODULES])
 

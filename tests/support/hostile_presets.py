@@ -29,15 +29,15 @@ def family(name):
 def _files(kind):
     if kind == "matcher":
         model = zoo.RepresentationMatcher(family("RoFormerV2"), decision=DECISION)
-        return zoo_preset.to_zoo_preset(model)
+        return zoo_preset.to_files(model)
     if kind == "classifier":
         model = zoo.TextClassifier(family("RoFormerV2"), 2, class_names=["是", "不是"])
-        return zoo_preset.to_zoo_preset(model)
+        return zoo_preset.to_files(model)
     if kind == "hugging_face":
-        return hugging_face.from_model(family("BERT"))
+        return hugging_face.to_files(family("BERT"))
     if kind == "tensorflow":
-        return bert4keras.to_bert4keras(family("RoFormerV2"))
-    return zoo_preset.to_zoo_preset(family(kind))
+        return bert4keras.to_files(family("RoFormerV2"))
+    return zoo_preset.to_files(family(kind))
 
 
 def files(kind):

@@ -6,6 +6,7 @@ import os
 import re
 
 import zoo
+from zoo.store import Folder, PresetError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _ADDRESS = {"Hugging Face": "hf://", "Kaggle": "kaggle://"}
@@ -60,8 +61,6 @@ def bundled_folder(name):
 
 def not_on_disk(name):
     """The error for a name that is neither bundled nor a folder: how to get it, or what is known instead."""
-    from zoo.store import PresetError
-
     known = _published()
     if name in known:
         preset = known[name]
@@ -120,7 +119,5 @@ def _described(name):
 
 
 def _json(folder, name):
-    from zoo.store import Folder
-
     # Some installers make hard links to their cache.
     return Folder(folder, links=True).json(name)

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from zoo.formats import fields
+from zoo.formats.families import family
 from zoo.store import PresetError
 
-FAMILIES = ("BERT", "RoFormer", "RoFormerV2", "GAUAlpha")  # classes of zoo that a file may name as its backbone
 # Name of a transform -> (shape in the file -> shape in the model, array -> array). All of them are views.
 TRANSFORMS = {
     None: (lambda shape: shape, lambda array: array),
@@ -36,7 +37,7 @@ class Checkpoint:
     """A model in a foreign format, described before any weight is read.
 
     Args:
-        family: str, "BERT", "RoFormer", "RoFormerV2" or "GAUAlpha".
+        family: str, one of `zoo.FAMILIES`.
         config: dict, constructor arguments of the family's backbone.
         weights: mapping of the file's own tensor names to anything that has `.shape` and `.dtype` and that
             `numpy.asarray` turns into an array, so that memory maps and lazy readers fit.
@@ -67,18 +68,44 @@ class Checkpoint:
         """`(name in the file, transform)` of a variable path of ours, or None where the format has none."""
         return self.names(path) if callable(self.names) else self.names.get(path)
 
-    def check_sizes(self, shapes):
-        """Refuse a config that is not that of the weights, before a model of its size is built.
+    def check_sizes(self):
+        """Refuse a config that is not that of the weights, before a model of its sizes fills the memory.
+
+        Raises:
+            PresetError: a size is no whole number, or is not that of a tensor.
+        """
+        cls = family(self.family)
+        config, needed = cls.completed(self.config), cls.completed({})
+        for name in cls.sizes:
+            if name in config and (config[name] is not None or needed[name] is not None or name in cls.needed()):
+                fields.size(config, name, self.source, least=0 if name == "num_segments" else 1)
+        shapes = cls.telling_shapes(config)
+        classes = self.task and self.task["config"].get("num_classes")
+        if classes is not None:
+            fields.size(self.task["config"], "num_classes", self.source)
+            # A head reads one to three vectors of the backbone's width; how many is for its constructor to say.
+            head, width = self.weights.get("classifier/kernel"), config["hidden_dim"]
+            shapes["classifier/kernel"] = (
+                max(width, head.shape[0]) if head is not None and head.shape else width,
+                classes,
+            )
+        self.check_shapes(shapes)
+
+    def check_shapes(self, shapes):
+        """Refuse a config by the shapes that it implies.
 
         Args:
-            shapes: dict of variable path to the shape the config implies: a few weights that fix every size.
+            shapes: dict of variable path to shape.
         """
         for path, shape in shapes.items():
-            name, transform = self.foreign(path)
+            name = (self.foreign(path) or (f"(no name in this format for {path})",))[0]
             if name not in self.weights:
-                raise PresetError(f"{self.source}: {name} is missing, the config asks for it with shape {shape}")
+                raise PresetError(
+                    f"{self.source}: {name} is missing, the config asks for it with shape {shape} (num_layers="
+                    f"{self.config.get('num_layers')})"
+                )
             stored = tuple(self.weights[name].shape)
-            if _shape_after(transform, stored) != shape:
+            if _shape_after(self.foreign(path)[1], stored) != shape:
                 raise PresetError(
                     f"{self.source}: {name} has shape {stored}, by the config it should become {shape}. "
                     f"Is it the config of another checkpoint?"
@@ -88,12 +115,6 @@ class Checkpoint:
         """Whether the file holds the weight of this variable path."""
         found = self.foreign(path)
         return found is not None and found[0] in self.weights
-
-
-def check_layers(num_layers, weights, source):
-    """Refuse more layers than there are tensors, before a list of that length is made."""
-    if num_layers > len(weights):
-        raise PresetError(f"{source}: {num_layers} layers, but there are only {len(weights)} tensors")
 
 
 def match(checkpoint, wanted):

@@ -7,7 +7,8 @@ Pickles and Python files stay where they are.
 import os
 import re
 
-from zoo.store import PresetError
+from zoo.formats import shards
+from zoo.store import Folder, PresetError
 
 # Patterns for huggingface_hub; in them * also crosses folders, which is harmless: zoo opens no such file.
 HUGGING_FACE_FILES = (
@@ -111,18 +112,8 @@ def _says_absent(error):
 
 
 def _shards(folder):
-    from zoo.store import Folder
-
-    where = Folder(folder, links=True).json("model.weights.json").get("weight_map")
-    names = [name for entry in (where.values() if isinstance(where, dict) else ()) for name in _as_list(entry)]
-    wrong = [name for name in names if not isinstance(name, str) or not _KAGGLE_SHARD.fullmatch(name)]
-    if wrong or not names:
-        raise PresetError(f"{folder}/model.weights.json: weight_map names {wrong[:3]}, expected model_00000.weights.h5")
-    return sorted(set(names))
-
-
-def _as_list(entry):
-    return entry if isinstance(entry, list) else [entry]
+    where = shards.read(Folder(folder, links=True), "model.weights.json", _KAGGLE_SHARD, "model_00000.weights.h5")
+    return sorted({file for files in where.values() for file in files})
 
 
 def _extra_missing(address, error):

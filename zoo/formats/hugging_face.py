@@ -7,17 +7,20 @@ those of JunnYu/RoFormer_pytorch (`"norm_type": "rms_norm"`) and JunnYu/GAU-alph
 
 import json
 import re
+import reprlib
 import shlex
 
 import numpy as np
 
 from zoo.backend.variables import backbone_of, to_numpy, weights_of
-from zoo.formats import fields
-from zoo.formats.checkpoint import TRANSFORMS, Checkpoint, check_layers
+from zoo.formats import fields, shards
+from zoo.formats.checkpoint import TRANSFORMS, Checkpoint
+from zoo.formats.families import by_layer, families_of
+from zoo.formats.vocabulary import named, read_vocabulary
 from zoo.store import PresetError, safetensors_bytes, strict_json
 from zoo.store.folder import TEXT_CAP
 from zoo.text.text_tokenizer import ROLES
-from zoo.text.vocabulary import dump_vocabulary, load_vocabulary, tokens_by_id
+from zoo.text.vocabulary import tokens_by_id
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _CONVERSION = (
@@ -50,8 +53,6 @@ _KNOWN_EXTRAS = (
     r"(classifier|qa_outputs)(\.(dense|out_proj))?\.(weight|bias)",
 )
 
-MODEL_TYPES = {"bert": "BERT", "roformer": "RoFormer", "gau_alpha": "GAUAlpha"}
-_PREFIX = {"BERT": "bert.", "RoFormer": "roformer.", "RoFormerV2": "roformer.", "GAUAlpha": "gau_alpha."}
 _ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_python": "gelu",
@@ -64,9 +65,14 @@ _ACTIVATIONS = {
 }
 
 
-def recognises(folder):
+def model_types():
+    """Values of `model_type` that zoo reads."""
+    return list(dict.fromkeys(own["model_type"] for own in families_of("hugging_face").values()))
+
+
+def matches(folder):
     """Whether a folder's config.json is one of transformers' of a family that zoo has."""
-    return folder.has("config.json") and folder.json("config.json").get("model_type") in list(MODEL_TYPES)
+    return folder.has("config.json") and folder.json("config.json").get("model_type") in model_types()
 
 
 def read(folder):
@@ -79,45 +85,46 @@ def read(folder):
         `zoo.formats.checkpoint.Checkpoint`.
 
     Raises:
-        PresetError: a field that zoo cannot honour, sizes that are not those of the weights, pickled weights.
+        PresetError: a field that zoo cannot honour, pickled weights.
     """
     config, source = folder.json("config.json"), f"{folder.path}/config.json"
     _refuse_unknown_mathematics(config, source)
-    family = _family(config, source)
-    ours = _backbone_config(family, config, source)
+    cls = _family(config, source)
+    ours = _backbone_config(cls, config, source)
     weights, file = _weights(folder)
-    check_layers(ours["num_layers"], weights, source)
-    prefix = _PREFIX[family]
-    checkpoint = Checkpoint(
-        family=family,
+    prefix = cls.hugging_face["prefix"]
+    prefix = prefix if any(name.startswith(prefix) for name in weights) else ""
+    old_norms = any(name.endswith("LayerNorm.gamma") for name in weights)
+    return Checkpoint(
+        family=cls.__name__,
         config=ours,
         weights=weights,
-        names=names(
-            family,
-            ours["num_layers"],
-            prefix if any(name.startswith(prefix) for name in weights) else "",
-            any(name.endswith("LayerNorm.gamma") for name in weights),
-        ),
+        names=lambda path: weight_name(cls, path, prefix, old_norms),
         source=file,
         known_extras=_KNOWN_EXTRAS,
         **_tokenizer(folder),
     )
-    checkpoint.check_sizes(_telling_shapes(family, checkpoint.config))
-    return checkpoint
 
 
 def _family(config, source):
-    """The family; RoFormer and RoFormerV2 both call themselves `roformer` and differ in two fields."""
-    if config["model_type"] != "roformer":
-        return MODEL_TYPES[config["model_type"]]
-    norm = fields.choice(config, "norm_type", source, ("layer_norm", "rms_norm"), "layer_norm")
-    bias = fields.choice(config, "use_bias", source, (True, False), True)
-    if bias != (norm == "layer_norm"):
-        raise PresetError(
-            f"{source}: norm_type={norm!r} with use_bias={bias} is neither RoFormer (layer_norm, biases) "
-            f"nor RoFormerV2 (rms_norm, no biases)"
-        )
-    return "RoFormer" if bias else "RoFormerV2"
+    """The family of a model type; RoFormer and RoFormerV2 both call themselves `roformer` and differ in two fields."""
+    described = {
+        cls: own["fields"]
+        for cls, own in families_of("hugging_face").items()
+        if own["model_type"] == config["model_type"]
+    }
+    usual = next(iter(described.values()))
+    found = {field: usual[field] if config.get(field) is None else config[field] for field in usual}
+    for cls, wanted in described.items():
+        # 1 == True in Python, so the types as well.
+        if all(type(found[field]) is type(value) and found[field] == value for field, value in wanted.items()):
+            return cls
+    known = " nor ".join(f"{cls.__name__} ({_listed(wanted)})" for cls, wanted in described.items())
+    raise PresetError(f"{source}: {_listed(found)} is neither {known}")
+
+
+def _listed(values):
+    return ", ".join(f"{field}={reprlib.repr(value)}" for field, value in values.items())
 
 
 def _refuse_unknown_mathematics(config, source):
@@ -136,87 +143,51 @@ def _refuse_unknown_mathematics(config, source):
             raise PresetError(f"{source}: {field} is set; zoo reads plain weights and runs no code of a checkpoint")
 
 
-def _backbone_config(family, config, source):
-    def size(field, *default):
-        return fields.size(config, field, source, *default)
-
-    width = size("hidden_size")
-    ours = {
-        "vocabulary_size": size("vocab_size"),
-        "num_layers": size("num_hidden_layers"),
-        "hidden_dim": width,
-        "embedding_dim": size("embedding_size", width),
-        "num_segments": size("type_vocab_size", 2),
-        "max_sequence_length": size("max_position_embeddings", 512 if family == "BERT" else 1536),
-        "dropout": fields.fraction(config, "hidden_dropout_prob", source, 0.1),
-        "attention_dropout": fields.fraction(config, "attention_probs_dropout_prob", source, 0.1),
-        "activation": fields.choice(config, "hidden_act", source, _ACTIVATIONS, "gelu"),
-        "norm_epsilon": fields.fraction(config, "layer_norm_eps", source, 1e-12),
-    }
-    if family == "GAUAlpha":
-        fields.choice(config, "use_bias", source, (False,), False)
-        fields.choice(config, "attention_scale", source, (True,), True)
-        fields.choice(config, "normalization", source, ("softmax_plus",), "softmax_plus")
-        return ours | {"expanded_dim": size("intermediate_size"), "key_dim": size("attention_key_size", 128)}
-    ours |= {"num_heads": size("num_attention_heads"), "intermediate_dim": size("intermediate_size")}
-    if width % ours["num_heads"]:
-        raise PresetError(f"{source}: hidden_size={width} is no multiple of num_attention_heads={ours['num_heads']}")
+def _backbone_config(cls, config, source):
+    """Constructor arguments. The sizes' fields are those of the original's bert_config.json."""
+    own_defaults, arguments, found = cls.hugging_face.get("defaults", {}), cls.arguments(), {}
+    for field, ours in cls.tf_config_names.items():
+        default = own_defaults.get(field, None if ours in cls.needed() else arguments.get(ours))
+        if ours in ("dropout", "attention_dropout"):
+            found[field] = fields.fraction(config, field, source, 0.1)
+        elif ours == "activation":
+            found[field] = fields.choice(config, field, source, _ACTIVATIONS, "gelu")
+        elif config.get(field) is not None or default is not None or ours in cls.needed():
+            found[field] = fields.size(config, field, source, default)
+    ours = cls.from_tf_config(found) | {"norm_epsilon": fields.fraction(config, "layer_norm_eps", source, 1e-12)}
+    if ours["hidden_dim"] % ours.get("num_heads", 1):
+        raise PresetError(
+            f"{source}: hidden_size={ours['hidden_dim']} is no multiple of num_attention_heads={ours['num_heads']}"
+        )
     return ours
-
-
-def _telling_shapes(family, config):
-    """A few weights that fix every size of a config."""
-    width, last = config["hidden_dim"], f"layer_{config['num_layers'] - 1}"
-    shapes = {
-        "token_embedding/embeddings": (config["vocabulary_size"], config["embedding_dim"]),
-        "segment_embedding/embeddings": (config["num_segments"], config["embedding_dim"]),
-    }
-    if family == "BERT":
-        shapes["position_embedding/embeddings"] = (config["max_sequence_length"], config["embedding_dim"])
-    if family == "GAUAlpha":
-        shapes[f"{last}/gau/input/kernel"] = (width, 2 * config["expanded_dim"] + config["key_dim"])
-        shapes[f"{last}/gau/key_scale/gamma"] = (config["key_dim"],)
-    else:
-        shapes[f"{last}/feedforward/inner/kernel"] = (width, config["intermediate_dim"])
-    return shapes
 
 
 # ---- names
 
 
-def foreign_name(tf_name, prefix=""):
-    """The Hugging Face name and the transform that belong to a name in TensorFlow checkpoints.
+def weight_name(cls, path, prefix="", old_norms=False):
+    """`(Hugging Face name, transform)` of a path, None where the family has no such weight.
 
     transformers named its weights after those of google-research/bert, so a rule suffices.
 
     Args:
-        tf_name: str, e.g. "bert/encoder/layer_3/attention/self/query/kernel".
+        cls: class of a backbone.
+        path: str, e.g. `layer_3/attention/query/kernel`.
         prefix: str, what stands before the names of the encoder; "bert." in a BERT with heads.
+        old_norms: bool, whether the file calls gain and bias of a norm gamma and beta, as in 2019.
     """
-    *scopes, leaf = tf_name.split("/")
+    original = by_layer(cls.tf_weight_map(), path)
+    if original is None:
+        return None
+    *scopes, leaf = original.split("/")
     name = ".".join([*scopes, _LEAVES.get(leaf, leaf)])
     name = re.sub(r"^(bert|GAU_alpha)\.", prefix, re.sub(r"\.layer_(\d+)\.", r".layer.\1.", name))
     name = name.replace("encoder.embedding_hidden_mapping_in", "embeddings_project")
-    return name, "transpose" if leaf in _TRANSPOSED else None
-
-
-def names(family, num_layers, prefix="", old_norms=False):
-    """Our variable path -> (Hugging Face name, transform).
-
-    Args:
-        family: str.
-        num_layers: int.
-        prefix: see `foreign_name`.
-        old_norms: bool, whether the file calls gain and bias of a norm gamma and beta, as in 2019.
-    """
-    import zoo
-
-    found = {path: foreign_name(name, prefix) for path, name in getattr(zoo, family).tf_names(num_layers).items()}
+    for pattern, replacement in cls.hugging_face.get("renames", ()):
+        name = re.sub(pattern, replacement, name)
     if old_norms:
-        old = (("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta"))
-        for new, name in old:
-            found = {path: (their.replace(new, name), transform) for path, (their, transform) in found.items()}
-    return found
+        name = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+    return name, "transpose" if leaf in _TRANSPOSED else None
 
 
 # ---- files
@@ -240,16 +211,10 @@ def _weights(folder):
 
 def _shards(folder):
     """The tensors of all shards of an index, each in the one file that the index says."""
-    where = folder.json(INDEX).get("weight_map")
     source = f"{folder.path}/{INDEX}"
-    if not isinstance(where, dict) or not where:
-        raise PresetError(f"{source}: weight_map must be an object of tensor name to file name")
-    for name, shard in where.items():
-        if not isinstance(shard, str) or not _SHARD.fullmatch(shard):
-            raise PresetError(
-                f"{source}: {name!r} lies in {shard!r}; a shard is called model-00001-of-00002.safetensors "
-                f"and lies beside the index"
-            )
+    where = {
+        name: files[0] for name, files in shards.read(folder, INDEX, _SHARD, "model-00001-of-00002.safetensors").items()
+    }
     tensors = {}
     for shard in sorted(set(where.values())):
         if not folder.has(shard):
@@ -269,13 +234,13 @@ def _tokenizer(folder):
     """vocabulary and tokenizer_options of a folder; a vocab.txt goes before a tokenizer.json."""
     vocabulary, options = None, {}
     if folder.has("vocab.txt"):
-        vocabulary = _named(f"{folder.path}/vocab.txt", load_vocabulary, folder.text("vocab.txt"))
+        vocabulary = read_vocabulary(folder)
     if folder.has("tokenizer.json"):
         content, source = folder.json("tokenizer.json", cap=TEXT_CAP), f"{folder.path}/tokenizer.json"
         model, normalizer = content.get("model"), content.get("normalizer")
         if not isinstance(model, dict) or model.get("type") != "WordPiece" or not isinstance(model.get("vocab"), dict):
             raise PresetError(f"{source}: model must be a WordPiece with a vocab; zoo reads no other kind of tokenizer")
-        vocabulary = vocabulary or _named(source, tokens_by_id, model["vocab"])
+        vocabulary = vocabulary or named(source, tokens_by_id, model["vocab"])
         options["word_max_length"] = fields.size(model, "max_input_chars_per_word", source, 100)
         if isinstance(normalizer, dict) and normalizer.get("type") == "BertNormalizer":
             options |= _folding(normalizer, "lowercase", source)
@@ -302,117 +267,76 @@ def _folding(config, field, source):
     return {"lowercase": lowercase}
 
 
-def _named(source, function, content):
-    try:
-        return function(content)
-    except (TypeError, ValueError) as error:
-        raise PresetError(f"{source}: {error}") from None
-
-
 # ---- writing
 
 
-def from_model(model):
-    """File name -> bytes of a model's Hugging Face folder, see `to_hugging_face`."""
-
-    backbone, tokenizer = backbone_of(model), model.tokenizer
-    weights = {path: to_numpy(variable) for path, variable in weights_of(model).items()}
-    vocabulary, options = (None, None) if tokenizer is None else (tokenizer.vocabulary, tokenizer.get_config())
-    return to_hugging_face(type(backbone).__name__, backbone.architecture(), weights, vocabulary, options)
-
-
-def to_hugging_face(family, config, weights, vocabulary=None, tokenizer_options=None):
-    """The files of a folder that transformers' `from_pretrained` loads with equal outputs.
+def to_files(model):
+    """File name -> bytes of a folder that transformers' `from_pretrained` loads with equal outputs.
 
     Args:
-        family: "BERT" or "RoFormer", the two that transformers has.
-        config: dict, constructor arguments of our backbone.
-        weights: dict of variable path to array, with or without pooler and heads.
-        vocabulary: list of str, or None.
-        tokenizer_options: dict, arguments of `zoo.Tokenizer`.
-
-    Returns:
-        dict of file name to bytes, for `zoo.store.write_folder`.
+        model: a backbone that transformers has, or a pretraining head over one.
 
     Raises:
-        ValueError: the family, or an option of the model, does not exist in transformers.
+        ValueError: the family, a head, a weight or an option of the model does not exist in transformers.
     """
-    foreign_config = _foreign_config(family, config, weights)
+    backbone, tokenizer = backbone_of(model), model.tokenizer
+    cls, weights = type(backbone), weights_of(model)
+    config = _foreign_config(cls, backbone.architecture(), weights)
     # A bare encoder carries no prefix, in transformers' own files too.
-    prefix = "" if foreign_config["architectures"][0].endswith("Model") else _PREFIX[family]
-    known, tensors = names(family, config["num_layers"], prefix), {}
-    for path, array in weights.items():
-        if path not in known:
-            raise ValueError(f"{path}: transformers' {family} has no such weight")
-        name, transform = known[path]
-        tensors[name] = np.ascontiguousarray(TRANSFORMS[transform][1](array))
+    prefix, tensors = "" if config["architectures"][0].endswith("Model") else cls.hugging_face["prefix"], {}
+    for path, variable in weights.items():
+        if (found := weight_name(cls, path, prefix)) is None:
+            raise ValueError(f"{path}: transformers' {cls.__name__} has no such weight")
+        name, transform = found
+        tensors[name] = np.ascontiguousarray(TRANSFORMS[transform][1](to_numpy(variable)))
     files = {
-        "config.json": _json_bytes(foreign_config),
+        "config.json": _json_bytes(config),
         # transformers refuses safetensors that do not say from which framework they come.
         WEIGHTS: safetensors_bytes(tensors, metadata={"format": "pt"}),
     }
-    if vocabulary is not None:
-        files["vocab.txt"] = dump_vocabulary(vocabulary).encode("utf-8")
-        lowercase = (tokenizer_options or {}).get("lowercase", True)
+    if tokenizer is not None:
+        files["vocab.txt"] = tokenizer.vocabulary_text.encode()
+        lowercase = tokenizer.get_config()["lowercase"]
         files["tokenizer_config.json"] = _json_bytes({"tokenizer_class": "BertTokenizer", "do_lower_case": lowercase})
     return files
 
 
-def _foreign_config(family, config, weights):
-    if family not in ("BERT", "RoFormer"):
-        raise ValueError(f"{family}: transformers has no such model; only BERT and RoFormer can be written for it")
+def _foreign_config(cls, config, weights):
+    """config.json of a model that transformers has too.
+
+    Args:
+        cls: class of the backbone. config: dict, its constructor arguments. weights: their paths, heads included.
+    """
+    own = vars(cls).get("hugging_face", {})
+    if "classes" not in own:
+        known = ", ".join(cls.__name__ for cls, its in families_of("hugging_face").items() if "classes" in its)
+        raise ValueError(f"{cls.__name__}: transformers has no such model; only {known} can be written for it")
+    config = cls.completed(config)
     width, heads = config["hidden_dim"], config["num_heads"]
-    embedding = config.get("embedding_dim") or width
-    rotary = config.get("position")
-    same = {
-        "attention_mask": config.get("attention_mask", "bidirectional") == "bidirectional",
-        "head_dim": (config.get("head_dim") or width // heads) * heads == width,
-        "key_dim": (config.get("key_dim") or width // heads) * heads == width,
-        "embedding_dim": family == "RoFormer" or embedding == width,
-        "position": rotary in (_PLAIN_POSITIONS if family == "RoFormer" else (None,)),
-        "normalization": config.get("normalization") in (None, "softmax", {"class": "Softmax", "config": {}}),
-        "layer_attention": config.get("layer_attention") is None,
-        "residual": config.get("residual") is None,
-        "num_segments": config.get("num_segments", 2) > 0,
-    }
-    for field, fits in same.items():
-        if not fits:
-            raise ValueError(f"{family}: transformers has no {field}={config.get(field)!r}; outputs would differ")
-    theirs = {
-        "architectures": [_architecture(family, {path.split("/")[0] for path in weights})],
-        "model_type": "bert" if family == "BERT" else "roformer",
-        "vocab_size": config["vocabulary_size"],
-        "hidden_size": width,
-        "num_hidden_layers": config["num_layers"],
-        "num_attention_heads": heads,
-        "intermediate_size": config["intermediate_dim"],
-        "hidden_act": {"gelu_tanh": "gelu_new"}.get(config.get("activation", "gelu"), config.get("activation", "gelu")),
-        "hidden_dropout_prob": config.get("dropout", 0.1),
-        "attention_probs_dropout_prob": config.get("attention_dropout", 0.1),
-        "max_position_embeddings": config.get("max_sequence_length", 512),
-        "type_vocab_size": config.get("num_segments", 2),
-        "layer_norm_eps": config.get("norm_epsilon", 1e-12 if family == "BERT" else 1e-7),
+    config["embedding_dim"] = config["embedding_dim"] or width
+    written = {ours for ours in cls.tf_config_names.values() if ours not in ("head_dim", "key_dim")} | {"norm_epsilon"}
+    odd = set(cls.changed_options(config)) - written - {"head_dim", "key_dim"}
+    odd |= {name for name in ("head_dim", "key_dim") if (config[name] or width // heads) * heads != width}
+    odd |= {"embedding_dim"} if config["embedding_dim"] != width and not own.get("embedding_size") else set()
+    odd |= {"num_segments"} if not config["num_segments"] else set()
+    if odd:
+        name = min(odd)
+        raise ValueError(f"{cls.__name__}: transformers has no {name}={config[name]!r}; outputs would differ")
+    layers = {path.split("/")[0] for path in weights}
+    made_of = tuple(name for name in ("mlm_dense", "next_sentence") if name in layers)
+    if made_of not in own["classes"]:
+        raise ValueError(f"{cls.__name__}: transformers has no such model with {', '.join(made_of)}")
+    names = {field: ours for field, ours in cls.tf_config_names.items() if ours in written}
+    activation = config["activation"]
+    return {field: config[ours] for field, ours in names.items()} | {
+        "architectures": [own["classes"][made_of]],
+        "model_type": own["model_type"],
+        "hidden_act": {"gelu_tanh": "gelu_new"}.get(activation, activation),
+        "layer_norm_eps": config["norm_epsilon"],
         "pad_token_id": 0,
         "tie_word_embeddings": True,
+        **own.get("written", {}),
     }
-    return theirs | ({"embedding_size": embedding, "rotary_value": False} if family == "RoFormer" else {})
-
-
-# The rotation that transformers knows, as a backbone's config may state it.
-_PLAIN_POSITIONS = (
-    None,
-    "rotary",
-    {"class": "RotaryEmbedding", "config": {"base": 10000.0, "pairing": "interleaved", "sequence_axis": 1}},
-)
-
-
-def _architecture(family, layers):
-    """The transformers class that has just these heads."""
-    if family == "RoFormer":
-        return "RoFormerForMaskedLM" if "mlm_dense" in layers else "RoFormerModel"
-    if "next_sentence" in layers:
-        return "BertForPreTraining" if "mlm_dense" in layers else "BertForNextSentencePrediction"
-    return "BertForMaskedLM" if "mlm_dense" in layers else "BertModel"
 
 
 def _json_bytes(content):

@@ -7,21 +7,17 @@ as the original does, so padded batches and lower-cased text may differ from ker
 
 import re
 
-from zoo.formats import fields, hdf5
-from zoo.formats.checkpoint import Checkpoint, check_layers
+from zoo.formats import fields, hdf5, shards
+from zoo.formats.checkpoint import Checkpoint
+from zoo.formats.families import families_of
+from zoo.formats.vocabulary import read_vocabulary
 from zoo.store import PresetError
-from zoo.text.vocabulary import load_vocabulary
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.weights.h5", "model.weights.json"
 TASK, TASK_WEIGHTS = "task.json", "task.weights.h5"
 VOCABULARY, TOKENIZER = "vocabulary.txt", "tokenizer.json"
 _SHARD = re.compile(r"model_\d{5}\.weights\.h5")
 
-FAMILIES = {
-    "keras_hub>BertBackbone": "BERT",
-    "keras_nlp>BertBackbone": "BERT",
-    "keras_hub>RoformerV2Backbone": "RoFormerV2",
-}
 _MASKED_LM = ("keras_hub>BertMaskedLM", "keras_nlp>BertMaskedLM")
 
 # Our layer -> theirs. Keras numbers the variables of a layer: 0 is the kernel (or gain), 1 the bias.
@@ -34,34 +30,17 @@ _EMBEDDINGS = {
     "mlm_dense": "task/layers/masked_lm_head/_intermediate_dense",
     "mlm_norm": "task/layers/masked_lm_head/_intermediate_layer_norm",
 }
-_BLOCKS = {
-    "BERT": {
-        "": "layers/transformer_encoder",
-        "attention/query": "_self_attention_layer/query_dense",
-        "attention/key": "_self_attention_layer/key_dense",
-        "attention/value": "_self_attention_layer/value_dense",
-        "attention/output": "_self_attention_layer/output_dense",
-        "attention_norm": "_self_attention_layer_norm",
-        "feedforward/inner": "_feedforward_intermediate_dense",
-        "feedforward/outer": "_feedforward_output_dense",
-        "feedforward_norm": "_feedforward_layer_norm",
-    },
-    "RoFormerV2": {
-        "": "layers/roformer_v2_encoder",
-        "attention/query": "attention_layer/q_dense",
-        "attention/key": "attention_layer/k_dense",
-        "attention/value": "attention_layer/v_dense",
-        "attention/output": "attention_layer/o_dense",
-        "feedforward/inner": "feedforward_intermediate_dense",
-        "feedforward/outer": "feedforward_output_dense",
-    },
-}
 _NUMBER = {"embeddings": 0, "kernel": 0, "gamma": 0, "bias": 1, "beta": 1}
 
 
-def recognises(folder):
+def registered_names():
+    """Registered name of a backbone that zoo reads -> our class."""
+    return {name: cls for cls, own in families_of("keras_hub").items() for name in own["classes"]}
+
+
+def matches(folder):
     """Whether a folder's config.json names a keras-hub backbone of a family that zoo has."""
-    return folder.has(CONFIG) and folder.json(CONFIG).get("registered_name") in list(FAMILIES)
+    return folder.has(CONFIG) and folder.json(CONFIG).get("registered_name") in list(registered_names())
 
 
 def read(folder):
@@ -74,37 +53,27 @@ def read(folder):
         `zoo.formats.checkpoint.Checkpoint`.
 
     Raises:
-        PresetError: a field that zoo cannot honour, sizes that are not those of the weights, HDF5 beyond
-            plain arrays.
+        PresetError: a field that zoo cannot honour, HDF5 beyond plain arrays.
     """
     document = folder.json(CONFIG)
-    family = FAMILIES[document["registered_name"]]
-    config = _backbone_config(family, document.get("config"), f"{folder.path}/{CONFIG}")
+    cls = registered_names()[document["registered_name"]]
+    config = _backbone_config(cls, document.get("config"), f"{folder.path}/{CONFIG}")
     weights = _weights(folder)
-    check_layers(config["num_layers"], weights, f"{folder.path}/{CONFIG}")
-    checkpoint = Checkpoint(
-        family=family,
+    norms = [re.escape(norm).replace(r"\{\}", r"(_\d+)?") for norm in cls.keras_hub.get("ones", ())]
+    return Checkpoint(
+        family=cls.__name__,
         config=config,
         weights=weights,
-        names=lambda path: foreign_name(family, path),
+        names=lambda path: weight_name(cls, path),
         source=f"{folder.path}/{WEIGHTS}",
-        known_extras=(r"layers/dense/vars/[01]", r"task/layers/masked_lm_head/.*") if family == "BERT" else (),
-        ones=_gains(config["num_layers"]) if family == "RoFormerV2" else (),
+        known_extras=cls.keras_hub.get("known_extras", ()),
+        # keras-hub trains these gains, the original has none, so they must still be ones.
+        ones=tuple(name for name in weights for norm in norms if re.fullmatch(f"layers/{norm}/vars/0", name)),
         **_tokenizer(folder),
     )
-    width, last = config["hidden_dim"], f"layer_{config['num_layers'] - 1}"
-    shapes = {
-        "token_embedding/embeddings": (config["vocabulary_size"], width),
-        "segment_embedding/embeddings": (config["num_segments"], width),
-        f"{last}/feedforward/inner/kernel": (width, config["intermediate_dim"]),
-    }
-    if family == "BERT":
-        shapes["position_embedding/embeddings"] = (config["max_sequence_length"], width)
-    checkpoint.check_sizes(shapes)
-    return checkpoint
 
 
-def foreign_name(family, path):
+def weight_name(cls, path):
     """The dataset and the transform of a variable path of ours; None where keras-hub has no such layer."""
     layer, _, leaf = path.rpartition("/")
     if path == "mlm_bias/bias":
@@ -113,34 +82,29 @@ def foreign_name(family, path):
         return None
     if layer in _EMBEDDINGS:
         return f"{_EMBEDDINGS[layer]}/vars/{_NUMBER[leaf]}", None
-    block, layers = re.fullmatch(r"layer_(\d+)/(.+)", layer), _BLOCKS[family]
-    if not block or block[2] not in layers:
+    block = re.fullmatch(r"layer_(\d+)/(.+)", layer)
+    theirs = block and cls.keras_hub["layers"].get(block[2])
+    if theirs is None:
         return None
     transform = None
-    if family == "BERT" and block[2].startswith("attention/"):
+    if cls.keras_hub.get("heads_apart") and block[2].startswith("attention/"):
         output = block[2] == "attention/output"
         transform = ("join_first" if leaf == "kernel" else None) if output else "join_last"
     number = "" if block[1] == "0" else f"_{block[1]}"
-    return f"{layers['']}{number}/{layers[block[2]]}/vars/{_NUMBER[leaf]}", transform
-
-
-def _gains(num_layers):
-    """The gains of the norms: keras-hub trains them, the original has none, so they must still be ones."""
-    blocks = ["layers/roformer_v2_encoder" + (f"_{index}" if index else "") for index in range(num_layers)]
-    norms = [f"{block}/{norm}" for block in blocks for norm in ("attention_norm", "feedforward_norm")]
-    return tuple(f"{norm}/vars/0" for norm in ["layers/roformer_norm", *norms])
+    return f"layers/{theirs.replace('{}', number)}/vars/{_NUMBER[leaf]}", transform
 
 
 _NO_MATHEMATICS = {"name", "trainable", "dtype"}
 
 
-def _backbone_config(family, config, source):
+def _backbone_config(cls, config, source):
     if not isinstance(config, dict):
         raise PresetError(f"{source}: config must be an object with the backbone's arguments")
 
     def size(field, *default):
         return fields.size(config, field, source, *default)
 
+    own = cls.keras_hub
     ours = {
         "vocabulary_size": size("vocabulary_size"),
         "num_layers": size("num_layers"),
@@ -150,27 +114,17 @@ def _backbone_config(family, config, source):
         "num_segments": size("num_segments", 2),
         "dropout": fields.fraction(config, "dropout", source, 0.1),
     }
-    if family == "BERT":
-        # fixed in keras-hub's code, absent from its config
-        fixed = {"activation": "gelu_tanh", "norm_epsilon": 1e-12}
-        ours |= {
-            "max_sequence_length": size("max_sequence_length", 512),
-            "attention_dropout": ours["dropout"],
-        } | fixed
-    else:
-        only = {
-            "use_bias": False,
-            "max_wavelength": 10000,
-            "head_size": ours["hidden_dim"] // ours["num_heads"],
-        }
-        for field, value in only.items():
-            fields.choice(config, field, source, (value,), value)
-        ours |= {
-            "activation": fields.choice(config, "activation", source, ("relu", "gelu", "silu", "tanh"), "relu"),
-            "attention_dropout": 0.0,
-            "norm_epsilon": 1e-7,
-        }
-    unknown = set(config) - set(ours) - _NO_MATHEMATICS - {"use_bias", "max_wavelength", "head_size"}
+    if "position_embedding/embeddings" in cls.tf_weight_map():
+        ours["max_sequence_length"] = size("max_sequence_length", 512)
+    if "activations" in own:
+        ours["activation"] = fields.choice(config, "activation", source, own["activations"], own["activations"][0])
+    only = own.get("fields", {})
+    if only:
+        only = only | {"head_size": ours["hidden_dim"] // ours["num_heads"]}
+    for field, value in only.items():
+        fields.choice(config, field, source, (value,), value)
+    ours |= {"attention_dropout": ours["dropout"], **own["arguments"]}
+    unknown = set(config) - set(ours) - set(only) - _NO_MATHEMATICS
     if unknown:
         raise PresetError(f"{source}: {sorted(unknown)} are fields of a keras-hub that zoo does not know")
     return ours
@@ -180,12 +134,9 @@ def _tokenizer(folder):
     """vocabulary and tokenizer_options of a folder."""
     assets = folder.subfolder("assets")
     assets = assets and assets.subfolder("tokenizer")
-    if assets is None or not assets.has(VOCABULARY):
+    vocabulary = assets and read_vocabulary(assets, VOCABULARY)
+    if vocabulary is None:
         return {}
-    try:
-        vocabulary = load_vocabulary(assets.text(VOCABULARY))
-    except ValueError as error:
-        raise PresetError(f"{assets.path}/{VOCABULARY}: {error}") from None
     config = folder.json(TOKENIZER).get("config") if folder.has(TOKENIZER) else None
     lowercase = (config if isinstance(config, dict) else {}).get("lowercase", False)
     if not isinstance(lowercase, bool):
@@ -213,18 +164,9 @@ def _weights(folder):
 
 
 def _shards(folder):
-    where, source = folder.json(INDEX).get("weight_map"), f"{folder.path}/{INDEX}"
-    if not isinstance(where, dict) or not where:
-        raise PresetError(f"{source}: weight_map must be an object of group to file name")
-    files = [file for entry in where.values() for file in (entry if isinstance(entry, list) else [entry])]
-    for file in files:
-        if not isinstance(file, str) or not _SHARD.fullmatch(file):
-            raise PresetError(
-                f"{source}: weight_map names {file!r}; a shard is called model_00000.weights.h5 and lies "
-                f"beside the index"
-            )
+    where = shards.read(folder, INDEX, _SHARD, "model_00000.weights.h5")
     weights = {}
-    for file in sorted(set(files)):
+    for file in sorted({file for files in where.values() for file in files}):
         shard = hdf5.datasets(folder, file)
         if twice := set(weights) & set(shard):
             raise PresetError(f"{folder.path}/{file}: {sorted(twice)[:10]} are in another shard as well")

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from zoo.backend import ignoring_distribution
-from zoo.backend.arguments import constructor_arguments, described
+from zoo.backend.arguments import REQUIRED, constructor_arguments, described
 from zoo.layers import options
 from zoo.layers.attention_options import AttentionOptions
 from zoo.layers.masks import AttentionMask, PaddingMask
@@ -51,10 +51,14 @@ class Backbone(OptionalInputs, Preset, keras.Model):
     is); position_ids int or float `[B, n]`, with `custom_position_ids=True` only.
     Output: float `[B, n, d]` in the compute dtype.
 
-    A family is a subclass with four hooks: `embed` and `block` build the graph, `tf_names` names its weights in the
-    original's checkpoints, `from_tf_config` reads the original's `bert_config.json`.
+    A family is a subclass that is listed in `zoo.FAMILIES`. `embed` and `block` build its graph. File formats ask it
+    for the rest: `tf_weight_map`, `from_tf_config` and `matches_tf` for checkpoints of the original, `telling_shapes`
+    for the sizes of any file. Its own `hugging_face` and `keras_hub`, dicts, say how these libraries write it: see
+    `zoo.formats.families`.
     """
 
+    is_backbone = True
+    sizes = ()  # constructor arguments that are whole numbers
     derived_arguments = ()  # arguments of the parent's constructor that a family does not take
     _made = False  # whether the graph is there
 
@@ -147,9 +151,24 @@ class Backbone(OptionalInputs, Preset, keras.Model):
         return self._residual.described()
 
     @classmethod
-    def tf_names(cls, num_layers):
-        """Our variable path, heads included -> variable name in the original's TensorFlow checkpoints."""
-        raise NotImplementedError(f"{cls.__name__}.tf_names")
+    def tf_weight_map(cls):
+        """Path of a weight, heads included -> its name in the original's checkpoints, with `{}` for a layer's number."""
+        raise NotImplementedError(f"{cls.__name__}.tf_weight_map")
+
+    @classmethod
+    def matches_tf(cls, names):
+        """Whether a TensorFlow checkpoint with these names can only be of this family."""
+        return False
+
+    @classmethod
+    def from_tf_config(cls, config):
+        """Constructor arguments from the original's bert_config.json."""
+        raise NotImplementedError(f"{cls.__name__}.from_tf_config")
+
+    @classmethod
+    def telling_shapes(cls, config):
+        """Path -> shape of a few weights that fix the sizes in a config, which has all constructor arguments."""
+        raise NotImplementedError(f"{cls.__name__}.telling_shapes")
 
     def layer(self, cls, *args, **kwargs):
         """A layer in this model's dtype policy; once the model is made, the one of this name that it has."""
@@ -281,9 +300,30 @@ class Backbone(OptionalInputs, Preset, keras.Model):
 
     @classmethod
     def arguments(cls):
-        """Names of the constructor's arguments, dtype and name apart; a child states only those it changes."""
-        names = constructor_arguments(cls, until=Backbone)
-        return [name for name in names if name not in ("dtype", "name", *cls.derived_arguments)]
+        """The constructor's arguments but dtype and name -> their default, or `REQUIRED`."""
+        arguments = constructor_arguments(cls, until=Backbone)
+        return {name: arguments[name] for name in arguments if name not in ("dtype", "name", *cls.derived_arguments)}
+
+    @classmethod
+    def needed(cls):
+        """The arguments that have no default."""
+        return [name for name, default in cls.arguments().items() if default is REQUIRED]
+
+    @classmethod
+    def completed(cls, config):
+        """A config with the defaults of the arguments that it lacks; those that have none are None."""
+        return {name: config.get(name, None if value is REQUIRED else value) for name, value in cls.arguments().items()}
+
+    @classmethod
+    def changed_options(cls, config):
+        """The arguments of a config that are not the family's default, options in their JSON form."""
+
+        def plain(name, value):
+            return described(options.get(value)) if name in ("position", "normalization", "residual") else value
+
+        defaults = {name: plain(name, value) for name, value in cls.arguments().items()}
+        config = {name: plain(name, value) for name, value in config.items() if name in defaults}
+        return {name: value for name, value in config.items() if value != defaults[name]}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

@@ -47,6 +47,37 @@ class BERT(Backbone):
     mlm_transform = True  # the masked-LM head has a dense layer, a norm and an output bias before and after E
     has_pooler = True
     pair_segment_ids = "pair"
+    sizes = (  # constructor arguments that are whole numbers; None where they follow from the others
+        "vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim", "embedding_dim", "head_dim",
+        "key_dim", "max_sequence_length", "num_segments",
+    )  # fmt: skip
+    hugging_face = {
+        "model_type": "bert",
+        "prefix": "bert.",
+        "fields": {},
+        "classes": {
+            (): "BertModel",
+            ("mlm_dense",): "BertForMaskedLM",
+            ("next_sentence",): "BertForNextSentencePrediction",
+        },
+    }
+    keras_hub = {
+        "classes": ("keras_hub>BertBackbone", "keras_nlp>BertBackbone"),
+        "layers": {
+            "attention/query": "transformer_encoder{}/_self_attention_layer/query_dense",
+            "attention/key": "transformer_encoder{}/_self_attention_layer/key_dense",
+            "attention/value": "transformer_encoder{}/_self_attention_layer/value_dense",
+            "attention/output": "transformer_encoder{}/_self_attention_layer/output_dense",
+            "attention_norm": "transformer_encoder{}/_self_attention_layer_norm",
+            "feedforward/inner": "transformer_encoder{}/_feedforward_intermediate_dense",
+            "feedforward/outer": "transformer_encoder{}/_feedforward_output_dense",
+            "feedforward_norm": "transformer_encoder{}/_feedforward_layer_norm",
+        },
+        "heads_apart": True,  # in the shapes of its attention's weights
+        "known_extras": (r"layers/dense/vars/[01]", r"task/layers/masked_lm_head/.*"),
+        # fixed in keras-hub's code, absent from its config
+        "arguments": {"activation": "gelu_tanh", "norm_epsilon": 1e-12},
+    }
     tf_config_names = {  # field of bert_config.json -> constructor argument
         "vocab_size": "vocabulary_size",
         "num_hidden_layers": "num_layers",
@@ -182,9 +213,10 @@ class BERT(Backbone):
             name=f"layer_{index}",
         )
 
+    # What file formats ask: see `Backbone`
+
     @classmethod
     def from_tf_config(cls, config):
-        """Constructor arguments from the original's bert_config.json."""
         return {ours: config[theirs] for theirs, ours in cls.tf_config_names.items() if theirs in config}
 
     def to_tf_config(self):
@@ -192,7 +224,11 @@ class BERT(Backbone):
         return {theirs: getattr(self, ours) for theirs, ours in self.tf_config_names.items()}
 
     @classmethod
-    def tf_names(cls, num_layers):
+    def matches_tf(cls, names):
+        return "bert/embeddings/position_embeddings" in names
+
+    @classmethod
+    def tf_weight_map(cls):
         names = {
             "token_embedding/embeddings": "bert/embeddings/word_embeddings",
             "segment_embedding/embeddings": "bert/embeddings/token_type_embeddings",
@@ -203,25 +239,41 @@ class BERT(Backbone):
             "next_sentence/bias": "cls/seq_relationship/output_bias",
             "mlm_bias/bias": "cls/predictions/output_bias",
         }
+        block = "bert/encoder/layer_{}"
         stems = {
             "embedding_norm": "bert/embeddings/LayerNorm",
             "embedding_mapping": "bert/encoder/embedding_hidden_mapping_in",
             "mlm_dense": "cls/predictions/transform/dense",
             "mlm_norm": "cls/predictions/transform/LayerNorm",
+            "layer_{}/attention/query": f"{block}/attention/self/query",
+            "layer_{}/attention/key": f"{block}/attention/self/key",
+            "layer_{}/attention/value": f"{block}/attention/self/value",
+            "layer_{}/attention/output": f"{block}/attention/output/dense",
+            "layer_{}/attention_norm": f"{block}/attention/output/LayerNorm",
+            "layer_{}/feedforward/inner": f"{block}/intermediate/dense",
+            "layer_{}/feedforward/outer": f"{block}/output/dense",
+            "layer_{}/feedforward_norm": f"{block}/output/LayerNorm",
         }
-        for i in range(num_layers):
-            block = f"bert/encoder/layer_{i}"
-            stems |= {
-                f"layer_{i}/attention/query": f"{block}/attention/self/query",
-                f"layer_{i}/attention/key": f"{block}/attention/self/key",
-                f"layer_{i}/attention/value": f"{block}/attention/self/value",
-                f"layer_{i}/attention/output": f"{block}/attention/output/dense",
-                f"layer_{i}/attention_norm": f"{block}/attention/output/LayerNorm",
-                f"layer_{i}/feedforward/inner": f"{block}/intermediate/dense",
-                f"layer_{i}/feedforward/outer": f"{block}/output/dense",
-                f"layer_{i}/feedforward_norm": f"{block}/output/LayerNorm",
-            }
         for ours, theirs in stems.items():
             for weight in ("gamma", "beta") if ours.endswith("norm") else ("kernel", "bias"):
                 names[f"{ours}/{weight}"] = f"{theirs}/{weight}"
         return names
+
+    @classmethod
+    def telling_shapes(cls, config):
+        width, names = config["hidden_dim"], cls.tf_weight_map()
+        embedding = config["embedding_dim"] or width
+        rows = {"token": "vocabulary_size", "segment": "num_segments", "position": "max_sequence_length"}
+        shapes = {f"{table}_embedding/embeddings": (config[size], embedding) for table, size in rows.items()}
+        shapes = {path: shape for path, shape in shapes.items() if path in names and shape[0]}
+        return shapes | cls.shapes_of_block(f"layer_{config['num_layers'] - 1}", config)
+
+    @classmethod
+    def shapes_of_block(cls, block, config):
+        width, heads = config["hidden_dim"], config["num_heads"]
+        head = config["head_dim"] or width // heads
+        return {
+            f"{block}/attention/query/kernel": (width, heads * (config["key_dim"] or head)),
+            f"{block}/attention/value/kernel": (width, heads * head),
+            f"{block}/feedforward/inner/kernel": (width, config["intermediate_dim"]),
+        }

@@ -20,6 +20,13 @@ class GAUAlpha(RoFormerV2):
         See `BERT` for the rest; there are no num_heads, head_dim and intermediate_dim.
     """
 
+    sizes = (*RoFormerV2.sizes, "expanded_dim")
+    hugging_face = {  # no class of transformers: the folders of JunnYu/GAU-alpha-pytorch
+        "model_type": "gau_alpha",
+        "prefix": "gau_alpha.",
+        "fields": {"use_bias": False, "attention_scale": True, "normalization": "softmax_plus"},
+        "defaults": {"max_position_embeddings": 1536, "attention_key_size": 128},
+    }
     gain_root = 3
     derived_arguments = ("num_heads", "head_dim", "intermediate_dim")  # of the parent; not in this family's config
 
@@ -67,18 +74,28 @@ class GAUAlpha(RoFormerV2):
         config = super().from_tf_config(config)
         config.pop("num_heads", None)
         config.pop("head_dim", None)
-        config["expanded_dim"] = config.pop("intermediate_dim")
-        return config
+        return {("expanded_dim" if name == "intermediate_dim" else name): value for name, value in config.items()}
 
     @classmethod
-    def tf_names(cls, num_layers):
-        names = {ours: theirs for ours, theirs in super().tf_names(num_layers).items() if not ours.startswith("layer_")}
-        for i in range(num_layers):
-            unit = f"GAU_alpha/encoder/layer_{i}/gau"
-            names |= {
-                f"layer_{i}/gau/input/kernel": f"{unit}/i_dense/kernel",
-                f"layer_{i}/gau/query_scale/gamma": f"{unit}/q_scaleoffset/gamma",
-                f"layer_{i}/gau/key_scale/gamma": f"{unit}/k_scaleoffset/gamma",
-                f"layer_{i}/gau/output/kernel": f"{unit}/o_dense/kernel",
-            }
-        return names
+    def matches_tf(cls, names):
+        return any(name.startswith("GAU_alpha/") for name in names)
+
+    @classmethod
+    def tf_weight_map(cls):
+        names = {ours: theirs for ours, theirs in super().tf_weight_map().items() if not ours.startswith("layer_")}
+        unit = "GAU_alpha/encoder/layer_{}/gau"
+        return names | {
+            "layer_{}/gau/input/kernel": f"{unit}/i_dense/kernel",
+            "layer_{}/gau/query_scale/gamma": f"{unit}/q_scaleoffset/gamma",
+            "layer_{}/gau/key_scale/gamma": f"{unit}/k_scaleoffset/gamma",
+            "layer_{}/gau/output/kernel": f"{unit}/o_dense/kernel",
+        }
+
+    @classmethod
+    def shapes_of_block(cls, block, config):
+        width, key = config["hidden_dim"], config["key_dim"]
+        expanded = config["expanded_dim"] or 2 * width
+        return {
+            f"{block}/gau/input/kernel": (width, 2 * expanded + key),
+            f"{block}/gau/key_scale/gamma": (key,),
+        }

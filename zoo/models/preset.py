@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+import zoo
+from zoo import formats
 from zoo.backend.arguments import constructor_arguments
 from zoo.backend.variables import backbone_of, to_numpy, weights_of
-from zoo.formats import bert4keras, catalogue, hub, hugging_face, keras_hub, zoo_preset
-from zoo.formats.checkpoint import FAMILIES, check_layers, match
-from zoo.models.sizes import check_config
+from zoo.formats.checkpoint import match
+from zoo.formats.families import family, task, task_name
 from zoo.store import Folder, PresetError, write_folder
 from zoo.text.tokenizer import Tokenizer
 
@@ -29,6 +30,7 @@ class Preset:
     tokenizer = None
     verified = None
     fresh_head = False
+    is_backbone = False
     random_head = True  # whether a fresh head says nothing until it is trained
     _untrained = ()  # (path, checksum) of the head's weights that no preset gave
     count_params: Callable  # of the keras.Model that this is mixed into
@@ -69,21 +71,23 @@ class Preset:
         Raises:
             ValueError: the format cannot hold this model; nothing is written.
         """
-        if format == "zoo":
-            files = zoo_preset.to_zoo_preset(self, weights_dtype)
-        elif format not in ("bert4keras", "hugging_face"):
+        if format not in formats.WRITERS:
             raise ValueError(f"format={format!r}; expected 'zoo', 'bert4keras' or 'hugging_face'")
-        elif weights_dtype != "float32":
+        if format != "zoo":
+            self._check_foreign(format, weights_dtype)
+        write = formats.module(formats.WRITERS[format]).to_files
+        write_folder(folder, write(self, weights_dtype) if format == "zoo" else write(self))
+
+    def _check_foreign(self, format, weights_dtype):
+        """Refuse what no format of others can hold."""
+        if weights_dtype != "float32":
             raise ValueError(f"format={format!r} is written in float32, not in {weights_dtype!r}")
-        elif self.fresh_head:
+        if self.fresh_head:
             lost = ", ".join(self.task_config())
             raise ValueError(
                 f"format={format!r} has no place for what makes a {type(self).__name__} beside its backbone ({lost}); "
                 f"write the encoder alone: model.backbone.save_to_preset(folder, format={format!r})"
             )
-        else:
-            files = (bert4keras.to_bert4keras if format == "bert4keras" else hugging_face.from_model)(self)
-        write_folder(folder, files)
 
     def loaded_with(self, changes):
         """Told of a task's stored options that were replaced on loading, dict from name to "name=value"."""
@@ -105,7 +109,7 @@ class Preset:
 
     def card(self):
         """Text of the preset's README.md."""
-        backbone, loaded_by = backbone_of(self), zoo_preset.task_name(type(self)) or type(self).__name__
+        backbone, loaded_by = backbone_of(self), task_name(type(self)) or type(self).__name__
         sizes = ", ".join(f"{k}={v}" for k, v in backbone.architecture().items() if isinstance(v, int))
         return (
             f"# {type(self).__name__}\n\n"
@@ -116,36 +120,35 @@ class Preset:
 
 def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides):
     """See `Preset.from_preset`."""
-    import zoo
-
-    checkpoint = read(preset, cls.__name__ if cls.__name__ in FAMILIES else None)
-    if cls.__name__ in FAMILIES and checkpoint.family != cls.__name__:
+    asked = cls.__name__ if cls.__name__ in zoo.FAMILIES else None
+    checkpoint = read(preset, asked)
+    if asked and checkpoint.family != asked:
         raise PresetError(
-            f"{checkpoint.source} holds a {checkpoint.family}, not a {cls.__name__}; "
+            f"{checkpoint.source} holds a {checkpoint.family}, not a {asked}; "
             f"call zoo.{checkpoint.family}.from_preset, or zoo.Backbone.from_preset for any family"
         )
-    family = getattr(zoo, checkpoint.family)
-    is_task = not issubclass(cls, zoo.Backbone)
+    backbone = family(checkpoint.family)
+    is_task = not cls.is_backbone
     task_arguments = (
         [name for name in constructor_arguments(cls) if name not in ("backbone", "name")] if is_task else ()
     )
-    check_sizes(checkpoint, family)
-    unknown = sorted(set(overrides) - set(family.arguments()) - set(task_arguments))
+    unknown = sorted(set(overrides) - set(backbone.arguments()) - set(task_arguments))
     if unknown:
         raise TypeError(
-            f"{cls.__name__}.from_preset got {', '.join(unknown)}; {family.__name__} takes "
-            f"{', '.join(family.arguments())}" + (f" and {cls.__name__} {', '.join(task_arguments)}" if is_task else "")
+            f"{cls.__name__}.from_preset got {', '.join(unknown)}; {backbone.__name__} takes "
+            f"{', '.join(backbone.arguments())}"
+            + (f" and {cls.__name__} {', '.join(task_arguments)}" if is_task else "")
         )
     # An option that both have, such as dropout, is meant for both.
-    config = {**checkpoint.config, **{k: v for k, v in overrides.items() if k in family.arguments()}}
+    config = {**checkpoint.config, **{k: v for k, v in overrides.items() if k in backbone.arguments()}}
     if keep_tokens is not None:
         keep_tokens = _checked_tokens(keep_tokens, checkpoint.config["vocabulary_size"])
         config["vocabulary_size"] = len(keep_tokens)
-    model = _built(family, (), {**config, "dtype": dtype}, checkpoint, overrides)
+    model = _built(backbone, (), {**config, "dtype": dtype}, checkpoint, overrides)
     whole = False
     if is_task:
         stored = checkpoint.task
-        same = stored is not None and stored["class"] == zoo_preset.task_name(cls)
+        same = stored is not None and stored["class"] == task_name(cls)
         options = dict(stored["config"]) if same else {}
         if set(options) - set(task_arguments) or "tokenizer" in options:
             raise PresetError(
@@ -153,7 +156,7 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides)
                 f"its options are {', '.join(task_arguments)}"
             )
         # A child of the stored class may have weights of its own.
-        whole = same and cls is getattr(zoo, stored["class"]) and not set(overrides) & set(task_arguments)
+        whole = same and cls is task(stored["class"]) and not set(overrides) & set(task_arguments)
         chosen = {k: v for k, v in overrides.items() if k in task_arguments}
         model = _built(cls, (model,), {**options, **chosen}, checkpoint, overrides)
     if load_weights:
@@ -179,68 +182,26 @@ def _built(cls, arguments, options, checkpoint, overrides):
         raise PresetError(f"{checkpoint.source}{given}: {error}") from error
 
 
-_SIZES = (
-    "vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim", "embedding_dim", "head_dim",
-    "key_dim", "expanded_dim", "max_sequence_length", "num_segments",
-)  # fmt: skip
-
-
-def check_sizes(checkpoint, family):
-    """Refuse a config that is not that of the weights before a model of its sizes fills the memory.
-
-    Raises:
-        PresetError: a size is no whole number, or is not that of a tensor.
-    """
-
-    sizes = {name: checkpoint.config[name] for name in _SIZES if checkpoint.config.get(name) is not None}
-    try:
-        check_config(checkpoint.source, **{k: v for k, v in sizes.items() if (k, v) != ("num_segments", 0)})
-    except ValueError as error:
-        raise PresetError(str(error)) from None
-    check_layers(sizes["num_layers"], checkpoint.weights, checkpoint.source)
-    width, last = sizes["hidden_dim"], f"layer_{sizes['num_layers'] - 1}"
-    embedding, segments = sizes.get("embedding_dim", width), sizes.get("num_segments", 2)
-    shapes = {"token_embedding/embeddings": (sizes["vocabulary_size"], embedding)}
-    if segments:
-        shapes["segment_embedding/embeddings"] = (segments, embedding)
-    names = family.tf_names(1)
-    if "position_embedding/embeddings" in names:
-        shapes["position_embedding/embeddings"] = (sizes.get("max_sequence_length", 512), embedding)
-    if "layer_0/gau/input/kernel" in names:
-        expanded, key = sizes.get("expanded_dim", 2 * width), sizes.get("key_dim", 128)
-        shapes[f"{last}/gau/input/kernel"] = (width, 2 * expanded + key)
-    else:
-        heads = sizes["num_heads"]
-        head = sizes.get("head_dim", width // heads)
-        shapes[f"{last}/attention/query/kernel"] = (width, heads * sizes.get("key_dim", head))
-        shapes[f"{last}/attention/value/kernel"] = (width, heads * head)
-        shapes[f"{last}/feedforward/inner/kernel"] = (width, sizes["intermediate_dim"])
-    classes = checkpoint.task and checkpoint.task["config"].get("num_classes")
-    if classes is not None:
-        # A head reads one to three vectors of the backbone's width; how many is for its constructor to say.
-        head = checkpoint.weights.get("classifier/kernel")
-        shapes["classifier/kernel"] = (max(width, head.shape[0]) if head is not None and head.shape else width, classes)
-    checkpoint.check_sizes(shapes)
-
-
-def read(preset, family=None):
+def read(preset, asked=None):
     """The checkpoint behind a preset name or folder, described but not yet read.
 
     Args:
         preset: see `Preset.from_preset`.
-        family: name of the family that the caller asks for; None where any is welcome.
+        asked: name of the family that the caller asks for; None where any is welcome.
     """
-
     folder = resolve(preset)
-    for format in (zoo_preset, keras_hub, hugging_face, bert4keras):
-        if format.recognises(folder):
-            found = format.read(folder, family) if format is bert4keras else format.read(folder)
+    for name in formats.READERS:
+        format = formats.module(name)
+        if format.matches(folder):
+            # The original's checkpoints do not name their family.
+            found = format.read(folder, asked) if name == "bert4keras" else format.read(folder)
             found.verified = folder.sealed
+            found.check_sizes()
             return found
+    expected = ", ".join(words for words in formats.READERS.values() if words)
     raise PresetError(
-        f"{folder.path} is no preset: it holds {', '.join(sorted(folder.names())[:10]) or 'nothing'}; expected "
-        "config.json with *.safetensors (zoo, Hugging Face), config.json with model.weights.h5 (keras-hub), or "
-        "bert_config.json with *.ckpt.index (bert4keras, TensorFlow)" + _named_model(folder)
+        f"{folder.path} is no preset: it holds {', '.join(sorted(folder.names())[:10]) or 'nothing'}; expected one of "
+        f"{expected}{_named_model(folder)}"
     )
 
 
@@ -249,7 +210,8 @@ def _named_model(folder):
     if not folder.has("config.json"):
         return ""
     config = folder.json("config.json")
-    for field, known in (("model_type", hugging_face.MODEL_TYPES), ("registered_name", keras_hub.FAMILIES)):
+    hugging_face, keras_hub = formats.module("hugging_face"), formats.module("keras_hub")
+    for field, known in (("model_type", hugging_face.model_types()), ("registered_name", keras_hub.registered_names())):
         if field in config:
             return f". config.json has {field} {str(config[field])[:80]!r}: unknown model; known are {', '.join(known)}"
     return ""
@@ -257,10 +219,10 @@ def _named_model(folder):
 
 def resolve(preset):
     """The opened folder of a preset name, path or hub address."""
-
     preset = os.fspath(preset)
     if re.match(r"[a-z]+://", preset):
-        return Folder(hub.download(preset), links=True)
+        return Folder(formats.module("hub").download(preset), links=True)
+    catalogue = formats.module("catalogue")
     bundled = catalogue.bundled_folder(preset)
     if bundled is not None:
         if os.path.isdir(preset) and not os.path.samefile(preset, bundled):
@@ -286,7 +248,7 @@ def fill(model, checkpoint, keep_tokens=None, whole=False):
     head = [path for path in variables if path not in weights_of(backbone)]
     task = checkpoint.task
     # Heads of different tasks may share names: a classifier's and a matcher's are both `classifier/kernel`.
-    foreign = task is not None and task["class"] != zoo_preset.task_name(type(model))
+    foreign = task is not None and task["class"] != task_name(type(model))
     if whole:
         checkpoint.known_extras = ()
     elif model.fresh_head and (foreign or not any(checkpoint.provides(path) for path in head)):

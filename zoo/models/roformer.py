@@ -16,6 +16,15 @@ class RoFormer(BERT):
     Args: see `BERT`. `max_sequence_length` is the length of pretraining, not a limit.
     """
 
+    hugging_face = {
+        "model_type": "roformer",
+        "prefix": "roformer.",
+        "fields": {"norm_type": "layer_norm", "use_bias": True},
+        "defaults": {"max_position_embeddings": 1536},
+        "classes": {(): "RoFormerModel", ("mlm_dense",): "RoFormerForMaskedLM"},
+        "embedding_size": True,
+        "written": {"rotary_value": False},
+    }
     pair_segment_ids = "zeros"  # the lineage fine-tunes its rotary models with segment 0 for both texts
 
     def __init__(self, *args, position="rotary", norm_epsilon=1e-7, **kwargs):
@@ -28,10 +37,12 @@ class RoFormer(BERT):
         return self.map_embedding(x)
 
     @classmethod
-    def tf_names(cls, num_layers):
-        return {
-            ours: theirs for ours, theirs in super().tf_names(num_layers).items() if not ours.startswith("position_")
-        }
+    def matches_tf(cls, names):
+        return not BERT.matches_tf(names) and any(name.endswith("LayerNorm/gamma") for name in names)
+
+    @classmethod
+    def tf_weight_map(cls):
+        return {ours: theirs for ours, theirs in super().tf_weight_map().items() if not ours.startswith("position_")}
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -49,6 +60,28 @@ class RoFormerV2(RoFormer):
     use_bias = False
     mlm_transform = False
     has_pooler = False
+    hugging_face = {  # no class of transformers: the folders of JunnYu/RoFormer_pytorch
+        "model_type": "roformer",
+        "prefix": "roformer.",
+        "fields": {"norm_type": "rms_norm", "use_bias": False},
+        "defaults": {"max_position_embeddings": 1536},
+    }
+    keras_hub = {
+        "classes": ("keras_hub>RoformerV2Backbone",),
+        "layers": {
+            "attention/query": "roformer_v2_encoder{}/attention_layer/q_dense",
+            "attention/key": "roformer_v2_encoder{}/attention_layer/k_dense",
+            "attention/value": "roformer_v2_encoder{}/attention_layer/v_dense",
+            "attention/output": "roformer_v2_encoder{}/attention_layer/o_dense",
+            "feedforward/inner": "roformer_v2_encoder{}/feedforward_intermediate_dense",
+            "feedforward/outer": "roformer_v2_encoder{}/feedforward_output_dense",
+        },
+        # Gains of norms that keras-hub trains and the original has not.
+        "ones": ("roformer_norm", "roformer_v2_encoder{}/attention_norm", "roformer_v2_encoder{}/feedforward_norm"),
+        "fields": {"use_bias": False, "max_wavelength": 10000},
+        "activations": ("relu", "gelu", "silu", "tanh"),
+        "arguments": {"attention_dropout": 0.0, "norm_epsilon": 1e-7},
+    }
     gain_root = 2  # a block is quadratic in its weights: gain^2 = 1/L keeps the update of L blocks bounded
 
     def __init__(self, *args, activation="relu", **kwargs):
@@ -76,10 +109,15 @@ class RoFormerV2(RoFormer):
         return self.map_embedding(x)
 
     @classmethod
-    def tf_names(cls, num_layers):
+    def matches_tf(cls, names):
+        parts = ("GAU_alpha/", "bert/embeddings/position_embeddings")
+        return not any(name.startswith(parts) or name.endswith("LayerNorm/gamma") for name in names)
+
+    @classmethod
+    def tf_weight_map(cls):
         heads = ("pooler/", "next_sentence/", "mlm_")
         return {
             ours: theirs
-            for ours, theirs in super().tf_names(num_layers).items()
+            for ours, theirs in super().tf_weight_map().items()
             if not ours.startswith(heads) and not ours.endswith(("/bias", "/gamma", "/beta"))
         }
