@@ -35,6 +35,7 @@ _NAMES = {
     **TASKS,
     "Backbone": "zoo.models.backbone",
     "Tokenizer": "zoo.text.tokenizer",
+    "UnigramTokenizer": "zoo.text.unigram",
     "LowRankDelta": "zoo.optimizers.low_rank_delta",
     "Adapters": "zoo.tasks.adapters",
     "freeze": "zoo.models.freezing",

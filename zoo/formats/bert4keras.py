@@ -90,5 +90,9 @@ def to_files(model):
         **write_tf_checkpoint(arrays, "bert_model.ckpt"),
     }
     if model.tokenizer is not None:
+        if model.tokenizer.vocabulary_file != "vocab.txt":
+            raise ValueError(
+                f"a {type(model.tokenizer).__name__} has no vocab.txt, the only vocabulary of the original"
+            )
         files["vocab.txt"] = model.tokenizer.vocabulary_text.encode()
     return files

@@ -15,6 +15,7 @@ from zoo.store import PresetError
 TRANSFORMS = {
     None: (lambda shape: shape, lambda array: array),
     "transpose": (lambda shape: shape[::-1], np.transpose),  # torch keeps kernels as [out, in]
+    "from_row_2": (lambda shape: (shape[0] - 2, *shape[1:]), lambda array: array[2:]),  # XLM-R's positions begin at 2
     # Keras' EinsumDense keeps heads apart: [d, H, s] -> [d, H·s], [H, s] -> [H·s], and [H, s, d] -> [H·s, d].
     "join_last": (
         lambda shape: (*shape[:-2], math.prod(shape[-2:])),
@@ -46,8 +47,9 @@ class Checkpoint:
         source: str, the file or folder that errors name.
         known_extras: regular expressions of tensors that may stay unread: heads, buffers, tables.
         ones: names of tensors that must be all ones, because our model has no weight there.
-        vocabulary: list of str, or None.
-        tokenizer_options: dict, arguments of `zoo.Tokenizer` beside the vocabulary.
+        vocabulary: list of str, or the dict of a tokenizer.json (`zoo.UnigramTokenizer`), or None.
+        tokenizer_options: dict, arguments of the tokenizer beside the vocabulary, and its "class" where it is not
+            `zoo.Tokenizer`.
         task: dict with class and config of a task that our own preset holds, or None.
         verified: bool, whether a manifest vouches for every file.
     """
@@ -59,7 +61,7 @@ class Checkpoint:
     source: str
     known_extras: tuple = ()
     ones: tuple = ()
-    vocabulary: list | None = None
+    vocabulary: list | dict | None = None
     tokenizer_options: dict = dataclasses.field(default_factory=dict)
     task: dict | None = None
     verified: bool = False
@@ -171,7 +173,7 @@ def match(checkpoint, wanted):
 
 def _shape_after(transform, shape):
     # Joining two axes needs two axes: a scalar or vector there is a misfit like any other.
-    if transform in ("join_last", "join_first") and len(shape) < 2:
+    if transform in ("join_last", "join_first") and len(shape) < 2 or transform == "from_row_2" and not shape:
         return None
     return TRANSFORMS[transform][0](shape)
 

@@ -1,8 +1,8 @@
 """Hugging Face folders of BERT, RoFormer, RoFormerV2 and GAU-α: config.json, safetensors, a vocabulary.
 
-BERT and RoFormer are transformers' own. RoFormerV2 and GAU-α have no class in transformers; their folders are
-those of JunnYu/RoFormer_pytorch (`"norm_type": "rms_norm"`) and JunnYu/GAU-alpha-pytorch
-(`"model_type": "gau_alpha"`).
+BERT and RoFormer are transformers' own; XLM-R is a BERT with other names, whose positions begin behind the padding id.
+RoFormerV2 and GAU-α have no class in transformers; their folders are those of JunnYu/RoFormer_pytorch
+(`"norm_type": "rms_norm"`) and JunnYu/GAU-alpha-pytorch (`"model_type": "gau_alpha"`).
 """
 
 import json
@@ -16,10 +16,10 @@ from zoo.backend.variables import backbone_of, to_numpy, weights_of
 from zoo.formats import fields, shards
 from zoo.formats.checkpoint import TRANSFORMS, Checkpoint
 from zoo.formats.families import by_layer, families_of
-from zoo.formats.vocabulary import named, read_vocabulary
+from zoo.formats.vocabulary import named, read_tokenizer_json, read_vocabulary
 from zoo.store import PresetError, safetensors_bytes, strict_json
-from zoo.store.folder import TEXT_CAP
 from zoo.text.text_tokenizer import ROLES
+from zoo.text.unigram import UnigramTokenizer
 from zoo.text.vocabulary import tokens_by_id
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -50,7 +50,15 @@ _KNOWN_EXTRAS = (
     r"(\w+\.)?pooler\.dense\.(weight|bias)",
     r"cls\.predictions\.(bias|decoder\.(weight|bias)|transform\.(dense|LayerNorm)\.(weight|bias|gamma|beta))",
     r"cls\.seq_relationship\.(weight|bias)",
+    r"lm_head\.(bias|(dense|layer_norm|decoder)\.(weight|bias))",
     r"(classifier|qa_outputs)(\.(dense|out_proj))?\.(weight|bias)",
+)
+
+XLM_R = "xlm-roberta"
+_XLM_R_NAMES = (
+    (r"^bert\.", "roberta."),
+    (r"^cls\.predictions\.transform\.LayerNorm", "lm_head.layer_norm"),
+    (r"^cls\.predictions\.(transform\.)?", "lm_head."),
 )
 
 _ACTIVATIONS = {
@@ -67,7 +75,7 @@ _ACTIVATIONS = {
 
 def model_types():
     """Values of `model_type` that zoo reads."""
-    return list(dict.fromkeys(own["model_type"] for own in families_of("hugging_face").values()))
+    return [*dict.fromkeys(own["model_type"] for own in families_of("hugging_face").values()), XLM_R]
 
 
 def matches(folder):
@@ -89,17 +97,24 @@ def read(folder):
     """
     config, source = folder.json("config.json"), f"{folder.path}/config.json"
     _refuse_unknown_mathematics(config, source)
+    is_xlm_r = config["model_type"] == XLM_R
+    if is_xlm_r:
+        fields.choice(config, "pad_token_id", source, (1,), 1)  # the first position is the one behind this number
+        positions = fields.size(config, "max_position_embeddings", source, 512, least=3)
+        config = {**config, "model_type": "bert", "max_position_embeddings": positions - 2}
     cls = _family(config, source)
     ours = _backbone_config(cls, config, source)
     weights, file = _weights(folder)
-    prefix = cls.hugging_face["prefix"]
+    prefix = "roberta." if is_xlm_r else cls.hugging_face["prefix"]
     prefix = prefix if any(name.startswith(prefix) for name in weights) else ""
     old_norms = any(name.endswith("LayerNorm.gamma") for name in weights)
     return Checkpoint(
         family=cls.__name__,
         config=ours,
         weights=weights,
-        names=lambda path: weight_name(cls, path, prefix, old_norms),
+        names=lambda path: (_xlm_r_name if is_xlm_r else lambda found: found)(
+            weight_name(cls, path, prefix, old_norms)
+        ),
         source=file,
         known_extras=_KNOWN_EXTRAS,
         **_tokenizer(folder),
@@ -190,6 +205,16 @@ def weight_name(cls, path, prefix="", old_norms=False):
     return name, "transpose" if leaf in _TRANSPOSED else None
 
 
+def _xlm_r_name(found):
+    """XLM-R's name and transform in the place of BERT's."""
+    if found is None:
+        return None
+    name, transform = found
+    for pattern, replacement in _XLM_R_NAMES:
+        name = re.sub(pattern, replacement, name)
+    return name, "from_row_2" if name.endswith("position_embeddings.weight") else transform
+
+
 # ---- files
 
 
@@ -236,26 +261,38 @@ def _tokenizer(folder):
     if folder.has("vocab.txt"):
         vocabulary = read_vocabulary(folder)
     if folder.has("tokenizer.json"):
-        content, source = folder.json("tokenizer.json", cap=TEXT_CAP), f"{folder.path}/tokenizer.json"
+        content, source = read_tokenizer_json(folder), f"{folder.path}/tokenizer.json"
         model, normalizer = content.get("model"), content.get("normalizer")
-        if not isinstance(model, dict) or model.get("type") != "WordPiece" or not isinstance(model.get("vocab"), dict):
-            raise PresetError(f"{source}: model must be a WordPiece with a vocab; zoo reads no other kind of tokenizer")
+        kind = model.get("type") if isinstance(model, dict) else None
+        if kind == "Unigram":
+            # transformers too takes everything but the special tokens from tokenizer.json, even with do_lower_case there
+            return {
+                "vocabulary": content,
+                "tokenizer_options": {"class": "UnigramTokenizer", **_special_tokens(folder)[0]},
+            }
+        if kind != "WordPiece" or not isinstance(model.get("vocab"), dict):
+            raise PresetError(
+                f"{source}: model must be a Unigram, or a WordPiece with a vocab; zoo reads no other kind"
+            )
         vocabulary = vocabulary or named(source, tokens_by_id, model["vocab"])
         options["word_max_length"] = fields.size(model, "max_input_chars_per_word", source, 100)
         if isinstance(normalizer, dict) and normalizer.get("type") == "BertNormalizer":
             options |= _folding(normalizer, "lowercase", source)
-    if folder.has("tokenizer_config.json"):
-        source = f"{folder.path}/tokenizer_config.json"
-        # transformers writes int(1e30) for "no limit", a number beyond the 64 bits of strict JSON
-        content = folder.bytes("tokenizer_config.json").replace(b"1000000000000000019884624838656", b"null")
-        config = strict_json.parse(content, source)
-        options |= _folding(config, "do_lower_case", source)
-        for role in ROLES:
-            token = config.get(f"{role}_token")
-            token = token.get("content") if isinstance(token, dict) else token
-            if isinstance(token, str):
-                options[f"{role}_token"] = token
-    return {"vocabulary": vocabulary, "tokenizer_options": options}
+    tokens, config = _special_tokens(folder)
+    options |= _folding(config, "do_lower_case", f"{folder.path}/tokenizer_config.json")
+    return {"vocabulary": vocabulary, "tokenizer_options": options | tokens}
+
+
+def _special_tokens(folder):
+    """Names of the special tokens as options of a tokenizer, and the whole tokenizer_config.json, {} where there is none."""
+    if not folder.has("tokenizer_config.json"):
+        return {}, {}
+    # transformers writes int(1e30) for "no limit", a number beyond the 64 bits of strict JSON
+    content = folder.bytes("tokenizer_config.json").replace(b"1000000000000000019884624838656", b"null")
+    config = strict_json.parse(content, f"{folder.path}/tokenizer_config.json")
+    tokens = {f"{role}_token": config.get(f"{role}_token") for role in ROLES}
+    tokens = {name: token.get("content") if isinstance(token, dict) else token for name, token in tokens.items()}
+    return {name: token for name, token in tokens.items() if isinstance(token, str)}, config
 
 
 def _folding(config, field, source):
@@ -295,9 +332,13 @@ def to_files(model):
         WEIGHTS: safetensors_bytes(tensors, metadata={"format": "pt"}),
     }
     if tokenizer is not None:
-        files["vocab.txt"] = tokenizer.vocabulary_text.encode()
-        lowercase = tokenizer.get_config()["lowercase"]
-        files["tokenizer_config.json"] = _json_bytes({"tokenizer_class": "BertTokenizer", "do_lower_case": lowercase})
+        files[tokenizer.vocabulary_file] = tokenizer.vocabulary_text.encode()
+        stated = {"tokenizer_class": "BertTokenizer", "do_lower_case": tokenizer.lowercase}
+        if isinstance(tokenizer, UnigramTokenizer):
+            names = {f"{role}_token": token for role, token in tokenizer.special_tokens.items()}
+            stated = {"tokenizer_class": "XLMRobertaTokenizer", **names}
+            files["config.json"] = _json_bytes({**config, "pad_token_id": tokenizer.pad_token_id})
+        files["tokenizer_config.json"] = _json_bytes(stated)
     return files
 
 

@@ -87,7 +87,10 @@ def _max_length(folder, config):
     """Tokens a text is cut to, or None where no file says it: the least of all limits, as sentence-transformers takes."""
     limits = [fields.size(config, "max_seq_length", f"{folder.path}/{TRANSFORMER}", _UNLIMITED)]
     encoder = folder.json("config.json") if folder.has("config.json") else {}
-    limits.append(fields.size(encoder, "max_position_embeddings", f"{folder.path}/config.json", _UNLIMITED))
+    positions = fields.size(encoder, "max_position_embeddings", f"{folder.path}/config.json", _UNLIMITED)
+    limits.append(
+        positions - 2 if encoder.get("model_type") == "xlm-roberta" else positions
+    )  # its positions begin at 2
     if limits[0] == _UNLIMITED and folder.has("tokenizer_config.json"):
         limit = folder.json("tokenizer_config.json").get("model_max_length")
         limits.append(limit if type(limit) is int and 0 < limit < _UNLIMITED else _UNLIMITED)

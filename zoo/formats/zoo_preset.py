@@ -12,7 +12,7 @@ from zoo.backend.variables import backbone_of, to_numpy, weights_of
 from zoo.formats import fields
 from zoo.formats.checkpoint import Checkpoint
 from zoo.formats.families import family, task_name
-from zoo.formats.vocabulary import read_vocabulary
+from zoo.formats.vocabulary import read_tokenizer_json, read_vocabulary, tokenizer_class
 from zoo.store import PresetError, safetensors_bytes
 
 FORMAT = 1  # a change that an older zoo cannot read takes the next number; tests/goldens keeps a preset of each
@@ -61,7 +61,7 @@ def read(folder):
         known_extras=(r"(?!(layer_\d+|token_embedding|segment_embedding|position_embedding|embedding_\w+)/).*",)
         if config["task"]
         else (),
-        vocabulary=read_vocabulary(folder) if options is not None else None,
+        vocabulary=_vocabulary(folder, options, source),
         tokenizer_options=options or {},
         task=config["task"],
     )
@@ -82,6 +82,13 @@ def _config(folder, source):
         odd = ", ".join(sorted((set(config) - _OPTIONAL) ^ _KEYS))[:200]
         raise PresetError(f"{source}: unknown or missing keys {odd}; expected {', '.join(sorted(_KEYS))}")
     return config
+
+
+def _vocabulary(folder, options, source):
+    """What the tokenizer is made of, None where there is none or its file is missing."""
+    if options is None or not folder.has(tokenizer_class(options, f"{source}, tokenizer").vocabulary_file):
+        return None
+    return read_tokenizer_json(folder) if "class" in options else read_vocabulary(folder)
 
 
 def _check_arguments(config, source):
@@ -140,7 +147,7 @@ def to_files(model, weights_dtype="float32"):
         "README.md": model.card().encode(),
     }
     if tokenizer is not None:
-        files["vocab.txt"] = tokenizer.vocabulary_text.encode()
+        files[tokenizer.vocabulary_file] = tokenizer.vocabulary_text.encode()
     return files
 
 

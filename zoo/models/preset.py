@@ -14,6 +14,7 @@ from zoo.backend.arguments import constructor_arguments
 from zoo.backend.variables import backbone_of, to_numpy, weights_of
 from zoo.formats.checkpoint import match
 from zoo.formats.families import family, task, task_name
+from zoo.formats.vocabulary import tokenizer_class
 from zoo.store import Folder, PresetError, write_folder
 from zoo.text.tokenizer import Tokenizer
 
@@ -22,7 +23,7 @@ class Preset:
     """A keras.Model that is loaded from and saved to preset folders, with the tokenizer it belongs to.
 
     Attributes:
-        tokenizer: `zoo.Tokenizer` of the preset, or None.
+        tokenizer: `zoo.Tokenizer` or `zoo.UnigramTokenizer` of the preset, or None.
         verified: bool, whether the preset had a manifest whose SHA-256 every file has; None for a model from no preset.
         fresh_head: bool, whether a head that the preset does not hold starts from its initialiser (else: an error).
     """
@@ -295,14 +296,18 @@ def _tokenizer(checkpoint, keep_tokens, pre_tokenize):
 
     if checkpoint.vocabulary is None:
         return None
-    size = checkpoint.config["vocabulary_size"]
-    if len(checkpoint.vocabulary) > size:
-        raise PresetError(
-            f"{checkpoint.source}: the vocabulary has {len(checkpoint.vocabulary)} tokens, the embedding {size} rows; "
-            "is it the vocabulary of another checkpoint?"
-        )
+    options, size = checkpoint.tokenizer_options, checkpoint.config["vocabulary_size"]
+    cls = tokenizer_class(options, checkpoint.source)
+    if cls is not Tokenizer and pre_tokenize is not None:
+        raise TypeError(f"{checkpoint.source}: its {cls.__name__} splits texts itself; leave pre_tokenize out")
     try:
-        tokenizer = Tokenizer.from_config(checkpoint.tokenizer_options, checkpoint.vocabulary, pre_tokenize)
+        words = (pre_tokenize,) if cls is Tokenizer else ()
+        tokenizer = cls.from_config(options, checkpoint.vocabulary, *words)
     except (TypeError, ValueError) as error:
         raise PresetError(f"{checkpoint.source}: {error}") from error
+    if tokenizer.vocabulary_size > size:
+        raise PresetError(
+            f"{checkpoint.source}: the vocabulary has {tokenizer.vocabulary_size} tokens, the embedding {size} rows; "
+            "is it the vocabulary of another checkpoint?"
+        )
     return tokenizer if keep_tokens is None else tokenizer.keep(keep_tokens)

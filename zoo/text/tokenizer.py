@@ -46,6 +46,8 @@ class Tokenizer(TextTokenizer):
     Source: Wu et al. 2016 (WordPiece), Devlin et al. 2018; bert4keras' `tokenizers.py` for every corner.
     """
 
+    vocabulary_file = "vocab.txt"  # of a preset; its content is `vocabulary_text`
+
     def __init__(
         self,
         vocabulary,

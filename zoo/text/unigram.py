@@ -9,7 +9,7 @@ import re
 
 import tokenizers
 
-from zoo.text.text_tokenizer import TextTokenizer
+from zoo.text.text_tokenizer import ROLES, TextTokenizer
 from zoo.text.unigram_fields import BLANK, read_fields
 
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
@@ -31,6 +31,8 @@ class UnigramTokenizer(TextTokenizer):
 
     Source: Kudo, arXiv 1804.10959 (Unigram); Conneau et al., arXiv 1911.02116 (XLM-R).
     """
+
+    vocabulary_file = "tokenizer.json"  # of a preset; its content is `vocabulary_text`
 
     def __init__(self, content, pad_token="<pad>", mask_token="<mask>"):
         if not isinstance(content, dict):
@@ -104,6 +106,11 @@ class UnigramTokenizer(TextTokenizer):
         }
 
     @property
+    def lowercase(self):
+        """Whether upper and lower case are one to it."""
+        return '"Lowercase"' in json.dumps(self._fields.normalizer)
+
+    @property
     def vocabulary_text(self):
         """The text of the tokenizer.json to store."""
         return json.dumps(self.content, ensure_ascii=False, separators=(",", ":")) + "\n"
@@ -156,21 +163,32 @@ class UnigramTokenizer(TextTokenizer):
 
     def get_config(self):
         """Options without the pieces, which are stored as tokenizer.json (`vocabulary_text`)."""
-        return {"pad_token": self.pad_token, "mask_token": self.mask_token}
+        return {"class": "UnigramTokenizer", "pad_token": self.pad_token, "mask_token": self.mask_token}
 
     @classmethod
     def from_config(cls, config, content):
-        """Tokenizer from `get_config`'s options and the content of a tokenizer.json; ValueError for unknown options."""
-        known = {"pad_token", "mask_token"}
+        """Tokenizer from `get_config`'s options and the content of a tokenizer.json.
+
+        Raises:
+            ValueError: options it does not know; a cls, sep or unknown token that is another in the content.
+        """
+        known = {"class", *(f"{role}_token" for role in ROLES)}
         if config.keys() - known:
             raise ValueError(
                 f"UnigramTokenizer: unknown options {sorted(config.keys() - known)}; known are {sorted(known)}."
             )
-        return cls(content, **config)
+        tokenizer = cls(content, **{name: config[name] for name in ("pad_token", "mask_token") if name in config})
+        for role in ("cls", "sep", "unk"):
+            name = f"{role}_token"
+            if config.get(name, getattr(tokenizer, name)) != getattr(tokenizer, name):
+                raise ValueError(
+                    f"UnigramTokenizer: {name}={config[name]!r:.60}, in the tokenizer.json it is {getattr(tokenizer, name)!r}."
+                )
+        return tokenizer
 
     def __reduce__(self):
         # The Rust model is made anew in the other process.
-        return functools.partial(UnigramTokenizer, **self.get_config()), (self.content,)
+        return functools.partial(UnigramTokenizer.from_config, self.get_config()), (self.content,)
 
     def _encoding(self, text):
         return self._rust.encode(_whole(self._checked(text, "text")))
