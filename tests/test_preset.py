@@ -146,8 +146,8 @@ def test_half_precision_files(models, tmp_path):
             exact = to_numpy(weights_of(model)[path])
             assert (np.abs(to_numpy(variable) - exact) <= np.abs(exact) * 2.0**-bits + 1e-7).all()
     assert os.path.getsize(tmp_path / "float16" / "model.safetensors") < 0.6 * 4 * model.count_params() + 4000
-    with pytest.raises(ValueError, match="weights_dtype='int8'"):
-        model.save_to_preset(tmp_path / "x", weights_dtype="int8")
+    with pytest.raises(ValueError, match="weights_dtype='int4'"):
+        model.save_to_preset(tmp_path / "x", weights_dtype="int4")
     assert not (tmp_path / "x").exists()
 
 

@@ -92,7 +92,7 @@ def test_ids_by_role(tokenizer):
     assert ids == [0, 1, 2, 3]
     assert tokenizer.mask_token_id == tokenizer.vocabulary_size - 1 == len(content()["model"]["vocab"])
     with pytest.raises(ValueError, match="no mask token"):
-        assert UnigramTokenizer(content(mask=None), mask_token=None).mask_token_id
+        assert UnigramTokenizer(content(mask=None)).mask_token_id
 
 
 def test_half_a_character_is_no_error(tokenizer):
@@ -206,11 +206,24 @@ def test_a_damaged_charsmap_never_reaches_the_rust_library():
         UnigramTokenizer(changed("normalizer", "precompiled_charsmap", value=damaged(0, 2**31)))
 
 
+def test_options_of_a_configuration_are_checked_against_the_content(tokenizer):
+    stated = {
+        "class": "UnigramTokenizer",
+        "cls_token": "<s>",
+        "sep_token": "</s>",
+        "unk_token": "<unk>",
+        "pad_token": "<pad>",
+    }
+    assert UnigramTokenizer.from_config(stated, content()).get_config() == tokenizer.get_config()
+    with pytest.raises(ValueError, match="sep_token='<s>', in the tokenizer.json it is '</s>'"):
+        UnigramTokenizer.from_config({**stated, "sep_token": "<s>"}, content())
+
+
 def test_misuse_is_refused(tokenizer):
     with pytest.raises(TypeError, match="from_json takes its text"):
         UnigramTokenizer(json.dumps(content()))
-    with pytest.raises(ValueError, match="mask_token='<mask>' is not among"):
-        UnigramTokenizer(content(mask=None))
+    with pytest.raises(ValueError, match="mask_token='<m>' is not among"):
+        UnigramTokenizer(content(), mask_token="<m>")
     with pytest.raises(ValueError, match="unknown options"):
         UnigramTokenizer.from_config({"lowercase": True}, content())
     with pytest.raises(TypeError, match=r"texts\[1\] is None"):

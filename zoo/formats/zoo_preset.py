@@ -12,6 +12,7 @@ from zoo.backend.variables import backbone_of, to_numpy, weights_of
 from zoo.formats import fields
 from zoo.formats.checkpoint import Checkpoint
 from zoo.formats.families import family, task_name
+from zoo.formats.int8 import Dequantized, quantized
 from zoo.formats.vocabulary import read_tokenizer_json, read_vocabulary, tokenizer_class
 from zoo.store import PresetError, safetensors_bytes
 
@@ -47,7 +48,7 @@ def read(folder):
     _check_arguments(backbone["config"], source)
     if config["task"] is not None:
         described("task", config["task"], list(zoo.TASKS), source)
-    weights = folder.safetensors("model.safetensors")
+    weights = Dequantized(folder.safetensors("model.safetensors"), f"{folder.path}/model.safetensors")
     options = config["tokenizer"]
     if options is not None and not isinstance(options, dict):
         raise PresetError(f"{source}: tokenizer={options!r}; expected an object or null")
@@ -120,8 +121,8 @@ def described(what, entry, classes, source):
 
 def to_files(model, weights_dtype="float32"):
     """File name -> bytes of a model's preset folder, the manifest apart."""
-    if weights_dtype not in _DTYPES:
-        raise ValueError(f"weights_dtype={weights_dtype!r}; expected one of {', '.join(_DTYPES)}")
+    if weights_dtype not in (*_DTYPES, "int8"):
+        raise ValueError(f"weights_dtype={weights_dtype!r}; expected one of {', '.join(_DTYPES)}, int8")
     backbone, tokenizer = backbone_of(model), model.tokenizer
     if type(backbone).__name__ not in zoo.FAMILIES:
         raise ValueError(
@@ -140,7 +141,10 @@ def to_files(model, weights_dtype="float32"):
         "task": None if model is backbone else {"class": task_name(type(model)), "config": model.task_config()},
         "tokenizer": None if tokenizer is None else tokenizer.get_config(),
     }
-    weights = {path: _rounded(to_numpy(variable), weights_dtype, path) for path, variable in weights_of(model).items()}
+    weights = {}
+    for path, variable in weights_of(model).items():
+        array = to_numpy(variable)
+        weights |= quantized(path, array) if weights_dtype == "int8" else {path: _rounded(array, weights_dtype, path)}
     files = {
         "config.json": json.dumps(config, indent=2, ensure_ascii=False).encode() + b"\n",
         "model.safetensors": safetensors_bytes(weights),

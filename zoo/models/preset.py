@@ -64,7 +64,8 @@ class Preset:
 
         Args:
             folder: path.
-            weights_dtype: `"float32"`, `"float16"` or `"bfloat16"`, the type in the file.
+            weights_dtype: `"float32"`, `"float16"`, `"bfloat16"` or `"int8"` (a quarter of the size; matrices only, with a
+                factor for each row), the type in the file. Models compute in `dtype` as ever.
             format: `"zoo"`; or, for backbones and pretraining heads and in float32, the format of others:
                 `"bert4keras"` (bert_config.json and a TensorFlow checkpoint under the original's names) or
                 `"hugging_face"` (BERT and RoFormer, for transformers' `from_pretrained`).

@@ -24,7 +24,7 @@ class UnigramTokenizer(TextTokenizer):
     Args:
         content: dict, the parsed content of a tokenizer.json; never a path. `from_json` takes the text.
         pad_token: str.
-        mask_token: str, or None for a vocabulary without one.
+        mask_token: str, or None for a vocabulary without one; the usual "<mask>" may be missing as well.
 
     Raises:
         ValueError: a field that zoo does not know or cannot honour, by name; a special token that is not there.
@@ -52,7 +52,8 @@ class UnigramTokenizer(TextTokenizer):
             fields.sep_token,
             self.vocabulary[fields.unk_id],
         )
-        self.pad_token, self.mask_token = pad_token, mask_token
+        self.pad_token = pad_token
+        self.mask_token = None if mask_token == "<mask>" and mask_token not in self._ids else mask_token
         for role, token in self.special_tokens.items():
             if not isinstance(token, str) or token not in self._ids:
                 raise ValueError(
