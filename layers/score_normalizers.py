@@ -9,7 +9,6 @@ import math
 import keras
 from keras import ops
 
-from zoo.backend import softmax
 from zoo.layers.options import Option, register_option
 
 MASKED = -1e30  # exp(MASKED - max) is exactly 0 in float32, and unlike -inf it never makes 0 * inf
@@ -26,10 +25,10 @@ def masked_softmax(scores, visible):
     """Softmax over the visible keys; rows that see none get 0."""
     scores = ops.cast(scores, "float32")
     if visible is None:
-        return softmax(scores)
+        return ops.softmax(scores)
     # The sum is MASKED, every digit, where a key is masked: as `where` on the scores gives, but that costs five times as
     # much on torch where the mask is the same for all queries, and as much again in each of two gradients.
-    weights = softmax(scores + MASKED * ops.cast(ops.logical_not(visible), "float32"))
+    weights = ops.softmax(scores + MASKED * ops.cast(ops.logical_not(visible), "float32"))
     return weights * ops.cast(ops.any(visible, axis=-1, keepdims=True), "float32")
 
 

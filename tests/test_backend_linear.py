@@ -1,5 +1,6 @@
 """x W + b and its gradients, also by the product that torch takes on some processors only."""
 
+import sys
 import types
 
 import keras
@@ -8,7 +9,8 @@ import pytest
 from keras import ops
 from support.arrays import assert_close
 
-from zoo.backend import affine, linear, value_and_gradient
+from zoo import backend
+from zoo.backend import affine, value_and_gradient
 
 TORCH = keras.backend.backend() == "torch"
 
@@ -17,7 +19,7 @@ TORCH = keras.backend.backend() == "torch"
 def product(request, monkeypatch):
     """Each way this backend can take, whatever the processor of this machine."""
     if TORCH:
-        monkeypatch.setattr(linear, "onednn_is_faster", lambda: request.param == "oneDNN")
+        monkeypatch.setattr(backend.torch, "onednn_is_faster", lambda: request.param == "oneDNN")
     return request.param
 
 
@@ -106,7 +108,7 @@ def test_torch_compile_takes_gradients_of_what_ran_without_it(width):
     ctx = types.SimpleNamespace(saved_tensors=(x, kernel), needs_input_grad=(True, True, True))
     graphs = []
     compiled = torch.compile(
-        linear.onednn().backward, fullgraph=True, backend=lambda graph, _: graphs.append(graph.code) or graph
+        backend.torch.OneDNNAffine.backward, fullgraph=True, backend=lambda graph, _: graphs.append(graph.code) or graph
     )
     by_x, by_kernel, by_bias = compiled(ctx, upstream)
     assert_close(by_x, upstream.double() @ kernel.double().T, atol=1e-5)
@@ -117,13 +119,12 @@ def test_torch_compile_takes_gradients_of_what_ran_without_it(width):
 
 def test_only_float32_on_a_cpu_takes_another_product(monkeypatch):
     if not TORCH:
-        assert linear.onednn.cache_info().currsize == 0
         return
     import torch
 
-    taken, onednn = [], linear.onednn
-    monkeypatch.setattr(linear, "onednn_is_faster", lambda: True)
-    monkeypatch.setattr(linear, "onednn", lambda: taken.append(1) or onednn())
+    taken, apply = [], backend.torch.OneDNNAffine.apply
+    monkeypatch.setattr(backend.torch, "onednn_is_faster", lambda: True)
+    monkeypatch.setattr(backend.torch.OneDNNAffine, "apply", lambda *parts: taken.append(1) or apply(*parts))
     for dtype, times in (("float32", 1), ("float64", 1), ("bfloat16", 1), ("float32", 2)):
         affine(torch.ones(3, 4, dtype=getattr(torch, dtype)), torch.ones(4, 2, dtype=getattr(torch, dtype)), None)
         assert len(taken) == times
@@ -131,3 +132,10 @@ def test_only_float32_on_a_cpu_takes_another_product(monkeypatch):
     monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
     affine(torch.ones(3, 4), torch.ones(4, 2), None)
     assert len(taken) == 2, "empty, or oneDNN is switched off"
+
+
+def test_one_backend_alone_is_imported():
+    """The modules of the other two import libraries that need not be installed."""
+    loaded = {name for name in ("torch", "jax", "tensorflow") if f"zoo.backend.{name}" in sys.modules}
+    assert loaded == {keras.backend.backend()}
+    assert all(callable(getattr(backend, name)) for name in backend.__all__)

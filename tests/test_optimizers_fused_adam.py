@@ -97,10 +97,10 @@ def other_device(monkeypatch):
         return None
     import torch
 
-    from zoo.backend import updates
+    from zoo import backend
 
     calls = []
-    monkeypatch.setattr(updates, "takes_fused_adam", lambda *tensors: False)
+    monkeypatch.setattr(backend.torch, "takes_fused_adam", lambda *tensors: False)
     for name in ("_foreach_mul_", "_foreach_add_", "_foreach_sqrt"):
         operation = getattr(torch, name)
         monkeypatch.setattr(
@@ -130,7 +130,7 @@ def test_the_kernel_takes_float32_in_main_memory():
         return
     import torch
 
-    from zoo.backend.updates import takes_fused_adam
+    from zoo.backend.torch import takes_fused_adam
 
     whole, half = torch.ones(4, 3), torch.ones(4, 3, dtype=torch.bfloat16)
     assert takes_fused_adam(whole, whole, whole, whole)

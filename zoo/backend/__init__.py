@@ -1,15 +1,102 @@
-"""The only part of zoo that asks which backend runs (TensorFlow, JAX or PyTorch)."""
+"""The only part of zoo that asks which backend runs (TensorFlow, JAX or PyTorch).
 
-from .compilation import compiled, compiled_step, compiles_each_shape, ignoring_distribution
-from .gradients import dense_gradient, gradient_inside, gradients_of, has_value, value_and_gradient
-from .kernels import dense_lookup, dropout, layer_norm, rotate_pairs, softmax
-from .linear import affine
-from .memory import give_back_freed_memory, keep_freed_memory
-from .micro_steps import MicroSteps
-from .row_cross_entropy import row_cross_entropy
-from .rows import concurrently, padding_is_left_out, put_rows, take_rows
-from .training_loop import latest_values, pass_over, random_state, set_random_state
-from .updates import add_product, allow_no_decay, eagerly, fused_adam, refuse_non_finite, together
+`default` says what each function does and does it with `keras.ops`; `torch`, `jax` and `tensorflow` hold what a backend
+has of its own instead, for speed or because the plain form is wrong there. The choice is made once, here.
+"""
+
+import keras
+
+from .default import (
+    add_product,
+    affine,
+    allow_no_decay,
+    compiled,
+    compiles_each_shape,
+    concurrently,
+    dense_gradient,
+    dense_lookup,
+    dropout,
+    eagerly,
+    fused_adam,
+    give_back_freed_memory,
+    has_value,
+    ignoring_distribution,
+    keep_freed_memory,
+    latest_values,
+    layer_norm,
+    padding_is_left_out,
+    pass_over,
+    put_rows,
+    random_state,
+    refuse_non_finite,
+    rotate_pairs,
+    row_cross_entropy,
+    set_random_state,
+    take_rows,
+    together,
+)
+
+if keras.backend.backend() == "torch":
+    from .torch import (
+        MicroSteps,
+        add_product,
+        affine,
+        allow_no_decay,
+        compiled_step,
+        concurrently,
+        dropout,
+        fused_adam,
+        give_back_freed_memory,
+        gradient_inside,
+        gradients_of,
+        keep_freed_memory,
+        layer_norm,
+        padding_is_left_out,
+        put_rows,
+        random_state,
+        rotate_pairs,
+        row_cross_entropy,
+        set_random_state,
+        take_rows,
+        value_and_gradient,
+    )
+elif keras.backend.backend() == "jax":
+    from .jax import (
+        MicroSteps,
+        affine,
+        compiled,
+        compiled_step,
+        compiles_each_shape,
+        gradient_inside,
+        gradients_of,
+        has_value,
+        ignoring_distribution,
+        latest_values,
+        refuse_non_finite,
+        value_and_gradient,
+    )
+else:
+    from .tensorflow import (
+        MicroSteps,
+        add_product,
+        compiled,
+        compiled_step,
+        dense_gradient,
+        dense_lookup,
+        dropout,
+        eagerly,
+        fused_adam,
+        gradient_inside,
+        gradients_of,
+        has_value,
+        padding_is_left_out,
+        put_rows,
+        refuse_non_finite,
+        rotate_pairs,
+        take_rows,
+        together,
+        value_and_gradient,
+    )
 
 __all__ = [
     "MicroSteps",
@@ -26,8 +113,8 @@ __all__ = [
     "eagerly",
     "fused_adam",
     "gradient_inside",
-    "gradients_of",
     "give_back_freed_memory",
+    "gradients_of",
     "ignoring_distribution",
     "has_value",
     "keep_freed_memory",
@@ -41,7 +128,6 @@ __all__ = [
     "rotate_pairs",
     "row_cross_entropy",
     "set_random_state",
-    "softmax",
     "take_rows",
     "together",
     "value_and_gradient",

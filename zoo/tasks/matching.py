@@ -146,6 +146,9 @@ class RepresentationMatcher(ThresholdMixin, TextTask):
     def encode(self, texts, batch_size=64, normalize=True, verbose="auto"):
         """Sentence embeddings, in the order of the texts.
 
+        On torch's CPU batches run in threads, one for each core: while this runs, other threads of the process may
+        have fewer of torch's threads (`torch.set_num_threads`, which torch has once for all); the number is put back.
+
         Args:
             texts: list of str.
             normalize: bool, rows of length 1 (their products are cosines).
