@@ -28,6 +28,7 @@ from keras import ops
 
 from zoo.layers.attention_options import OptionsLayer
 from zoo.layers.dropout import Dropout
+from zoo.layers.real_tokens import tokens_and_mask
 
 
 class AttentionLayer(OptionsLayer):
@@ -109,8 +110,7 @@ class MultiHeadAttention(AttentionLayer):
         query float `[B, n, d]`; key and value float `[B, m, d]` (None: the query, self-attention);
         padding_mask bool `[B, m]`, True at real keys; attention_mask bool and attention_bias float, `[n, m]`,
         `[B, n, m]` or `[B, H, n, m]`; positions of queries `[n]` or `[B, n]`; key_positions `[m]` or `[B, m]`, None
-        means those of the queries in self-attention and 0 .. m-1 in cross attention;
-        tokens: `RealTokens` of the batch or None; with it the query (of self-attention) and the output are `[1, T, d]`.
+        means those of the queries in self-attention and 0 .. m-1 in cross attention.
     Output: float `[B, n, output_dim]`. A query that sees no key gets the output of a zero vector.
 
     See the module's docstring for `empty_cache` and `step`.
@@ -180,9 +180,9 @@ class MultiHeadAttention(AttentionLayer):
         attention_bias=None,
         positions=None,
         key_positions=None,
-        tokens=None,
         training=None,
     ):
+        tokens, padding_mask = tokens_and_mask(padding_mask)
         if key is not None and key is not query:
             self.check_cross()
             if key_positions is None and positions is not None:
@@ -198,8 +198,9 @@ class MultiHeadAttention(AttentionLayer):
         q, k, v = self.project(query, key, key if value is None else value, tokens)
         return self.join_heads(self.mix(q, k, v, self.num_heads, training, **places), tokens)
 
-    def first(self, first, x, padding_mask=None, attention_mask=None, positions=None, tokens=None, training=None):
+    def first(self, first, x, padding_mask=None, attention_mask=None, positions=None, training=None):
         """The call's output at the first token alone, `[B, 1, output_dim]`; `first` is this token of x, `[B, 1, d]`."""
+        tokens, padding_mask = tokens_and_mask(padding_mask)
         q, k, v = self.project(first, x, x, tokens)
         key_positions = ops.arange(ops.shape(k)[2]) if positions is None else positions
         places = {

@@ -11,6 +11,7 @@ from zoo.layers.feedforward import FeedForward
 from zoo.layers.flash import MixedChunkAttention
 from zoo.layers.gated_attention import GatedAttentionUnit
 from zoo.layers.norm import LayerNorm, RMSNorm
+from zoo.layers.real_tokens import first_tokens
 from zoo.layers.residuals import Residual
 
 
@@ -76,10 +77,10 @@ class TransformerBlock(_PostNormBlock):
             branch makes its own, or an object or function of your own, see `zoo.layers.options`.
 
     Inputs: x float `[B, n, d]`, padding_mask bool `[B, n]`, attention_mask bool `[n, n]` or `[B, n, n]`,
-    positions `[n]` or `[B, n]`, tokens `RealTokens` or None: with it x and the output are `[1, T, d]`;
-    first_only bool: compute the output of each row's first token alone.
-    Output: float `[B, n, d]`, `[B, 1, d]` with first_only.
+    positions `[n]` or `[B, n]`. Output: float `[B, n, d]`.
     """
+
+    takes_real_tokens = True  # in the place of padding_mask; a subclass that computes something else does not
 
     def __init__(
         self,
@@ -128,16 +129,15 @@ class TransformerBlock(_PostNormBlock):
         self.feedforward_residual = self.make_residual("feedforward_residual", x_shape)
         self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
 
-    def call(
-        self, x, padding_mask=None, attention_mask=None, positions=None, tokens=None, first_only=False, training=None
-    ):
+    def call(self, x, padding_mask=None, attention_mask=None, positions=None, training=None):
         places = {"padding_mask": padding_mask, "attention_mask": attention_mask, "positions": positions}
-        if first_only:
-            first = x[:, :1] if tokens is None else tokens.first(x)
-            branch = self.attention.first(first, x, **places, tokens=tokens, training=training)
-            return self.after_attention(first, branch, training)
-        branch = self.attention(x, **places, tokens=tokens, training=training)
-        return self.after_attention(x, branch, training)
+        return self.after_attention(x, self.attention(x, **places, training=training), training)
+
+    def first(self, x, padding_mask=None, attention_mask=None, positions=None, training=None):
+        """The call's output at each row's first token alone, `[B, 1, d]`."""
+        first = first_tokens(x, padding_mask)
+        branch = self.attention.first(first, x, padding_mask, attention_mask, positions, training)
+        return self.after_attention(first, branch, training)
 
     def after_attention(self, x, branch, training):
         x = self.add(x, branch, self.attention_residual, self.attention_norm, training)
@@ -159,6 +159,8 @@ class GAUBlock(_PostNormBlock):
     Args: see `GatedAttentionUnit` for the unit's, `TransformerBlock` for the rest.
     Inputs and output: those of `TransformerBlock`.
     """
+
+    takes_real_tokens = True  # in the place of padding_mask; a subclass that computes something else does not
 
     def __init__(
         self,
@@ -194,9 +196,9 @@ class GAUBlock(_PostNormBlock):
         self.gau_residual = self.make_residual("gau_residual", x_shape)
         self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
 
-    def call(self, x, padding_mask=None, attention_mask=None, positions=None, tokens=None, training=None):
+    def call(self, x, padding_mask=None, attention_mask=None, positions=None, training=None):
         places = {"padding_mask": padding_mask, "attention_mask": attention_mask, "positions": positions}
-        branch = self.gau(x, **places, tokens=tokens, training=training)
+        branch = self.gau(x, **places, training=training)
         return self.add(x, branch, self.gau_residual, self.gau_norm, training)
 
     def empty_cache(self, batch_size, capacity):
@@ -226,6 +228,8 @@ class FLASHBlock(GAUBlock):
     Raises:
         ValueError: other attention_options are given; a cache is asked for.
     """
+
+    takes_real_tokens = True
 
     def __init__(
         self, expanded_dim, key_dim=128, chunk_length=256, causal=False, normalization="squared_relu", **kwargs

@@ -11,6 +11,7 @@ from zoo.layers.dropout import Dropout
 from zoo.layers.gated_attention import ScaleOffset
 from zoo.layers.linear_attention import check_chunk_length, chunk_size, merge_chunks, split_chunks, sum_of_earlier
 from zoo.layers.masks import causal_mask
+from zoo.layers.real_tokens import tokens_and_mask
 from zoo.layers.rotary import rotating_position
 
 _INSIDE_CHUNKS = {"position", "normalization", "score_scale"}  # the options that say nothing about pairs of tokens
@@ -42,8 +43,8 @@ class MixedChunkAttention(OptionsLayer):
         attention_options: `AttentionOptions` or a dict that gives position, normalization or score_scale and nothing else.
         expanded_dim, key_dim, activation, use_bias, kernel_initializer: as in `GatedAttentionUnit`.
 
-    Inputs: x float `[B, n, d]`; padding_mask bool `[B, n]`, True at real tokens; positions `[n]` or `[B, n]`;
-    tokens `RealTokens` or None, as in `MultiHeadAttention`. Output: float `[B, n, d]`.
+    Inputs: x float `[B, n, d]`; padding_mask bool `[B, n]`, True at real tokens; positions `[n]` or `[B, n]`.
+    Output: float `[B, n, d]`.
     """
 
     def __init__(
@@ -97,7 +98,8 @@ class MixedChunkAttention(OptionsLayer):
         self.output_dense.build((*x_shape[:-1], self.expanded_dim))
         self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
 
-    def call(self, x, padding_mask=None, attention_mask=None, positions=None, tokens=None, training=None):
+    def call(self, x, padding_mask=None, attention_mask=None, positions=None, training=None):
+        tokens, padding_mask = tokens_and_mask(padding_mask)
         if attention_mask is not None:
             raise ValueError(f"{self.name} got an attention_mask; between chunks there is only causal=True or False")
         u, v, z = ops.split(self.input_dense(x), [self.expanded_dim, 2 * self.expanded_dim], axis=-1)

@@ -6,6 +6,7 @@ from keras import ops
 from zoo.backend.arguments import Configured
 from zoo.layers import activations
 from zoo.layers.attention import AttentionLayer
+from zoo.layers.real_tokens import tokens_and_mask
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -53,7 +54,7 @@ class GatedAttentionUnit(AttentionLayer):
 
     Inputs: query float `[B, n, d]`, key and value float `[B, m, d]` (cross form only); padding_mask bool `[B, m]`;
     attention_mask bool and attention_bias float `[n, m]` or `[B, n, m]`; positions `[n]` or `[B, n]`, key_positions
-    `[m]` or `[B, m]` (cross form; None counts 0 .. m-1); tokens `RealTokens` or None, as in `MultiHeadAttention`.
+    `[m]` or `[B, m]` (cross form; None counts 0 .. m-1).
     Output: float `[B, n, d]`.
 
     See the docstring of `zoo.layers.attention` for `empty_cache` and `step`.
@@ -124,9 +125,9 @@ class GatedAttentionUnit(AttentionLayer):
         attention_bias=None,
         positions=None,
         key_positions=None,
-        tokens=None,
         training=None,
     ):
+        tokens, padding_mask = tokens_and_mask(padding_mask)
         if self.cross_attention and key_positions is None and positions is not None:
             key_positions = ops.arange(ops.shape(key)[1])
         places = {

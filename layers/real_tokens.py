@@ -1,4 +1,8 @@
-"""Computing without the padding: the real tokens of a batch side by side, in rows again only where tokens meet."""
+"""Computing without the padding: the real tokens of a batch side by side, in rows again only where tokens meet.
+
+`RealTokens` travel through zoo's blocks in the place of the padding mask; x is then `[1, T, d]`. A backbone decides when,
+see `zoo.backend.padding_is_left_out`; users of a layer need not know.
+"""
 
 from keras import ops
 
@@ -15,9 +19,9 @@ class RealTokens:
     """
 
     def __init__(self, padding_mask):
-        mask = ops.cast(padding_mask, "bool")
-        self.shape = tuple(ops.shape(mask))
-        computed = ops.logical_or(mask, ops.arange(self.shape[1]) == 0)
+        self.mask = ops.cast(padding_mask, "bool")
+        self.shape = tuple(ops.shape(self.mask))
+        computed = ops.logical_or(self.mask, ops.arange(self.shape[1]) == 0)
         self.places = ops.nonzero(ops.reshape(computed, (-1,)))[0]  # in the batch, [T]
 
     def flat(self, x):
@@ -33,6 +37,16 @@ class RealTokens:
     def padded(self, x):
         """In their rows again, 0 at padding: `[1, T, d]` -> `[B, n, d]`."""
         return ops.reshape(put_rows(_rows(x), self.places, self.shape[0] * self.shape[1]), (*self.shape, x.shape[-1]))
+
+
+def tokens_and_mask(padding_mask):
+    """What a layer was given as padding mask: `RealTokens` or None, and the mask bool `[B, n]` or None."""
+    return (padding_mask, padding_mask.mask) if isinstance(padding_mask, RealTokens) else (None, padding_mask)
+
+
+def first_tokens(x, padding_mask):
+    """The first token of each row, `[B, 1, d]`."""
+    return padding_mask.first(x) if isinstance(padding_mask, RealTokens) else x[:, :1]
 
 
 def _rows(x):

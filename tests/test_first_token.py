@@ -27,8 +27,8 @@ def test_blocks(name, flat):
     x = ops.convert_to_tensor(np.random.default_rng(2).normal(size=(5, 9, 16)).astype("float32"))
     block.build(x.shape)
     scatter_weights(block)
-    tokens = RealTokens(mask) if flat else None
-    first = block(tokens.flat(x) if flat else x, padding_mask=mask, tokens=tokens, first_only=True)
+    tokens = RealTokens(mask)
+    first = block.first(tokens.flat(x), tokens) if flat else block.first(x, mask)
     assert_close(first, block(x, padding_mask=mask)[:, :1], atol=1e-5)
 
 
@@ -39,7 +39,7 @@ def test_backbones(family, options, flat):
     inputs = batch()
     if "custom_position_ids" in options:
         inputs["position_ids"] = np.random.default_rng(3).integers(0, 16, inputs["token_ids"].shape).astype("float32")
-    assert model.blocks_take("first_only")
+    assert model.blocks_have("first")
     assert_close(model.first_state(tensors(inputs), flat), model(tensors(inputs))[:, :1], atol=2e-5)
 
 
@@ -51,7 +51,7 @@ def test_cls_pooling_reads_it(family, dtype, monkeypatch):
     monkeypatch.setattr(zoo.Backbone, "first_state", lambda *a, **k: computed.append(1) or original(*a, **k))
     inputs = tensors(batch(40))
     found, expected = model.pool(inputs), to_numpy(ops.cast(model.backbone(inputs)[:, 0], "float32"))
-    assert bool(computed) == (family == "RoFormerV2"), "gated units have no such call"
+    assert bool(computed) == (family == "RoFormerV2"), "gated units compute it for all"
     assert_close(found, expected, atol=2e-5 if dtype == "float32" else 0.05 * float(np.abs(expected).max()))
     computed.clear()
     with_pooling("mean", family, dtype).pool(inputs)
@@ -61,5 +61,5 @@ def test_cls_pooling_reads_it(family, dtype, monkeypatch):
 @pytest.mark.parametrize("jit_compile", [False, "auto"])
 def test_training_is_the_same(jit_compile, monkeypatch):
     first_alone = trained(with_pooling("cls"), jit_compile=jit_compile)
-    monkeypatch.setattr(zoo.Backbone, "blocks_take", lambda self, argument: False)
+    monkeypatch.setattr(zoo.Backbone, "blocks_have", lambda self, name: False)
     assert_same_training(first_alone, trained(with_pooling("cls"), jit_compile=jit_compile))

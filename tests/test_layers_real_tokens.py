@@ -78,7 +78,7 @@ def test_blocks(name):
     block.build(x.shape)
     scatter_weights(block)
     tokens = RealTokens(mask)
-    flat = block(tokens.flat(x), padding_mask=mask, tokens=tokens)
+    flat = block(tokens.flat(x), padding_mask=tokens)
     assert_close(flat, tokens.flat(block(x, padding_mask=mask)), atol=1e-5)
 
 
@@ -103,7 +103,7 @@ def test_hidden_states_of_backbones(family, options, dtype):
     inputs = batch()
     if "custom_position_ids" in options:
         inputs["position_ids"] = np.random.default_rng(3).integers(0, 16, inputs["token_ids"].shape).astype("float32")
-    assert model.blocks_take("tokens")
+    assert model.blocks_have("takes_real_tokens")
     states, tokens = model.flat_states(tensors(inputs))
     expected = model.hidden_states(tensors(inputs))
     assert len(states) == len(expected) == 3
@@ -220,4 +220,23 @@ def test_blocks_that_know_no_tokens_are_called_with_padding():
         def block(self, index):
             return self.layer(Plain, name=f"layer_{index}")
 
-    assert not Family(120, 1, 2, 16, 32).blocks_take("tokens")
+    assert not Family(120, 1, 2, 16, 32).blocks_have("takes_real_tokens")
+
+
+def test_blocks_that_compute_something_else_are_called_with_padding(left_out):
+    """A subclass of a block inherits how to leave padding out, and its own `call` may not know of it."""
+
+    class Doubled(TransformerBlock):
+        def call(self, x, padding_mask=None, **options):
+            mask = ops.cast(padding_mask, x.dtype)[..., None]
+            return super().call(2 * x * mask, padding_mask=padding_mask, **options)
+
+    class Family(zoo.RoFormerV2):
+        def block(self, index):
+            return self.layer(Doubled, 2, 8, 32, name=f"layer_{index}")
+
+    model = Family(120, 1, 2, 16, 32)
+    assert not model.blocks_have("takes_real_tokens") and not model.blocks_have("first")
+    for pooling in ("mean", "cls"):
+        zoo.RepresentationMatcher(model, pooling=pooling, max_length=16).pool(tensors(batch(40)))
+    assert not left_out

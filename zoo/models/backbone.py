@@ -1,7 +1,6 @@
 """What all encoders share: inputs, the four hooks that a family fills in, and its description as a config."""
 
 import functools
-import inspect
 
 import keras
 from keras import ops
@@ -176,15 +175,17 @@ class Backbone(OptionalInputs, Preset, keras.Model):
 
     # Computing no more than is read
 
-    def blocks_take(self, argument):
-        """Whether each block's call takes `"tokens"` or `"first_only"`, as those of zoo's families do."""
-        kinds = {type(block) for block in self.blocks}
-        return all(argument in inspect.signature(kind.call).parameters for kind in kinds)
+    def blocks_have(self, name):
+        """Whether the class of each block itself has `"takes_real_tokens"` or `"first"`, as those of zoo's families do.
+
+        What is inherited does not count: a subclass with another `call` computes something else.
+        """
+        return all(name in vars(type(block)) for block in self.blocks)
 
     def flat_states(self, inputs, training=None):
         """The L + 1 hidden states of the real tokens alone, embedding output first, and where these stand.
 
-        For blocks that take `tokens`, where shapes are not compiled; see `zoo.backend.rows`.
+        For blocks with `takes_real_tokens`, where shapes are not compiled; see `zoo.backend.padding_is_left_out`.
 
         Args:
             inputs: the dict that the model is called with.
@@ -195,17 +196,17 @@ class Backbone(OptionalInputs, Preset, keras.Model):
         states, places = self._embedded(inputs, flat=True)
         for block in self.blocks:
             states.append(block(states[-1], **places, training=training))
-        return states, places["tokens"]
+        return states, places["padding_mask"]
 
     def first_state(self, inputs, flat=False, training=None):
         """The last hidden state of the first tokens, `[B, 1, d]`: the last block computes it for these alone.
 
-        For blocks that take `first_only`; `flat`: without the padding, as in `flat_states`.
+        For blocks that have `first`; `flat`: without the padding, as in `flat_states`.
         """
         (x,), places = self._embedded(inputs, flat)
         for block in self.blocks[:-1]:
             x = block(x, **places, training=training)
-        return self.blocks[-1](x, **places, first_only=True, training=training)
+        return self.blocks[-1].first(x, **places, training=training)
 
     def _embedded(self, inputs, flat):
         """The embedding output in a list, and what the blocks are called with beside it."""
@@ -222,7 +223,7 @@ class Backbone(OptionalInputs, Preset, keras.Model):
             positions = ops.broadcast_to(ops.arange(ops.shape(token_ids)[1]), ops.shape(token_ids))
         tokens = RealTokens(mask)
         arrays = (None if x is None else tokens.flat(x) for x in (token_ids, segment_ids, positions))
-        return [self.embed(*arrays)], {**places, "tokens": tokens}
+        return [self.embed(*arrays)], {**places, "padding_mask": tokens}
 
     # Decoding with a cache: see `zoo.layers.attention` for the rules, `zoo.generation.decoding` for the loop
 

@@ -68,9 +68,9 @@ class TextTask(RecordTask, Preset, keras.Model):
     def pool(self, inputs, training=None):
         """Sentence vectors float32 `[B, d]` of token arrays `[B, n]`."""
         inputs, mask = {name: inputs[name] for name in self.backbone.input if name in inputs}, inputs["padding_mask"]
-        first, takes = None, getattr(self.backbone, "blocks_take", lambda argument: False)
-        flat = padding_is_left_out(self, mask, training) and takes("tokens")
-        if self.pooling == "cls" and takes("first_only"):
+        first, blocks_have = None, getattr(self.backbone, "blocks_have", lambda name: False)
+        flat = padding_is_left_out(self, mask, training) and blocks_have("takes_real_tokens")
+        if self.pooling == "cls" and blocks_have("first"):
             hidden = self.backbone.first_state(inputs, flat, training=training)
         elif flat:
             states, tokens = self.backbone.flat_states(inputs, training=training)
