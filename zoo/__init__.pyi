@@ -33,6 +33,9 @@ from zoo import (
 from zoo import (
     samplers as samplers,
 )
+from zoo import (
+    training as training,
+)
 from zoo.analysis.initialization import initialization_report as initialization_report
 from zoo.formats.catalogue import presets as presets
 from zoo.models.backbone import Backbone as Backbone
@@ -51,7 +54,9 @@ from zoo.tasks.heads import NextSentence as NextSentence
 from zoo.tasks.matching import InteractionMatcher as InteractionMatcher
 from zoo.tasks.matching import RepresentationMatcher as RepresentationMatcher
 from zoo.text.tokenizer import Tokenizer as Tokenizer
+from zoo.text.unigram import UnigramTokenizer as UnigramTokenizer
 
 __version__: str
 __all__: list[str]
-TASKS: tuple[str, ...]
+FAMILIES: dict[str, str]
+TASKS: dict[str, str]

@@ -1,20 +1,25 @@
 """Formats of presets, each a module with `matches(folder)` and `read(folder)` -> `Checkpoint`; some also write.
 
-A module is imported when a folder may be its own, so that a model costs no reader.
+They are imported when a preset is loaded or saved, so that a model made by its constructor costs no reader.
 """
 
-import importlib
 
-# In the order in which a folder is offered to them, and what it would have to hold.
-READERS = {
-    "zoo_preset": "config.json with *.safetensors (zoo, Hugging Face)",
-    "keras_hub": "config.json with model.weights.h5 (keras-hub)",
-    "hugging_face": "",
-    "bert4keras": "bert_config.json with *.ckpt.index (bert4keras, TensorFlow)",
-}
-WRITERS = {"zoo": "zoo_preset", "bert4keras": "bert4keras", "hugging_face": "hugging_face"}
+def readers():
+    """Modules in the order in which a folder is offered to them."""
+    from zoo.formats import bert4keras, hugging_face, keras_hub, zoo_preset
+
+    return zoo_preset, keras_hub, hugging_face, bert4keras
 
 
-def module(name):
-    """The module of a format by its name in one of these tables."""
-    return importlib.import_module(f"zoo.formats.{name}")
+def writers():
+    """`format` of `save_to_preset` -> module with `to_files(model)`."""
+    from zoo.formats import bert4keras, hugging_face, zoo_preset
+
+    return {"zoo": zoo_preset, "bert4keras": bert4keras, "hugging_face": hugging_face}
+
+
+def sources():
+    """The modules that find the folder of a name: presets that come with zoo, and hubs."""
+    from zoo.formats import catalogue, hub
+
+    return catalogue, hub

@@ -1,6 +1,5 @@
 """The backbones and tasks that a file may name: classes of the gate's closed tables, imported when they are asked for."""
 
-import importlib
 import re
 
 import zoo
@@ -8,7 +7,7 @@ import zoo
 
 def family(name):
     """The class of a backbone, such as `zoo.BERT`, by its name in `zoo.FAMILIES`."""
-    return getattr(importlib.import_module(zoo.FAMILIES[name]), name)
+    return getattr(zoo, _listed(name, zoo.FAMILIES))
 
 
 def families():
@@ -43,7 +42,13 @@ def families_of(library):
 
 def task(name):
     """The class of a task by its name in `zoo.TASKS`."""
-    return getattr(importlib.import_module(zoo.TASKS[name]), name)
+    return getattr(zoo, _listed(name, zoo.TASKS))
+
+
+def _listed(name, table):
+    if name not in table:
+        raise KeyError(f"{name!r} is none of {', '.join(table)}")
+    return name
 
 
 def task_name(cls):

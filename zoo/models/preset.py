@@ -73,11 +73,12 @@ class Preset:
         Raises:
             ValueError: the format cannot hold this model; nothing is written.
         """
-        if format not in formats.WRITERS:
+        writers = formats.writers()
+        if format not in writers:
             raise ValueError(f"format={format!r}; expected 'zoo', 'bert4keras' or 'hugging_face'")
         if format != "zoo":
             self._check_foreign(format, weights_dtype)
-        write = formats.module(formats.WRITERS[format]).to_files
+        write = writers[format].to_files
         write_folder(folder, write(self, weights_dtype) if format == "zoo" else write(self))
 
     def _check_foreign(self, format, weights_dtype):
@@ -192,18 +193,18 @@ def read(preset, asked=None):
         asked: name of the family that the caller asks for; None where any is welcome.
     """
     folder = resolve(preset)
-    for name in formats.READERS:
-        format = formats.module(name)
+    *_, bert4keras = readers = formats.readers()
+    for format in readers:
         if format.matches(folder):
             # The original's checkpoints do not name their family.
-            found = format.read(folder, asked) if name == "bert4keras" else format.read(folder)
+            found = format.read(folder, asked) if format is bert4keras else format.read(folder)
             found.verified = folder.sealed
             found.check_sizes()
             return found
-    expected = ", ".join(words for words in formats.READERS.values() if words)
     raise PresetError(
-        f"{folder.path} is no preset: it holds {', '.join(sorted(folder.names())[:10]) or 'nothing'}; expected one of "
-        f"{expected}{_named_model(folder)}"
+        f"{folder.path} is no preset: it holds {', '.join(sorted(folder.names())[:10]) or 'nothing'}; expected "
+        "config.json with *.safetensors (zoo, Hugging Face), config.json with model.weights.h5 (keras-hub), or "
+        "bert_config.json with *.ckpt.index (bert4keras, TensorFlow)" + _named_model(folder)
     )
 
 
@@ -212,7 +213,7 @@ def _named_model(folder):
     if not folder.has("config.json"):
         return ""
     config = folder.json("config.json")
-    hugging_face, keras_hub = formats.module("hugging_face"), formats.module("keras_hub")
+    _, keras_hub, hugging_face, _ = formats.readers()
     for field, known in (("model_type", hugging_face.model_types()), ("registered_name", keras_hub.registered_names())):
         if field in config:
             return f". config.json has {field} {str(config[field])[:80]!r}: unknown model; known are {', '.join(known)}"
@@ -221,10 +222,10 @@ def _named_model(folder):
 
 def resolve(preset):
     """The opened folder of a preset name, path or hub address."""
+    catalogue, hub = formats.sources()
     preset = os.fspath(preset)
     if re.match(r"[a-z]+://", preset):
-        return Folder(formats.module("hub").download(preset), links=True)
-    catalogue = formats.module("catalogue")
+        return Folder(hub.download(preset), links=True)
     bundled = catalogue.bundled_folder(preset)
     if bundled is not None:
         if os.path.isdir(preset) and not os.path.samefile(preset, bundled):
