@@ -5,9 +5,11 @@
 
 Prints a line a batch size: milliseconds (median of 20 runs after 3, compiled; torch runs eagerly) and the
 growth of the process's peak memory over the smallest batch, each size in a process of its own. `--peer` adds
-the form that writes the B x B matrix down, as the original and sentence-transformers do, up to --peer_limit.
+the form that writes the B x B matrix down, as the original does, up to --peer_limit, and where it is installed the
+sorted form of sentence-transformers, on torch whatever the backend here.
 """
 
+import importlib.util
 import json
 import os
 import resource
@@ -22,7 +24,9 @@ SIZES = flags.DEFINE_list("sizes", ["64", "256", "1024", "4096", "16384", "65536
 PEER = flags.DEFINE_bool("peer", False, "Also the form that makes a B x B matrix.")
 PEER_LIMIT = flags.DEFINE_integer("peer_limit", 8192, "Largest batch of that form; 8,192 pairs take some GB.")
 LEVELS = flags.DEFINE_integer("levels", 6, "Label levels in the batch.")
-ONLY = flags.DEFINE_string("only", None, "Measure one form, 'zoo' or 'matrix', at the first size, print JSON, end.")
+ONLY = flags.DEFINE_string(
+    "only", None, "Measure one form, 'zoo', 'matrix' or 'peer', at the first size, print JSON, end."
+)
 
 
 def all_pairs(labels, scores):
@@ -34,6 +38,21 @@ def all_pairs(labels, scores):
     ordered = labels[:, None] > labels[None, :]
     terms = ops.reshape(ops.where(ordered, differences, -1e12), (-1,))
     return ops.logsumexp(ops.concatenate([ops.zeros((1,)), terms]))
+
+
+def sentence_transformers_step():
+    """The same of sentence-transformers' own loss, given scores in the place of embeddings."""
+    import torch
+    from sentence_transformers.sentence_transformer.losses import CoSENTLoss
+
+    loss = CoSENTLoss(None, similarity_fct=lambda scores, _: scores)
+
+    def eager(labels, scores):
+        scores = torch.tensor(scores, requires_grad=True)
+        loss.compute_loss_from_embeddings([scores, scores], torch.tensor(labels)).backward()
+        return scores.grad
+
+    return eager
 
 
 def step(loss):
@@ -72,7 +91,7 @@ def measure(form, size):
 
     from zoo.losses import CoSENT
 
-    run = step(CoSENT() if form == "zoo" else all_pairs)
+    run = sentence_transformers_step() if form == "peer" else step(CoSENT() if form == "zoo" else all_pairs)
     rng = np.random.default_rng(0)
     labels = rng.integers(0, LEVELS.value, size).astype("int32")
     scores = rng.uniform(-1, 1, size).astype("float32")
@@ -101,7 +120,8 @@ def main(_):
     if ONLY.value:
         print(json.dumps(measure(ONLY.value, int(SIZES.value[0]))))
         return
-    forms = ["zoo", "matrix"] if PEER.value else ["zoo"]
+    installed = importlib.util.find_spec("sentence_transformers") is not None
+    forms = ["zoo", "matrix", *["peer"] * installed] if PEER.value else ["zoo"]
     print(f"backend {os.environ.get('KERAS_BACKEND', '(keras.json)')}, {LEVELS.value} label levels")
     print(f"{'pairs':>8} {'form':>7} {'ms':>9} {'peak +MB':>9} {'first s':>8}")
     floor = {}

@@ -2,8 +2,6 @@
 
 import os
 
-import keras
-
 import zoo
 from zoo.models.preset import read
 
@@ -12,8 +10,7 @@ FAQ = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 
 
 def optimizer(steps, learning_rate):
     """AdamW, linear warm-up over a tenth of the steps, cosine to nearly nothing."""
-    warm_up = {"warmup_target": learning_rate, "warmup_steps": steps // 10}
-    rate = keras.optimizers.schedules.CosineDecay(0.0, steps - steps // 10, alpha=0.02, **warm_up)
+    rate = zoo.optimizers.WarmupDecay(learning_rate, steps, end=0.02 * learning_rate, shape="cosine")
     return zoo.optimizers.FusedAdamW(rate, weight_decay=0.01, global_clipnorm=1.0)
 
 

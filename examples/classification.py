@@ -75,7 +75,7 @@ def main(_):
         max_length=F.max_length * (1 + paired),
     )
     steps = F.epochs * -(-len(train) // F.batch_size)
-    rate = keras.optimizers.schedules.PolynomialDecay(F.learning_rate, steps, 0.02 * F.learning_rate)
+    rate = zoo.optimizers.WarmupDecay(F.learning_rate, steps, warmup_steps=0, end=0.02 * F.learning_rate)
     model.compile(zoo.optimizers.FusedAdamW(rate, weight_decay=0.01, global_clipnorm=1.0))
     best = keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=F.epochs, restore_best_weights=True)
     start = time.time()

@@ -87,8 +87,7 @@ def main(_):
     for name, count in batches.items():
         print(f"{name}: {len(sets[name]):,} pairs, {count:,} of {sum(batches.values()):,} batches an epoch", flush=True)
     steps = F.epochs * sum(batches.values())
-    warm_up = {"warmup_target": F.learning_rate, "warmup_steps": steps // 10}
-    rate = keras.optimizers.schedules.CosineDecay(0.0, steps - steps // 10, alpha=0.02, **warm_up)
+    rate = zoo.optimizers.WarmupDecay(F.learning_rate, steps, end=0.02 * F.learning_rate, shape="cosine")
     matcher.compile(zoo.optimizers.FusedAdamW(rate, weight_decay=0.01, global_clipnorm=1.0), chosen_loss(matcher))
     resume = Resume(os.path.join(F.output, "state"))
     epoch = resume.restore(matcher)

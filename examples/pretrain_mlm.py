@@ -74,8 +74,8 @@ def build(tokenizer):
         backbone = getattr(zoo, F.family)(**sizes, **dropout, max_sequence_length=F.length, dtype=F.dtype)
         backbone.tokenizer = tokenizer
         model = zoo.MaskedLM(backbone, masked_positions=True)
-    warm_up = {"warmup_target": F.learning_rate, "warmup_steps": round(F.steps * 0.04)}
-    rate = keras.optimizers.schedules.CosineDecay(0.0, round(F.steps * 0.96), alpha=0.02, **warm_up)
+    decay = {"warmup_steps": round(F.steps * 0.04), "end": 0.02 * F.learning_rate, "shape": "cosine"}
+    rate = zoo.optimizers.WarmupDecay(F.learning_rate, F.steps, **decay)
     options = {"weight_decay": 0.01, "beta_2": 0.98, "global_clipnorm": 1.0}
     options["gradient_accumulation_steps"] = F.accumulate
     optimizer = {"adamw": zoo.optimizers.FusedAdamW, "lamb": keras.optimizers.Lamb}[F.optimizer](rate, **options)

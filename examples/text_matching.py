@@ -77,8 +77,7 @@ def train(kind, classes, pairs, dev):
         model = zoo.InteractionMatcher.from_preset(preset, **options)
         loss = zoo.losses.CoSENT(scale=1.0)
     steps = F.epochs * -(-len(pairs) // F.batch_size)
-    warm_up = {"warmup_target": F.learning_rate, "warmup_steps": steps // 10}
-    rate = keras.optimizers.schedules.CosineDecay(0.0, steps - steps // 10, alpha=0.02, **warm_up)
+    rate = zoo.optimizers.WarmupDecay(F.learning_rate, steps, end=0.02 * F.learning_rate, shape="cosine")
     optimizer = zoo.optimizers.FusedAdamW(rate, weight_decay=0.01, global_clipnorm=1.0)
     model.compile(optimizer, loss, jit_compile={"true": True, "false": False}.get(F.jit_compile, "auto"))
     best = keras.callbacks.EarlyStopping(monitor, mode="max", patience=F.epochs, restore_best_weights=True)

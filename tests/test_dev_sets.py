@@ -7,7 +7,7 @@ from support.tiny_models import PAIRS, matcher
 
 import zoo
 from zoo.callbacks import BestPreset, LearningLog, Resume
-from zoo.callbacks.csv_rows import read_csv_rows
+from zoo.callbacks.learning_log import read_csv_rows
 from zoo.data import as_pairs
 
 DEV = {"graded": as_pairs([(a, b, i / 4) for i, (a, b, _) in enumerate(PAIRS[:5])]), "binary": as_pairs(PAIRS)}

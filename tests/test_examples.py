@@ -21,7 +21,7 @@ from scipy.stats import rankdata
 
 import zoo
 from zoo.backend.variables import to_numpy, weights_of
-from zoo.callbacks.csv_rows import read_csv_rows
+from zoo.callbacks.learning_log import read_csv_rows
 
 once = pytest.mark.neutral
 ROOT = pathlib.Path(__file__).resolve().parent.parent

@@ -6,8 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from zoo.callbacks.csv_rows import read_csv_rows, write_csv_rows
-from zoo.callbacks.learning_log import LearningLog, tensorboard
+from zoo.callbacks.learning_log import LearningLog, read_csv_rows, tensorboard, write_csv_rows
 from zoo.plots import learning_curve
 
 pytestmark = pytest.mark.neutral

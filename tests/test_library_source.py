@@ -13,7 +13,7 @@ CODE_RUNNERS = set(
 NETWORK = set("socket ssl http urllib urllib3 requests httpx aiohttp ftplib smtplib telnetlib xmlrpc".split())
 HUBS = {"huggingface_hub", "kagglehub"}
 # Who may open files: the store for everything preset-like, zoo/data for the user's own data.
-OPENERS = ("zoo/store", "zoo/data", "zoo/callbacks/csv_rows")
+OPENERS = ("zoo/store", "zoo/data", "zoo/callbacks/learning_log")
 # What handles content of presets, checkpoints and saved states.
 READERS = (
     "zoo/store",

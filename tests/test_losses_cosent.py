@@ -271,3 +271,35 @@ def test_zero_vectors_have_cosine_zero_and_a_finite_gradient():
     # d cos / du = (v / |v| - cos u / |u|) / |u|
     assert gradient[1] == pytest.approx([-0.096, 0.0, 0.072], abs=1e-6)
     assert gradient[0] == pytest.approx(np.array([1, 2, 2]) / 3 * 1e6, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int64", "float16", "float64", "bool"])
+def test_labels_of_any_kind_of_number(kind):
+    labels, scores = batch("graded", 40, np.random.default_rng(12))
+    labels = (labels * 5 > 2).astype(kind) if kind == "bool" else (labels * 5).astype(kind)
+    value, gradient = loss_and_gradient(labels, scores)
+    expected, expected_gradient = oracle(labels.astype("float64"), scores)
+    assert_close(value, expected, atol=1e-6, rtol=1e-6)
+    assert_close(gradient, expected_gradient, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("spread", [3.9, 4.1, 14.9, 15.1, 40.0])
+def test_every_way_of_adding_up_gives_the_same(spread):
+    """Scores whose exponentials float32 holds, float64 holds, and none holds: scale 20 times a spread around the bounds."""
+    rng = np.random.default_rng(13)
+    labels = rng.integers(0, 4, 200)
+    scores = (rng.permutation(200) / 199 * spread).astype("float32")
+    weights = rng.integers(0, 3, 200)
+    value, gradient = loss_and_gradient(labels, scores, weights=weights)
+    expected, expected_gradient = oracle(labels, scores, weights=weights)
+    assert_close(value, expected, atol=1e-5, rtol=2e-6)
+    assert_close(gradient, expected_gradient, atol=2e-5 * max(1, spread / 4), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["distinct", "binary", "graded"])
+def test_thousands_of_pairs_equal_the_sum_over_all_pairs(kind):
+    labels, scores = batch(kind, 3000, np.random.default_rng(14))
+    value, gradient = loss_and_gradient(labels, scores)
+    expected, expected_gradient = oracle(labels, scores)
+    assert_close(value, expected, atol=1e-6, rtol=1e-6)
+    assert_close(gradient, expected_gradient, atol=1e-5, rtol=1e-5)

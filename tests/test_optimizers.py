@@ -21,6 +21,7 @@ from zoo.optimizers import (
     LazyUpdates,
     Lookahead,
     PiecewiseLinear,
+    WarmupDecay,
     averaged_weights,
     layer_decay,
 )
@@ -344,3 +345,80 @@ def test_piecewise_linear_equals_interpolation():
         np.testing.assert_allclose([float(one(step)) for step in steps], expected, atol=1e-6)
     assert float(PiecewiseLinear(3.0, {0: 1})(0)) == float(PiecewiseLinear(3.0, {"0": 1})(99)) == 3
     assert float(schedule(10_000_000)) == 0
+
+
+@pytest.mark.parametrize("shape", ["linear", "cosine"])
+@pytest.mark.parametrize("warmup, warm", [({}, 5), ({"warmup_share": 0.07}, 3), ({"warmup_steps": 0}, 0)])
+def test_warmup_decay_follows_its_formula(shape, warmup, warm):
+    schedule = WarmupDecay(3.0, 50, **warmup, end=0.3, shape=shape)
+    steps = np.arange(80)
+    done = np.clip((steps - warm) / (50 - warm), 0, 1)
+    falling = 0.3 + 2.7 * {"linear": 1 - done, "cosine": (1 + np.cos(np.pi * done)) / 2}[shape]
+    expected = np.where(steps < warm, 3 * steps / max(warm, 1), falling)
+    twin = keras.optimizers.schedules.deserialize(
+        json.loads(json.dumps(keras.optimizers.schedules.serialize(schedule)))
+    )
+    assert type(twin) is WarmupDecay and twin.get_config() == schedule.get_config()
+    for one in (schedule, twin):
+        np.testing.assert_allclose([float(one(step)) for step in steps], expected, atol=1e-6)
+
+
+def test_warmup_decay_equals_keras_schedules():
+    steps = np.arange(130)
+    cosine = keras.optimizers.schedules.CosineDecay(0.0, 90, alpha=0.02, warmup_target=2.0, warmup_steps=10)
+    line = keras.optimizers.schedules.PolynomialDecay(2.0, 100, 0.04)
+    ours = WarmupDecay(2.0, 100, end=0.04, shape="cosine"), WarmupDecay(2.0, 100, warmup_steps=0, end=0.04)
+    for one, other in zip(ours, (cosine, line)):
+        np.testing.assert_allclose(
+            [float(one(step)) for step in steps], [float(other(step)) for step in steps], atol=2e-6
+        )
+
+
+def test_warmup_of_a_share_is_rounded_down_as_a_whole_number_is():
+    """0.07 * 100 is 7.000000000000001 and 0.29 * 100 is 28.999999999999996 in floats."""
+    for share, total, warm in ((0.07, 100, 7), (0.29, 100, 29), (0.1, 19, 1), (0.0, 9, 0)):
+        rates = [float(WarmupDecay(1.0, total, warmup_share=share)(step)) for step in (max(warm - 1, 0), warm)]
+        assert rates == pytest.approx([1 - 1 / warm if warm else 1, 1])
+
+
+@pytest.mark.parametrize("jit_compile", sorted({False, JIT}))
+def test_warmup_decay_inside_wrappers(jit_compile):
+    """The rate of each step is that of the schedule, in training itself: SGD's steps are rate times gradient."""
+    rows, schedule = gradients(12), WarmupDecay(0.5, 10, warmup_steps=4, end=0.1)
+    rates = [0.5 * t / 4 if t < 4 else 0.1 + 0.4 * max(0, 10 - t) / 6 for t in range(12)]
+    weights = [weight.astype("float64") for weight in start()]
+    expected = []
+    for rate, row in zip(rates, rows):
+        weights = [weight - rate * gradient for weight, gradient in zip(weights, split(row))]
+        expected.append(weights)
+    optimizer = LayerwiseLearningRate(Lookahead(keras.optimizers.SGD(schedule), step_size=1.0), {"kernel": 1.0})
+    for found, wanted in zip(train(made(optimizer, jit_compile=jit_compile), rows), expected):
+        for weight, value in zip(found, wanted):
+            assert_close(weight, value, atol=1e-5)
+
+
+def test_warmup_decay_under_low_rank():
+    """LowRank's inner optimizer sees the schedule: with a rate of 0 at step 0 nothing moves, then something does."""
+    model = made(
+        zoo.optimizers.LowRank(keras.optimizers.SGD(WarmupDecay(0.5, 4, warmup_steps=2)), rank=1), jit_compile=JIT
+    )
+    before = [weight.copy() for weight in model.get_weights()]
+    first, second, *_ = train(model, gradients(4))
+    assert all((a == b).all() for a, b in zip(first, before))
+    assert any((a != b).any() for a, b in zip(second, before))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"warmup_steps": 1, "warmup_share": 0.1}, "expected one of them"),
+        ({"warmup_steps": 10}, "10 steps of warm-up, total_steps=10"),
+        ({"warmup_share": -0.1}, "expected 0 <= warm-up"),
+        ({"total_steps": 0}, "total_steps=0"),
+        ({"shape": "exponential"}, "'linear' or 'cosine'"),
+        ({"end": -1.0}, "at least 0"),
+    ],
+)
+def test_warmup_decay_refuses(options, message):
+    with pytest.raises(ValueError, match=message):
+        WarmupDecay(**{"peak": 1.0, "total_steps": 10, **options})

@@ -42,10 +42,8 @@ def accuracy(normalization):
             dropout=0.0, attention_dropout=0.0, dtype=F.dtype, **sizes,
         )  # fmt: skip
         model = zoo.MaskedLM(backbone, masked_positions=True)
-        warm = F.steps // 20
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0, F.steps - warm, alpha=0.02, warmup_target=F.learning_rate, warmup_steps=warm
-        )
+        decay = {"warmup_steps": F.steps // 20, "end": 0.02 * F.learning_rate, "shape": "cosine"}
+        rate = zoo.optimizers.WarmupDecay(F.learning_rate, F.steps, **decay)
         loss = zoo.losses.TokenCrossEntropy()
         optimizer = keras.optimizers.AdamW(rate, weight_decay=0.01, beta_2=0.98, global_clipnorm=1.0)
         model.compile(optimizer, loss, weighted_metrics=["accuracy"])

@@ -81,10 +81,8 @@ def language_model(setting, vocabulary_size, layer_attention):
     model = zoo.MaskedLM(backbone)  # its head is this tied softmax; which tokens are predicted is up to the labels
     # Where the rate rises faster, units that normalise after their residual learn the frequencies of the tokens and then
     # nothing for hundreds of steps: with 7e-4 after 400 steps they are out at step 200, after 250 steps at step 400.
-    warm = max(1, setting.steps // 6)
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, setting.steps - warm), alpha=0.02, warmup_target=setting.learning_rate, warmup_steps=warm
-    )
+    decay = {"warmup_steps": setting.steps // 6, "end": 0.02 * setting.learning_rate, "shape": "cosine"}
+    rate = zoo.optimizers.WarmupDecay(setting.learning_rate, setting.steps, **decay)
     optimizer = keras.optimizers.AdamW(rate, weight_decay=0.01, beta_2=0.98, global_clipnorm=1.0)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model.compile(optimizer, zoo.losses.TokenCrossEntropy(), metrics=["accuracy"])

@@ -68,7 +68,8 @@ def accuracies(task, variant, seed):
         custom_position_ids=True, dropout=0.0, attention_dropout=0.0,
     )  # fmt: skip
     model = keras.Model(backbone.input, keras.layers.Dense(2)(backbone.output))
-    rate = keras.optimizers.schedules.CosineDecay(0.0, F.steps, warmup_target=1e-3, warmup_steps=F.steps // 10)
+    warm = F.steps // 10
+    rate = zoo.optimizers.WarmupDecay(1e-3, F.steps + warm, warmup_steps=warm, shape="cosine")
     model.compile(
         zoo.optimizers.FusedAdam(rate, global_clipnorm=1.0),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True), weighted_metrics=["accuracy"],

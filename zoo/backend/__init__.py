@@ -24,6 +24,7 @@ from .default import (
     keep_freed_memory,
     latest_values,
     layer_norm,
+    ordering_in_float64,
     padding_is_left_out,
     pass_over,
     put_rows,
@@ -32,6 +33,7 @@ from .default import (
     rotate_pairs,
     row_cross_entropy,
     set_random_state,
+    sorting_order,
     take_rows,
     together,
 )
@@ -51,6 +53,7 @@ if keras.backend.backend() == "torch":
         gradients_of,
         keep_freed_memory,
         layer_norm,
+        ordering_in_float64,
         padding_is_left_out,
         put_rows,
         random_state,
@@ -73,6 +76,7 @@ elif keras.backend.backend() == "jax":
         ignoring_distribution,
         latest_values,
         refuse_non_finite,
+        sorting_order,
         value_and_gradient,
     )
 else:
@@ -120,6 +124,7 @@ __all__ = [
     "keep_freed_memory",
     "latest_values",
     "layer_norm",
+    "ordering_in_float64",
     "padding_is_left_out",
     "pass_over",
     "put_rows",
@@ -128,6 +133,7 @@ __all__ = [
     "rotate_pairs",
     "row_cross_entropy",
     "set_random_state",
+    "sorting_order",
     "take_rows",
     "together",
     "value_and_gradient",

@@ -1,10 +1,9 @@
 """Callbacks: training that survives being killed, stops before a NaN does harm, and keeps its best model."""
 
-from zoo.callbacks.arranging import arranged
 from zoo.callbacks.best_preset import BestPreset
 from zoo.callbacks.learning_log import LearningLog, tensorboard
 from zoo.callbacks.residual_warmup import ResidualWarmup
-from zoo.callbacks.resume import Resume
+from zoo.callbacks.resume import Resume, arranged
 from zoo.callbacks.stop_on_nan import NonFiniteError, StopOnNaN
 
 __all__ = [

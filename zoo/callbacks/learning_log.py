@@ -1,11 +1,13 @@
 """What a long training writes down: a row an epoch, its learning curve, TensorBoard's files."""
 
+import csv
 import importlib.util
+import io
+import os
 import time
 
 import keras
 
-from zoo.callbacks.csv_rows import read_csv_rows, write_csv_rows
 from zoo.plots import learning_curve
 
 
@@ -70,3 +72,29 @@ def tensorboard(folder):
             "without it, the CSV log holds the same numbers"
         )
     return keras.callbacks.TensorBoard(folder, write_graph=False)
+
+
+def read_csv_rows(path):
+    """Rows of a CSV file with a header, a list of dicts of str; empty without a file."""
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_csv_rows(path, rows):
+    """Write rows (dicts) as CSV, the file whole or not at all; what a row lacks stays empty.
+
+    Args:
+        path: path; its folder is made.
+        rows: list of dicts, not empty. Columns are all their keys in the order met.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    unfinished = f"{path}.{os.getpid()}"
+    with open(unfinished, "w", encoding="utf-8", newline="") as file:
+        file.write(text.getvalue())
+    os.replace(unfinished, path)

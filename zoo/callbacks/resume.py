@@ -1,25 +1,60 @@
 """Resume: a training that was killed goes on as if nothing had happened."""
 
+import contextlib
 from typing import Any
+
+import keras
 
 from zoo.backend import pass_over, random_state, set_random_state
 from zoo.callbacks.interruption import Interruption
-from zoo.callbacks.memories import from_json, over, remember, remind
-from zoo.callbacks.surrounding import Surrounding
-from zoo.callbacks.swaps import trained_weights
 from zoo.callbacks.training_state import (
     TrainingState,
     appended,
+    from_json,
     history_of,
     load_state,
+    over,
     put_back,
     put_back_metrics,
+    remember,
+    remind,
     save_state,
 )
+from zoo.optimizers import EvaluateAverages
 from zoo.store import PresetError
 
+EVENTS = ("set_model", "set_params") + tuple(
+    f"on_{what}_{when}" for what in ("train", "epoch", "train_batch", "test", "test_batch") for when in ("begin", "end")
+)
 
-class Resume(Surrounding):
+
+class CallbackWrapper(keras.callbacks.Callback):
+    """Passes every event on to the callbacks inside it, in their order; a subclass decides what they hear of.
+
+    Args:
+        callbacks: sequence of `keras.callbacks.Callback`.
+    """
+
+    def __init__(self, callbacks=()):
+        super().__init__()
+        self.callbacks = list(callbacks)
+
+
+def _passed_on(event):
+    def pass_on(self, *arguments, **keywords):
+        getattr(keras.callbacks.Callback, event)(self, *arguments, **keywords)
+        # Not a keras.callbacks.CallbackList: it copies the logs, and a callback inside may add to them for all.
+        for callback in self.callbacks:
+            getattr(callback, event)(*arguments, **keywords)
+
+    return pass_on
+
+
+for _event in EVENTS:
+    setattr(CallbackWrapper, _event, _passed_on(_event))
+
+
+class Resume(CallbackWrapper):
     """Saves the whole state of a training, and goes on from it when the same script is started again.
 
         matcher.fit(pairs, epochs=3, callbacks=[zoo.callbacks.Resume("run", every_steps=500)])
@@ -174,3 +209,51 @@ class Resume(Surrounding):
 
 def _listed(identity):
     return ", ".join(f"{name} {value}" for name, value in identity.items())
+
+
+def arranged(callbacks, data=None):
+    """Callbacks as `keras.Model.fit` takes them: a `Resume` around all others, the data known to those that ask.
+
+    What belongs to one training is set anew for the next, so the same objects serve any number of them.
+
+    Args:
+        callbacks: None, a callback, or a list of them.
+        data: what `fit` trains on, for callbacks that have an attribute `data` and were given None there.
+
+    Returns:
+        list of callbacks.
+
+    Raises:
+        ValueError: more than one `Resume`.
+    """
+    callbacks = listed(callbacks)
+    for callback in callbacks:
+        if hasattr(callback, "data") and (callback.data is None or getattr(callback, "data_of_fit", False)):
+            callback.data, callback.data_of_fit = data, True
+    around = [callback for callback in callbacks if isinstance(callback, Resume)]
+    if len(around) > 1:
+        folders = ", ".join(str(resume.folder) for resume in around)
+        raise ValueError(f"{len(around)} Resume callbacks, of {folders}; a training has one state: expected one")
+    for resume in around:
+        resume.callbacks = [*resume.own, *(callback for callback in callbacks if callback not in (resume, *resume.own))]
+    return around or callbacks
+
+
+def listed(callbacks):
+    """None, a callback or a sequence of them as a list."""
+    return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks] if callbacks else []
+
+
+@contextlib.contextmanager
+def trained_weights(callbacks, epoch):
+    """Within, at the end of an epoch, a model has the weights that are trained; after, what callbacks had put there."""
+    swapping = [
+        callback for callback in callbacks if isinstance(callback, (EvaluateAverages, keras.callbacks.SwapEMAWeights))
+    ]
+    for callback in reversed(swapping):
+        callback.on_epoch_begin(epoch)
+    try:
+        yield
+    finally:
+        for callback in swapping:
+            callback.on_epoch_end(epoch)

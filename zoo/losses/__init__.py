@@ -1,6 +1,6 @@
-"""Losses for text matching: `keras.losses.Loss` objects that know no model.
+"""Losses for text matching and for classes: `keras.losses.Loss` objects that know no model.
 
-Two conventions, told apart by the attribute `inputs`, so that a matcher can feed any loss rightly:
+Two conventions of the matching losses, told apart by the attribute `inputs`, so that a matcher can feed any loss rightly:
 
 | `inputs` | y_true | y_pred | losses |
 | --- | --- | --- | --- |
@@ -15,6 +15,8 @@ of a last short batch expressed. Gradients by `y_pred` are all that exact big-ba
 
 Softmax over classes of a pair (Sentence-BERT, interaction models) is Keras' own
 `SparseCategoricalCrossentropy(from_logits=True)`. `TokenCrossEntropy` is for language models: one class a place.
+`TaiLr` and `EMO` take class ids `[...]` and logits `[..., C]` as it does, of language models and of classifiers; they do
+not grow over-confident.
 """
 
 from zoo.losses.angle import AnglE
@@ -22,10 +24,12 @@ from zoo.losses.circle import Circle
 from zoo.losses.contrastive import Contrastive
 from zoo.losses.cosent import CoSENT
 from zoo.losses.cosent_info_nce import CoSENTInfoNCE
+from zoo.losses.emo import EMO
 from zoo.losses.info_nce import InfoNCE
 from zoo.losses.matching_loss import MatchingLoss
 from zoo.losses.regression import CosineRegression
 from zoo.losses.similarity import angle_similarity, cosine_similarity, normalize
+from zoo.losses.tailr import TaiLr
 from zoo.losses.token_cross_entropy import TokenCrossEntropy
 from zoo.losses.triplet import Triplet
 
@@ -36,8 +40,10 @@ __all__ = [
     "CoSENTInfoNCE",
     "Contrastive",
     "CosineRegression",
+    "EMO",
     "InfoNCE",
     "MatchingLoss",
+    "TaiLr",
     "TokenCrossEntropy",
     "Triplet",
     "angle_similarity",

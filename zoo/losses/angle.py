@@ -46,6 +46,3 @@ class AnglE(MatchingLoss):
 
     def batch_loss(self, y_true, y_pred, weights):
         return ordering_loss(y_true, self.scale * angle_similarity(y_pred[:, 0], y_pred[:, 1]), weights)
-
-    def get_config(self):
-        return {**super().get_config(), "scale": self.scale}

@@ -63,14 +63,6 @@ class Circle(MatchingLoss):
         down = log_sum(self.scale * pull_down, ~match, weights)
         return ops.softplus(down + log_sum(self.scale * pull_up, match, weights))
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "scale": self.scale,
-            "margin": self.margin,
-            "self_paced": self.self_paced,
-        }
-
 
 def log_sum(x, members, weights):
     """ln of the sum of w exp(x) over `members`; about FLOOR / 4 without, so that two still add up."""

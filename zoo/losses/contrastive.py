@@ -45,6 +45,3 @@ class Contrastive(MatchingLoss):
         apart = 1.0 - y_pred
         losses = match * ops.square(apart) + (1.0 - match) * ops.square(ops.relu(self.margin - apart))
         return weighted_mean(0.5 * losses, weights)
-
-    def get_config(self):
-        return {**super().get_config(), "margin": self.margin}

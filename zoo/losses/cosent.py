@@ -50,6 +50,3 @@ class CoSENT(MatchingLoss):
 
     def batch_loss(self, y_true, y_pred, weights):
         return ordering_loss(y_true, self.scale * y_pred, weights)
-
-    def get_config(self):
-        return {**super().get_config(), "scale": self.scale}

@@ -57,6 +57,3 @@ class CoSENTInfoNCE(MatchingLoss):
         matches = weights * keras.ops.cast(keras.ops.cast(y_true, "float32") >= self.positive, "float32")
         ranking = self.ranking.batch_loss(y_true, cosine_similarity(y_pred[:, 0], y_pred[:, 1]), weights)
         return ranking + self.weight * self.contrast.batch_loss(y_true, y_pred, matches)
-
-    def get_config(self):
-        return {**super().get_config(), "weight": self.weight, "positive": self.positive, "scale": self.scale}

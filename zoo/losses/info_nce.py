@@ -86,11 +86,3 @@ class InfoNCE(MatchingLoss):
             backward = ops.logsumexp(ops.where(open_to, logits, FLOOR), axis=0) - diagonal
             losses = 0.5 * (losses + backward)
         return weighted_mean(losses, weights)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "scale": self.scale,
-            "symmetric": self.symmetric,
-            "grouped": self.grouped,
-        }

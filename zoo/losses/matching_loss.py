@@ -3,8 +3,10 @@
 import keras
 from keras import ops
 
+from zoo.backend.arguments import Configured
 
-class MatchingLoss(keras.losses.Loss):
+
+class MatchingLoss(Configured, keras.losses.Loss):
     """Base of losses that look at a whole batch of pairs at once and give one scalar.
 
     Keras multiplies `sample_weight` onto what a loss returns; that has no meaning where terms couple the rows
@@ -100,7 +102,7 @@ class MatchingLoss(keras.losses.Loss):
             )
 
     def get_config(self):
-        return {"name": self.name}
+        return self.described_arguments()  # no reduction: it has but one
 
 
 def weighted_mean(losses, weights):

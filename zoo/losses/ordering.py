@@ -2,10 +2,11 @@
 
 from keras import ops
 
-from zoo.backend import compiled
+from zoo.backend import compiled, ordering_in_float64, sorting_order
 
 # Below every score, yet finite: the difference of two infinities would be NaN.
 FLOOR = -3e38
+RANGE = 80.0  # exp(-80) is a normal number of float32, to full precision
 
 
 def ordering_loss(labels, scores, weights):
@@ -28,42 +29,60 @@ def ordering_loss(labels, scores, weights):
         float32 scalar, 0 where no two labels differ.
     """
     constant = ops.stop_gradient(scores)
-    loss, gradient = value_and_slopes(labels, constant, ops.stop_gradient(weights))
+    inputs = labels, constant, ops.stop_gradient(weights)
+    loss, gradient = ordering_in_float64(*inputs) or value_and_slopes(*inputs)
     return loss + ops.sum(gradient * (scores - constant))
 
 
 @compiled
 def value_and_slopes(labels, scores, weights):
     """Value of `ordering_loss`, scalar, and its gradient by the scores, `[B]`."""
-    order = ops.argsort(labels)
+    # Sorted by label; where each position's group of equal labels starts and ends.
+    order, start = sorting_order(labels)
+    end = ops.cast(ops.searchsorted(start, start, side="right"), "int32")
     x, weights = ops.take(scores, order), ops.take(weights, order)
-    start, end = group_bounds(ops.take(labels, order))
     # [2, B]: row 0 looks at lower labels, row 1 is its mirror image, whose sums run over higher labels.
     values = ops.stack([x, -ops.flip(x)])
     weights = ops.stack([weights, ops.flip(weights)])
     starts = ops.stack([start, ops.shape(labels)[0] - ops.flip(end)])
     present = weights > 0
-    peak, total = sums_before(ops.where(present, values, FLOOR), weights, starts)
+    values = ops.where(present, values, FLOOR)
+    highest = ops.max(values, axis=1, keepdims=True)  # [2, 1]
+    lowest = ops.min(ops.where(present, values, highest), axis=1, keepdims=True)
+    peak, total = ops.cond(
+        ops.any(highest - lowest > RANGE),
+        lambda: sums_before(values, weights, starts),
+        lambda: (ops.broadcast_to(highest, ops.shape(values)), bounded_sums_before(values - highest, weights, starts)),
+    )
 
-    # An absent element adds nothing, and must not set the scale either.
+    # An absent element adds nothing, and must not set the scale either; nor must one that nothing stands before.
+    present = present & (total > 0)
     exponents = ops.where(present, peak - values, FLOOR)
-    largest = ops.maximum(ops.max(exponents), 0.0)
-    terms = weights * total * ops.exp(exponents - largest)
+    largest = ops.maximum(ops.max(exponents + ops.log(ops.where(present, total, 1.0))), 0.0)
+    terms = weights * (total * ops.exp(exponents - largest))
     lower, upper = ops.unstack(terms)  # as the pair with the higher label, with the lower label
     # log1p keeps losses far below float32's step at 1; with largest = 0 nothing is lost before it.
     surplus = ops.expm1(-largest) + ops.sum(lower)
     loss = largest + ops.log1p(surplus)
-    gradient = ops.take((ops.flip(upper) - lower) / (1.0 + surplus), ops.argsort(order))
-    return loss, gradient
+    gradient = (ops.flip(upper) - lower) / (1.0 + surplus)
+    return loss, ops.segment_sum(gradient, order, num_segments=ops.shape(labels)[0])
 
 
-def group_bounds(labels):
-    """Where each position's group of equal labels starts and ends, int32 `[B]` twice, in sorted labels."""
-    changed = ops.cast(labels[1:] != labels[:-1], "int32")
-    group = ops.cumsum(ops.concatenate([ops.zeros((1,), dtype="int32"), changed]))
-    size = ops.segment_sum(ops.ones_like(group), group, num_segments=ops.shape(labels)[0])
-    end = ops.take(ops.cumsum(size), group)
-    return end - ops.take(size, group), end
+def bounded_sums_before(values, weights, starts):
+    """`sums_before` for values from -RANGE to 0, whose exponentials float32 holds: the sums themselves, `[2, B]`.
+
+    Prefix sums within chunks of sqrt(B), and over the chunks: one sum over all would round B times.
+    """
+    terms = weights * ops.exp(values)
+    count = ops.shape(values)[1]
+    chunk = -int(-(values.shape[1] ** 0.5) // 1) if values.shape[1] else grid(None, count)[0] ** 2
+    terms = ops.concatenate([terms, ops.zeros((2, chunk * chunk - count))], axis=1)
+    inner = ops.cumsum(ops.reshape(terms, (2, chunk, chunk)), axis=-1)
+    outer = ops.cumsum(inner[..., -1], axis=-1)
+    before = ops.concatenate([ops.zeros((2, 1)), outer[:, :-1]], axis=-1)[..., None]  # [2, chunk, 1]
+    within = ops.concatenate([ops.zeros((2, chunk, 1)), inner[..., :-1]], axis=-1)
+    starts = starts + ops.reshape(ops.arange(2, dtype="int32") * chunk * chunk, (2, 1))
+    return ops.take(ops.reshape(before + within, (-1,)), starts)
 
 
 def sums_before(values, weights, starts):

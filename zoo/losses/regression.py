@@ -46,6 +46,3 @@ class CosineRegression(MatchingLoss):
     def batch_loss(self, y_true, y_pred, weights):
         target = (ops.cast(y_true, "float32") - self.lowest) / (self.highest - self.lowest)
         return weighted_mean(ops.square(y_pred - target), weights)
-
-    def get_config(self):
-        return {**super().get_config(), "lowest": self.lowest, "highest": self.highest}

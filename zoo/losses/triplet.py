@@ -52,9 +52,6 @@ class Triplet(MatchingLoss):
         losses = ops.mean(ops.relu(self.margin + apart[:, :1] - apart[:, 1:]), axis=1)
         return weighted_mean(losses, weights)
 
-    def get_config(self):
-        return {**super().get_config(), "margin": self.margin, "distance": self.distance}
-
 
 def distances(u, v, distance):
     if distance == "cosine":

@@ -12,6 +12,7 @@ from zoo.optimizers.low_rank import LowRank
 from zoo.optimizers.low_rank_forms import AdditiveLoRA, GaLore, LoRA, RandomProjection
 from zoo.optimizers.moving_average import EvaluateAverages, ExponentialMovingAverage, averaged_weights
 from zoo.optimizers.piecewise_linear import PiecewiseLinear
+from zoo.optimizers.warmup_decay import WarmupDecay
 from zoo.optimizers.wrapper import OptimizerWrapper
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "OptimizerWrapper",
     "PiecewiseLinear",
     "RandomProjection",
+    "WarmupDecay",
     "averaged_weights",
     "layer_decay",
 ]

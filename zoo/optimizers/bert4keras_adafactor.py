@@ -4,9 +4,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo.backend.arguments import Configured
+
 
 @keras.saving.register_keras_serializable(package="zoo")
-class Bert4KerasAdaFactor(keras.optimizers.Optimizer):
+class Bert4KerasAdaFactor(Configured, keras.optimizers.Optimizer):
     """Adam-like steps whose second moment of a matrix is kept as its row and column means, n + m numbers for n · m.
 
         v <- β₂ v + (1 - β₂)(g² + ε₁), of which the means of rows r and of columns c:  v ≈ r cᵀ / mean(r)
@@ -97,16 +99,8 @@ class Bert4KerasAdaFactor(keras.optimizers.Optimizer):
         self.assign_sub(variable, rate * step)
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "beta_1": self.beta_1,
-            "beta_2": self.beta_2,
-            "epsilon_1": self.epsilon_1,
-            "epsilon_2": self.epsilon_2,
-            "parameter_scale": self.parameter_scale,
-            "clip_threshold": self.clip_threshold,
-            "min_dim_size_to_factor": self.min_dim_size_to_factor,
-        }
+        # Keras' own last: a learning rate is a variable by now.
+        return {**self.described_arguments(), **keras.optimizers.Optimizer.get_config(self)}
 
 
 def rms(x):

@@ -3,9 +3,11 @@
 import keras
 from keras import ops
 
+from zoo.backend.arguments import Configured
+
 
 @keras.saving.register_keras_serializable(package="zoo")
-class Bert4KerasAdam(keras.optimizers.Optimizer):
+class Bert4KerasAdam(Configured, keras.optimizers.Optimizer):
     """Adam whose ε is added after the bias correction, and whose bias correction can be left out.
 
         m <- β₁ m + (1 - β₁) g        v <- β₂ v + (1 - β₂) g²
@@ -61,10 +63,5 @@ class Bert4KerasAdam(keras.optimizers.Optimizer):
         self.assign_sub(variable, learning_rate * first / (ops.sqrt(second) + self.epsilon))
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "beta_1": self.beta_1,
-            "beta_2": self.beta_2,
-            "epsilon": self.epsilon,
-            "bias_correction": self.bias_correction,
-        }
+        # Keras' own last: a learning rate is a variable by now.
+        return {**self.described_arguments(), **keras.optimizers.Optimizer.get_config(self)}

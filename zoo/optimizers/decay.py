@@ -42,6 +42,3 @@ class ExcludeFromDecay(OptimizerWrapper):
             excluded = [variable for variable in variables if re.search(self.pattern, variable.path)]
             chain(self)[-1].exclude_from_weight_decay(var_list=excluded)
             super().build(variables)
-
-    def get_config(self):
-        return {**super().get_config(), "pattern": self.pattern}

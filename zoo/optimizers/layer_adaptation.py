@@ -50,9 +50,6 @@ class LayerAdaptation(OptimizerWrapper):
         factor = ops.where(moves, weight_length * rate / ops.where(moves, length, 1.0), 1.0)
         return before + ops.cast(factor * step, before.dtype)
 
-    def get_config(self):
-        return {**super().get_config(), "exclude": self.exclude}
-
 
 def norm(x):
     return ops.sqrt(ops.sum(ops.square(x)))

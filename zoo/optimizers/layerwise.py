@@ -61,9 +61,6 @@ class LayerwiseLearningRate(OptimizerWrapper):
     def corrected(self, variable, before, gradient, learning_rate):
         return before + self.factor(variable) * (variable - before)
 
-    def get_config(self):
-        return {**super().get_config(), "multipliers": dict(self.multipliers)}
-
 
 def layer_decay(model, rate):
     """Factors for `LayerwiseLearningRate` that fall with the distance from the output.

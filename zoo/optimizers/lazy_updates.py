@@ -43,6 +43,3 @@ class LazyUpdates(OptimizerWrapper):
 
     def corrected(self, variable, before, gradient, learning_rate):
         return ops.where(ops.any(gradient != 0, axis=-1, keepdims=True), ops.convert_to_tensor(variable), before)
-
-    def get_config(self):
-        return {**super().get_config(), "pattern": self.pattern}

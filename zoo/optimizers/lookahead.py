@@ -43,6 +43,3 @@ class Lookahead(OptimizerWrapper):
             moved = behind + self.step_size * (ops.cast(fast, slow.dtype) - behind)
             slow.assign(ops.where(meet, moved, behind))
             variable.assign(ops.where(meet, ops.cast(moved, variable.dtype), fast))
-
-    def get_config(self):
-        return {**super().get_config(), "steps": self.steps, "step_size": self.step_size}

@@ -235,16 +235,6 @@ class LowRank(OptimizerWrapper):
             raise ValueError("two trained variables share one path; give the layers of the model different names")
         return LowRankDelta(factors, values, bytes(ops.convert_to_numpy(self._parts.digest)).hex())
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "rank": self.rank,
-            "pattern": self.pattern,
-            "full_rank": self.full_rank,
-            "form": keras.saving.serialize_keras_object(self.form),
-            "seed": self.seed,
-        }
-
 
 @dataclasses.dataclass(eq=False)
 class _Matrix:

@@ -16,8 +16,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo.backend.arguments import Configured
 
-class Form:
+
+class Form(Configured):
     """What `LowRank` trains in place of a kernel.
 
     `trained` are tensors of the small variables that the inner optimizer is given, `kept` those of others that are
@@ -63,13 +65,6 @@ class Form:
     def refreshed(self, due, gradient, kept, seed):
         """`kept`, made anew where the scalar bool `due` says so."""
         return kept
-
-    def get_config(self):
-        return {}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -141,15 +136,6 @@ class LoRA(Form):
             return a, s * b
         return ops.concatenate([a, -kept[0]], axis=1), s * ops.concatenate([b, kept[1]], axis=0)
 
-    def get_config(self):
-        return {
-            "alpha": self.alpha,
-            "rank_stabilized": self.rank_stabilized,
-            "a_initializer": keras.initializers.serialize(self.a_initializer),
-            "b_initializer": keras.initializers.serialize(self.b_initializer),
-            "learning_rate_ratio": self.learning_rate_ratio,
-        }
-
 
 class _TwoSided(Form):
     """Steps (A' - A) V + U (B' - B) with U `[n, r]` and V `[r, m]` that are not trained."""
@@ -210,9 +196,6 @@ class RandomProjection(_TwoSided):
         fresh = [keras.random.normal(x.shape, stddev=deviation, dtype="float32", seed=seed) for x in kept]
         return [ops.where(due, new, x) for new, x in zip(fresh, kept)]
 
-    def get_config(self):
-        return {"refresh_every": self.refresh_every}
-
 
 @keras.saving.register_keras_serializable(package="zoo")
 class GaLore(Form):
@@ -258,9 +241,6 @@ class GaLore(Form):
             return [ops.where(ops.sum(vectors * kept[0], axis=0) < 0, -vectors, vectors)]
 
         return ops.cond(due, directions, lambda: list(kept))
-
-    def get_config(self):
-        return {"scale": self.scale, "refresh_every": self.refresh_every}
 
 
 def _is_wide(matrix):

@@ -61,9 +61,6 @@ class ExponentialMovingAverage(OptimizerWrapper):
         for variable, average in self.averages:
             variable.assign(copied(average, variable.dtype))
 
-    def get_config(self):
-        return {**super().get_config(), "momentum": self.momentum, "bias_correction": self.bias_correction}
-
 
 def copied(average, dtype):
     """Its value in memory of its own: JAX gives the memory of one variable away in a step, and the other's with it."""

@@ -3,9 +3,11 @@
 import keras
 from keras import ops
 
+from zoo.backend.arguments import Configured
+
 
 @keras.saving.register_keras_serializable(package="zoo")
-class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
+class PiecewiseLinear(Configured, keras.optimizers.schedules.LearningRateSchedule):
     """Straight lines between given points, from 0 at step 0 unless given, and level after the last.
 
         PiecewiseLinear(5e-5, {1000: 1, 10000: 0.1})  # warm-up over 1,000 steps, then down to a tenth at step 10,000
@@ -39,5 +41,4 @@ class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
             factor = ops.where(step < end, line, factor)
         return self.learning_rate * factor
 
-    def get_config(self):
-        return {"learning_rate": self.learning_rate, "multipliers": self.multipliers, "name": self.name}
+    get_config = Configured.described_arguments  # Keras' class has none

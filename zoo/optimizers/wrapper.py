@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from zoo.backend import allow_no_decay, dense_gradient
+from zoo.backend.arguments import constructor_arguments, described
 
 HALF = ("float16", "bfloat16")
 
@@ -153,7 +154,9 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
                 variable.assign(store[str(index)])
 
     def get_config(self):
-        return {"optimizer": keras.saving.serialize_keras_object(self.inner), "name": self.name}
+        arguments = constructor_arguments(type(self), keras.optimizers.Optimizer)
+        config = {name: described(getattr(self, name)) for name in arguments if name != "optimizer"}
+        return {"optimizer": described(self.inner), **config}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

@@ -9,7 +9,7 @@ import numpy as np
 
 from zoo.backend import give_back_freed_memory
 from zoo.callbacks import arranged
-from zoo.callbacks.arranging import listed
+from zoo.callbacks.resume import listed
 from zoo.data.records import joined
 from zoo.optimizers import EvaluateAverages
 from zoo.training.checks import check_training
