@@ -285,8 +285,8 @@ class OptionsLayer(ConfiguredLayer):
             attention_options: `AttentionOptions`, a dict of its arguments, or None; what it gives goes before `single`.
             single: options by name.
         """
-        single = AttentionOptions(**single)
-        for name, value in single.given.items():
+        own = AttentionOptions(**single)
+        for name, value in own.given.items():
             setattr(self, name, value)
         self.attention_options = AttentionOptions.get(attention_options)
-        self.options = self.attention_options.over(single)
+        self.options = self.attention_options.over(own)

@@ -132,7 +132,7 @@ def get(option, kind=Option):
 def _from_function(function, kind):
     """An option whose one method is a function. No config can hold it."""
 
-    class FromFunction(kind):
+    class FromFunction(kind):  # type: ignore[valid-type]
         def __init__(self):
             """Without the arguments of the kind."""
 

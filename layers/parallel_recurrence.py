@@ -130,6 +130,7 @@ class _Recurrence:
         self.start = ops.concatenate(states, axis=-1)[:, None]  # [B, 1, S]
         self.real = None if padding_mask is None else ops.cast(padding_mask, "bool")[..., None]
         self.length = inputs.shape[1]
+        self.slopes = None  # those of a method with fixed ones
 
     def cell_rows(self, inputs, states):
         """Outputs `[N, units]` and new states `[N, S]` of rows of inputs `[N, m]` and states `[N, S]`."""

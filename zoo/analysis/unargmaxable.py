@@ -96,7 +96,8 @@ def unargmaxable(kernel, bias=None, verbose=0, results=None):
     verdicts[(verdicts == "argmaxable") & (sizes[place] > 1)] = "tied"
     duplicates = [np.flatnonzero(place == g).tolist() for g in np.flatnonzero(sizes > 1)]
     sets = (np.flatnonzero(verdicts == name) for name in ("unargmaxable", "tied", "undecided"))
-    return UnargmaxableReport(*sets, len(place), duplicates, problem.as_inputs(inputs)[place])
+    unargmaxable, tied, undecided = sets
+    return UnargmaxableReport(unargmaxable, tied, undecided, len(place), duplicates, problem.as_inputs(inputs)[place])
 
 
 def _read(kernel, bias):

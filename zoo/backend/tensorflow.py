@@ -180,7 +180,7 @@ def add_product(variable, left, right):
 
 
 def fused_adam(base):
-    class Fused(base):
+    class Fused(base):  # type: ignore[valid-type]
         def update_step(self, gradient, variable, learning_rate):
             index = self._get_variable_index(variable)
             parts = variable, self._momentums[index], self._velocities[index]

@@ -16,7 +16,7 @@ class RoFormer(BERT):
     Args: see `BERT`. `max_sequence_length` is the length of pretraining, not a limit.
     """
 
-    hugging_face = {
+    hugging_face: dict = {
         "model_type": "roformer",
         "prefix": "roformer.",
         "fields": {"norm_type": "layer_norm", "use_bias": True},

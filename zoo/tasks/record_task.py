@@ -3,6 +3,7 @@
 import contextlib
 import warnings
 from collections import Counter
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -23,6 +24,12 @@ class RecordTask:
     A subclass says what its records are (`as_records`), how they become rows of tokens (`examples`), and what its
     outputs mean (`predict_records`, `evaluate_records`). Several sets of records are a dict from their names.
     """
+
+    # Of the keras.Model that this is mixed into
+    backbone: keras.Model
+    compile: Callable
+    compiled: bool
+    loss: Callable
 
     head_in_loss = False  # whether the loss holds trained weights that `call` does not use
     default_batch_size = 64  # of evaluate and predict

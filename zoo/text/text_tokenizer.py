@@ -15,6 +15,13 @@ class TextTokenizer:
     (dict of token to id), and gives `content_ids`.
     """
 
+    vocabulary: list[str]
+    pad_token: str
+    unk_token: str
+    cls_token: str
+    sep_token: str
+    mask_token: str | None
+    _ids: dict[str, int]
     separators = 1  # separators between the texts of a pair
     segments = True  # whether the second text of a pair has segment id 1
 

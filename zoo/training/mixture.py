@@ -21,8 +21,8 @@ class Mixture:
     """
 
     alpha: float = 0.5
-    shares: dict = None
-    steps: int = None
+    shares: dict | None = None
+    steps: int | None = None
 
     def batches(self, sizes, batch_size):
         """Batches of each set an epoch, dict from name to int.
@@ -44,9 +44,9 @@ class Mixture:
             )
         if min(shares.values()) <= 0:
             raise ValueError(f"shares={shares}, expected a positive number for each.")
-        shares = np.array([shares[name] for name in sizes], "float64")
+        parts = np.array([shares[name] for name in sizes], "float64")
         total = sum(-(-size // batch_size) for size in sizes.values()) if self.steps is None else self.steps
-        return {name: max(1, round(total * share)) for name, share in zip(sizes, shares / shares.sum())}
+        return {name: max(1, round(total * share)) for name, share in zip(sizes, parts / parts.sum())}
 
     def plan(self, lengths, sizes, batch_size, buckets=BUCKETS, seed=0, no_duplicates=None):
         """The `MixturePlan` of sets whose rows stand one behind the other.
