@@ -42,7 +42,7 @@ class CallbackWrapper(keras.callbacks.Callback):
 
 def _passed_on(event):
     def pass_on(self, *arguments, **keywords):
-        getattr(keras.callbacks.Callback, event)(self, *arguments, **keywords)
+        getattr(super(CallbackWrapper, self), event)(*arguments, **keywords)
         # Not a keras.callbacks.CallbackList: it copies the logs, and a callback inside may add to them for all.
         for callback in self.callbacks:
             getattr(callback, event)(*arguments, **keywords)
