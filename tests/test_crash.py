@@ -108,7 +108,7 @@ def steps_of(folder, case):
 
 def strike(folder, cases, case, steps, number):
     """Start the cases and send a signal when one of them has done so many steps; (exit status, what it told)."""
-    process = start(HERE / "resume_cases.py", folder, *cases)
+    process = start(HERE / "support" / "resume_cases.py", folder, *cases)
     wait_for_lines(folder / case / "trace", steps, process)
     time.sleep(random.Random(steps).uniform(0, 0.03))
     process.send_signal(number)
