@@ -63,7 +63,7 @@ GUARDS = {
         "T08_what_a_reader_lets_pass or R01_every_flipped_bit",
     ),
     "T9": ("zoo/formats/checkpoint.py", "if missing or extra or misfits:", "if missing:", "T09_weights"),
-    "T10": ("zoo/models/preset.py", "if len(checkpoint.vocabulary) > size:", "if False:", "T10_vocabularies"),
+    "T10": ("zoo/models/preset.py", "if tokenizer.vocabulary_size > size:", "if False:", "T10_vocabularies"),
     "T11": (
         "zoo/store/names.py",
         "if not isinstance(name, str) or not _TENSOR.fullmatch(name):",

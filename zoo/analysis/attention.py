@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -46,14 +48,14 @@ class AttentionReport:
     entropy_share: np.ndarray
     keys: np.ndarray
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = ["layer  head  concentration  entropy  entropy_share   keys"]
         for layer, head in np.ndindex(self.entropy.shape):
             numbers = (getattr(self, field.name)[layer, head] for field in dataclasses.fields(self))
             lines.append("{:5d} {:5d} {:14.3f} {:8.3f} {:14.3f} {:6.2f}".format(layer, head, *numbers))
         return "\n".join(lines)
 
-    def figure(self, title=None):
+    def figure(self, title: str | None = None) -> Any:
         """Concentration and share of entropy by layer and head, a `matplotlib.figure.Figure`."""
         try:
             from matplotlib.figure import Figure
@@ -72,7 +74,7 @@ class AttentionReport:
         return figure
 
 
-def attention_maps(model, texts, max_length=None, batch_size=8):
+def attention_maps(model: Any, texts: Sequence, max_length: int | None = None, batch_size: int = 8) -> AttentionMaps:
     """Attention weights of a backbone, whatever its family and attention options.
 
     They are those of inference, without dropout. Memory: L · B · H · n² numbers, so choose few texts.
@@ -116,7 +118,9 @@ def attention_maps(model, texts, max_length=None, batch_size=8):
     return AttentionMaps(weights, visible, tokens)
 
 
-def attention_report(model, texts, max_length=None, batch_size=8):
+def attention_report(
+    model: Any, texts: Sequence, max_length: int | None = None, batch_size: int = 8
+) -> AttentionReport:
     """How concentrated attention is, by layer and head (kexue.fm/archives/9889, 8823).
 
     Args:
@@ -149,7 +153,7 @@ def attention_report(model, texts, max_length=None, batch_size=8):
         return AttentionReport(*(sums / count))
 
 
-def _options(backbone):
+def _options(backbone: Any) -> list:
     """The options of every attention layer, each once."""
     layers = [layer for layer in getattr(backbone, "_flatten_layers", list)() if isinstance(layer, AttentionLayer)]
     if not layers:
@@ -158,7 +162,7 @@ def _options(backbone):
 
 
 @contextlib.contextmanager
-def _watched(options):
+def _watched(options: list) -> Iterator[list]:
     """A list to which the options add (weights, visible) whenever they make weights."""
     seen = []
     for option in options:
@@ -170,7 +174,7 @@ def _watched(options):
             del option.watch
 
 
-def _heads(found, length, queries):
+def _heads(found: tuple, length: int, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weights float32 and visible bool `[B, H, n, n]` of what a layer has shown, nothing for queries of padding."""
     weights, visible = found
     weights = ops.convert_to_numpy(weights)

@@ -7,6 +7,7 @@ Points near the mean of all are nearer to everything than other points are, the 
 import dataclasses
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from zoo.retrieval import exact
 from zoo.retrieval.hubs import nearest_others, unit_rows
@@ -32,7 +33,7 @@ class HubnessReport:
     orphans: float
     hubs: np.ndarray
 
-    def __str__(self):
+    def __str__(self) -> str:
         top = ", ".join(f"{i}: {self.counts[i]}" for i in self.hubs)
         return (
             f"{len(self.counts):,} vectors, each with {self.k} neighbours\nskewness of N_k: {self.skewness:.3f}\n"
@@ -40,7 +41,7 @@ class HubnessReport:
         )
 
 
-def hubness(vectors, k=10, metric="cosine"):
+def hubness(vectors: ArrayLike, k: int = 10, metric: str = "cosine") -> HubnessReport:
     """How often each vector is a nearest neighbour of others.
 
     Neighbours are exact, of equally near ones the smallest id first. Computed in blocks: 100,000 vectors of 256 numbers
@@ -67,7 +68,7 @@ def hubness(vectors, k=10, metric="cosine"):
     return report(np.bincount(ids.ravel(), minlength=len(vectors)), int(k))
 
 
-def report(counts, k):
+def report(counts: np.ndarray, k: int) -> HubnessReport:
     """`HubnessReport` of counts N_k `[N]` with mean k."""
     centred = counts - float(k)
     variance = np.mean(centred**2)
@@ -76,7 +77,7 @@ def report(counts, k):
     return HubnessReport(counts, k, skewness, float(np.mean(counts == 0)), hubs)
 
 
-def _nearest_by_distance(vectors, k):
+def _nearest_by_distance(vectors: np.ndarray, k: int) -> np.ndarray:
     """Ids `[N, k]` of the nearest others: |x − y|² is smallest where x·y − |y|²/2 is largest."""
     middle = np.argmin(np.square(vectors - vectors.mean(axis=0, dtype="float64")).sum(axis=1))
     centred = vectors - vectors[middle]  # distances stay, rounding shrinks; most differences of float32 are exact

@@ -4,6 +4,7 @@ kexue.fm/archives/8620: y = x W has E y² = m E w² E x²; depth multiplies what
 """
 
 import dataclasses
+from typing import Any
 
 import keras
 import numpy as np
@@ -35,11 +36,13 @@ class InitializationReport:
     layers: list
     hidden_states: list
 
-    def __str__(self):
+    def __str__(self) -> str:
         return "\n\n".join(_table(rows) for rows in (self.layers, self.hidden_states) if rows)
 
 
-def initialization_report(model, batch_size=4, length=32, samples=1000, seed=0):
+def initialization_report(
+    model: Any, batch_size: int = 4, length: int = 32, samples: int = 1000, seed: int = 0
+) -> InitializationReport:
     """Second moments of a model's layers: sampled, and what its initializers promise. Changes nothing, prints nothing.
 
     Args:

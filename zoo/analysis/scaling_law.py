@@ -7,8 +7,10 @@ steps a skill is learnt once it has been met often enough, so n ~ x^(1/(γ+1)) a
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 EXPONENTS = (0.01, 4.0)  # where α is looked for
 RESOURCES = ("parameters", "data", "steps")
@@ -37,23 +39,23 @@ class ScalingLaw:
     confidence: float
     at_border: bool
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = [f"loss = {self.offset:.4g} + {self.amplitude:.4g} x^-{self.exponent:.4g}, {self.error:.2%} off"]
         for name, (low, high) in self.intervals.items():
             lines.append(f"{name}: {low:.4g} to {high:.4g} ({self.confidence:.0%})")
         return "\n".join(lines)
 
-    def __call__(self, x):
+    def __call__(self, x: ArrayLike) -> np.ndarray:
         """Loss at x, float64."""
         return self.offset + self.amplitude * np.asarray(x, "float64") ** -self.exponent
 
-    def interval(self, x):
+    def interval(self, x: ArrayLike) -> Any:
         """(low, high) of the loss at x `[...]`, float64: how far one may extrapolate."""
         x = np.asarray(x, "float64")[..., None]
         exponent, amplitude, offset = self.samples.T
         return _between(offset + amplitude * x**-exponent, self.confidence)
 
-    def quanta_exponent(self, resource):
+    def quanta_exponent(self, resource: str) -> float:
         """γ of the quanta model, which explains the exponent of x.
 
         Args:
@@ -70,7 +72,7 @@ class ScalingLaw:
             raise ValueError(f"an exponent of {self.exponent:.4g} in {resource}; the quanta model has one below 1")
         return self.exponent / (1 - self.exponent)
 
-    def figure(self, x, losses, ahead=10.0, title=None):
+    def figure(self, x: ArrayLike, losses: ArrayLike, ahead: float = 10.0, title: str | None = None) -> Any:
         """The losses, the law and its interval, up to `ahead` times the largest x: a `matplotlib.figure.Figure`."""
         try:
             from matplotlib.figure import Figure
@@ -92,7 +94,9 @@ class ScalingLaw:
         return figure
 
 
-def fit_scaling_law(x, losses, bootstrap=500, confidence=0.95, seed=0):
+def fit_scaling_law(
+    x: ArrayLike, losses: ArrayLike, bootstrap: int = 500, confidence: float = 0.95, seed: int = 0
+) -> ScalingLaw:
     """Fit loss = E + A x^−α, E >= 0, A >= 0, by least squares of the relative errors.
 
     For given α the best E and A are known in closed form, so that only α is searched: on a grid, then by golden sections.
@@ -146,7 +150,7 @@ def fit_scaling_law(x, losses, bootstrap=500, confidence=0.95, seed=0):
     )
 
 
-def quanta_loss(learnt, gamma, floor=0.0, start=1.0):
+def quanta_loss(learnt: ArrayLike, gamma: float, floor: float = 0.0, start: float = 1.0) -> np.ndarray:
     """Loss of the quanta model once the n most frequent skills are learnt, exactly.
 
     Args:

@@ -1,11 +1,14 @@
 """What softmax can say, and how little noise on its scores matters (kexue.fm/archives/9593)."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def softmax_information(scale=20.0, count=None):
+def softmax_information(scale: float = 20.0, count: int | None = None) -> float:
     """By how many nats the entropy of softmax(scale · cosines) can fall below that of uniform weights, ln count.
 
     Cosines lie in [−1, 1], so a small scale leaves training little to say: at scale 1 no more than 0.474475 nats, however
@@ -41,7 +44,7 @@ def _fall(s, p):
     return -math.log(p + low) - s * low / (p + low)
 
 
-def softmax_robustness(weights, noise=1.0, axis=-1):
+def softmax_robustness(weights: ArrayLike, noise: float = 1.0, axis: int = -1) -> np.ndarray:
     """How much attention's output moves if noise is added to its scores, in units of the values' standard deviation.
 
     Independent N(0, noise²) on the scores multiplies the weights by factors whose common mean cancels; what is left is
@@ -68,7 +71,9 @@ def softmax_robustness(weights, noise=1.0, axis=-1):
     return np.sqrt(np.expm1(float(noise) ** 2) * np.square(shares).sum(axis))
 
 
-def softmax_information_figure(counts=(16, 256, 4096, 65536), scales=None, title=None):
+def softmax_information_figure(
+    counts: Sequence[int] = (16, 256, 4096, 65536), scales: ArrayLike | None = None, title: str | None = None
+) -> Any:
     """Share of ln n that training can take away from the entropy, against the scale; a line at the usual 20.
 
     Args:

@@ -1,6 +1,7 @@
 """How sparse or concentrated numbers are (kexue.fm/archives/9595; survey of measures: arXiv 0811.4706)."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,7 +12,15 @@ MEASURES = (
 )  # fmt: skip
 
 
-def sparsity(x, measure="l1_l2", axis=-1, p=1.0, q=2.0, order=2.0, epsilon=1e-3):
+def sparsity(
+    x: Any,
+    measure: str = "l1_l2",
+    axis: int = -1,
+    p: float = 1.0,
+    q: float = 2.0,
+    order: float = 2.0,
+    epsilon: float = 1e-3,
+) -> Any:
     """One number for each vector of x; signs and scale do not matter (scale does for `"share_below"`).
 
     For a vector of n numbers, the value of one-hot vectors and that of vectors of equal sizes:

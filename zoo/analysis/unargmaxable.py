@@ -5,6 +5,7 @@ the other columns: another class is then always at least as large. It takes more
 """
 
 import dataclasses
+from typing import Any
 
 import keras
 import numpy as np
@@ -39,14 +40,14 @@ class UnargmaxableReport:
     duplicates: list
     inputs: np.ndarray
 
-    def __str__(self):
+    def __str__(self) -> str:
         return (
             f"{self.classes:,} classes: {len(self.unargmaxable)} cannot be the largest, {len(self.tied)} only tie, "
             f"{len(self.undecided)} undecided, {len(self.duplicates)} groups of equal ones"
         )
 
 
-def unargmaxable(kernel, bias=None, verbose=0, results=None):
+def unargmaxable(kernel: Any, bias: Any = None, verbose: int = 0, results: Any = None) -> UnargmaxableReport:
     """The classes of a linear output that no input can make the largest.
 
     Cheap screens find inputs for most classes: the class' own vector, then a perceptron. For what is left a linear

@@ -4,7 +4,8 @@ import os
 import re
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import numpy as np
 
@@ -37,7 +38,15 @@ class Preset:
     count_params: Callable  # of the keras.Model that this is mixed into
 
     @classmethod
-    def from_preset(cls, preset, dtype=None, load_weights=True, keep_tokens=None, pre_tokenize=None, **overrides):
+    def from_preset(
+        cls,
+        preset: str | os.PathLike,
+        dtype: Any = None,
+        load_weights: bool = True,
+        keep_tokens: Sequence[int] | np.ndarray | None = None,
+        pre_tokenize: Callable[[str], list[str]] | None = None,
+        **overrides: Any,
+    ) -> Self:
         """Model from a preset.
 
         Args:
@@ -57,7 +66,7 @@ class Preset:
         """
         return load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides)
 
-    def save_to_preset(self, folder, weights_dtype="float32", format="zoo"):
+    def save_to_preset(self, folder: str | os.PathLike, weights_dtype: str = "float32", format: str = "zoo") -> None:
         """Write a preset folder: config.json, model.safetensors, vocab.txt, README.md, manifest.json.
 
         An existing preset in the folder is replaced as a whole, or stays as it is if writing fails.

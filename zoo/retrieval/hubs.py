@@ -1,6 +1,7 @@
 """Exact search that does not favour hubs, the vectors that are near everything (kexue.fm/archives/9147)."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from zoo.retrieval import exact
 
@@ -34,7 +35,9 @@ class HubCorrection:
         ImportError: mutual proximity, where SciPy (the extra `analysis`) is missing.
     """
 
-    def __init__(self, corpus, method="csls", neighbours=10, reference=None):
+    def __init__(
+        self, corpus: ArrayLike, method: str = "csls", neighbours: int = 10, reference: ArrayLike | None = None
+    ) -> None:
         if method not in METHODS:
             raise ValueError(f"method={method!r}; expected one of {', '.join(METHODS)}")
         exact.check_k(neighbours, "neighbours")
@@ -55,7 +58,7 @@ class HubCorrection:
             near = self._near(self.corpus, others)
             self._local = _mean(near) if method == "csls" else _radius(near)
 
-    def top_k(self, queries, k=10):
+    def top_k(self, queries: ArrayLike, k: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """The k corpus vectors with the largest corrected scores, for each query.
 
         Args:
@@ -88,7 +91,7 @@ class HubCorrection:
             return ids, (2 * linear - of_query).astype("float32")
         return ids, np.exp(2 * linear / of_query).astype("float32")
 
-    def scores(self, queries):
+    def scores(self, queries: ArrayLike) -> np.ndarray:
         """Corrected scores of queries `[Q, d]` with the whole corpus, float32 `[Q, N]`."""
         queries = self._queries(queries)
         cosines = queries.astype("float64") @ self.corpus.T
@@ -100,7 +103,7 @@ class HubCorrection:
             cosines = np.exp(-(2 - 2 * cosines) / (self._of_queries(queries)[:, None] * self._local))
         return cosines.astype("float32")
 
-    def _queries(self, queries):
+    def _queries(self, queries: ArrayLike) -> np.ndarray:
         queries = unit_rows(queries, "queries")
         if queries.shape[1] != self.corpus.shape[1]:
             raise ValueError(
@@ -109,20 +112,20 @@ class HubCorrection:
             )
         return self._centred(queries, "queries") if self.method == "centring" else queries
 
-    def _centred(self, vectors, name):
+    def _centred(self, vectors: np.ndarray, name: str) -> np.ndarray:
         return unit_rows(vectors - self.mean, f"{name} less their mean")
 
-    def _near(self, vectors, others):
+    def _near(self, vectors: np.ndarray, others: np.ndarray | None) -> np.ndarray:
         """Cosines of vectors with their nearest neighbours, largest first: in others, or (None) among themselves."""
         if others is None:
             return nearest_others(vectors, min(self.neighbours, len(vectors) - 1))[1]
         return exact.top_k(vectors, others, self.neighbours)[1]
 
-    def _of_queries(self, queries):
+    def _of_queries(self, queries: np.ndarray) -> np.ndarray:
         near = self._near(queries, self.corpus)
         return _mean(near) if self.method == "csls" else _radius(near)
 
-    def _proximities(self, queries, cosines):
+    def _proximities(self, queries: np.ndarray, cosines: np.ndarray) -> np.ndarray:
         try:
             from scipy.special import log_ndtr
         except ImportError as error:
@@ -130,7 +133,7 @@ class HubCorrection:
         mean, deviation = (part[:, None] for part in self._moments.of(queries))
         return log_ndtr((cosines - mean) / deviation) + log_ndtr((cosines - self._mean) / self._deviation)
 
-    def _top_k_of_scores(self, queries, k):
+    def _top_k_of_scores(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         ids, best = np.zeros((len(queries), k), "int64"), np.zeros((len(queries), k), "float32")
         step = max(1, CELLS // len(self.corpus))
         for start in range(0, len(queries), step):
@@ -141,7 +144,7 @@ class HubCorrection:
         return ids, best
 
 
-def nearest_others(vectors, k):
+def nearest_others(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """`top_k` of vectors `[N, d]` among themselves, each without itself: ids and scores `[N, k]`, k < N."""
     ids, scores = exact.top_k(vectors, vectors, k + 1)
     itself = ids == np.arange(len(vectors))[:, None]
@@ -149,7 +152,7 @@ def nearest_others(vectors, k):
     return ids[~itself].reshape(-1, k), scores[~itself].reshape(-1, k)
 
 
-def unit_rows(x, name):
+def unit_rows(x: ArrayLike, name: str) -> np.ndarray:
     """Rows of length 1, float32; ValueError for rows of zeros, NaN, infinity and shapes other than `[rows, d]`."""
     x = exact.vectors(x, name).astype("float64")
     lengths = np.linalg.norm(x, axis=1, keepdims=True)
@@ -158,11 +161,11 @@ def unit_rows(x, name):
     return (x / lengths).astype("float32")
 
 
-def _mean(near):
+def _mean(near: np.ndarray) -> np.ndarray:
     return near.mean(axis=1, dtype="float64")
 
 
-def _radius(near):
+def _radius(near: np.ndarray) -> np.ndarray:
     """Distance to the last neighbour, `[rows]`; no smaller than float32 tells two unit vectors apart."""
     return np.sqrt(np.maximum(2 - 2 * near[:, -1].astype("float64"), 1e-6))
 
@@ -170,18 +173,18 @@ def _radius(near):
 class _Moments:
     """Mean and covariance of vectors, which give those of anybody's cosines with them."""
 
-    def __init__(self, vectors):
+    def __init__(self, vectors: np.ndarray) -> None:
         self.vectors = vectors.astype("float64")
         self.mean = self.vectors.mean(axis=0)
         self.covariance = (self.vectors - self.mean).T @ (self.vectors - self.mean) / len(vectors)
 
-    def of(self, vectors):
+    def of(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the cosines of vectors `[R, d]` with these, `[R]` each."""
         vectors = vectors.astype("float64")
         variance = np.einsum("nd,nd->n", vectors @ self.covariance, vectors)
         return vectors @ self.mean, np.sqrt(np.maximum(variance, 1e-12))
 
-    def among_themselves(self):
+    def among_themselves(self) -> tuple[np.ndarray, np.ndarray]:
         """The same for these vectors, each without itself."""
         count = len(self.vectors)
         mean, deviation = self.of(self.vectors)

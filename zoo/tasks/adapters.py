@@ -1,5 +1,7 @@
 """Low-rank deltas on a model: several at once if need be, each put on and taken off exactly."""
 
+from typing import Any
+
 import numpy as np
 
 from zoo.backend.variables import to_numpy, weights_of
@@ -20,12 +22,12 @@ class Adapters:
         model: keras.Model, with the weights of the base and no delta on.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: Any) -> None:
         self.model, self.active = model, ()
         self._variables, self._base, self._left = weights_of(model), {}, None
         self._decision = None
 
-    def apply(self, delta):
+    def apply(self, delta: Any) -> None:
         """Put a delta on.
 
         Raises:
@@ -60,7 +62,7 @@ class Adapters:
             )
         self._set((*self.active, delta))
 
-    def remove(self, delta):
+    def remove(self, delta: Any) -> None:
         """Take a delta off.
 
         Raises:

@@ -1,5 +1,7 @@
 """Causal language models: training on raw texts, perplexity, generation."""
 
+from collections.abc import Collection, Sequence
+
 import keras
 import numpy as np
 from keras import ops
@@ -10,7 +12,7 @@ from zoo.data.language_model_rows import NextTokenRows, next_token_targets
 from zoo.generation import decoding
 from zoo.losses import TokenCrossEntropy
 from zoo.models.sizes import checked_length
-from zoo.samplers import Greedy
+from zoo.samplers import Greedy, Sampler
 from zoo.tasks.heads import TokenHead
 from zoo.tasks.record_task import RecordTask
 from zoo.tasks.text_task import fine_tuning_optimizer
@@ -135,7 +137,14 @@ class CausalLM(RecordTask, TokenHead):
 
     # Generation
 
-    def generate(self, prompts, max_new_tokens, sampler=None, end=None, seed=0):
+    def generate(
+        self,
+        prompts: Sequence,
+        max_new_tokens: int,
+        sampler: Sampler | None = None,
+        end: int | Collection[int] | None = None,
+        seed: int = 0,
+    ) -> list[str] | list[list[int]]:
         """Continuations of prompts (causal), or targets of sources (UniLM), with cached keys and values.
 
         Args:

@@ -1,5 +1,7 @@
 """Classes of single texts, or of pairs packed into one input."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 
@@ -94,7 +96,7 @@ class TextClassifier(TextTask):
         """Probabilities float32 `[N, C]` of raw texts or pairs."""
         return softmax(self.outputs_of(self.as_records(x), batch_size, verbose)).astype("float32")
 
-    def classify(self, x, batch_size=64, verbose="auto"):
+    def classify(self, x: Sequence, batch_size: int = 64, verbose: str | int = "auto") -> np.ndarray | list[str]:
         """The likeliest class of each record: its name where the classes have names, else int64."""
         best = self.predict(x, batch_size, verbose).argmax(axis=-1)
         return best if self.class_names is None else [self.class_names[index] for index in best]

@@ -3,6 +3,10 @@
 Su, "CoSENT (2): how large is the gap between feature-based and interaction-based matching?", kexue.fm/archives/8860.
 """
 
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
 import keras
 import numpy as np
 from keras import ops
@@ -63,7 +67,15 @@ class RepresentationMatcher(ThresholdMixin, TextTask):
             self.classifier.build((None, 3 * self.hidden_dim))
 
     @classmethod
-    def from_preset(cls, preset, *arguments, **options):
+    def from_preset(
+        cls,
+        preset: str | os.PathLike,
+        dtype: Any = None,
+        load_weights: bool = True,
+        keep_tokens: Sequence[int] | np.ndarray | None = None,
+        pre_tokenize: Callable[[str], list[str]] | None = None,
+        **overrides: Any,
+    ) -> Self:
         """As `Preset.from_preset`; of a sentence-transformers folder also its pooling and its limit of tokens.
 
         Raises:
@@ -71,7 +83,8 @@ class RepresentationMatcher(ThresholdMixin, TextTask):
         """
         stated = sentence_transformers.matcher_options(resolve(preset))
         lowercase = stated.pop("lowercase", False)
-        model = super().from_preset(preset, *arguments, **{**stated, **options})
+        options = {**stated, **overrides}
+        model = super().from_preset(preset, dtype, load_weights, keep_tokens, pre_tokenize, **options)
         if lowercase and not getattr(model.tokenizer, "lowercase", True):
             raise PresetError(
                 f"{preset}/{sentence_transformers.TRANSFORMER}: do_lower_case is true, the vocabulary is cased; pass "
@@ -143,7 +156,9 @@ class RepresentationMatcher(ThresholdMixin, TextTask):
 
     # Use
 
-    def encode(self, texts, batch_size=64, normalize=True, verbose="auto"):
+    def encode(
+        self, texts: Sequence[str], batch_size: int = 64, normalize: bool = True, verbose: str | int = "auto"
+    ) -> np.ndarray:
         """Sentence embeddings, in the order of the texts.
 
         On torch's CPU batches run in threads, one for each core: while this runs, other threads of the process may
@@ -177,11 +192,11 @@ class RepresentationMatcher(ThresholdMixin, TextTask):
         place = {text: row for row, text in enumerate(unique)}
         return vectors[[place[text] for text in texts]]
 
-    def score(self, pairs, batch_size=64, verbose="auto"):
+    def score(self, pairs: Sequence, batch_size: int = 64, verbose: str | int = "auto") -> np.ndarray:
         """Cosines float32 `[N]` of pairs `(text_a, text_b)`, in their order; every distinct text is encoded once."""
         return cosines(self.pair_embeddings(as_pairs(pairs), batch_size, verbose))
 
-    def class_probabilities(self, pairs, batch_size=64, verbose="auto"):
+    def class_probabilities(self, pairs: Sequence, batch_size: int = 64, verbose: str | int = "auto") -> np.ndarray:
         """Probabilities float32 `[N, C]` by the Sentence-BERT head of pairs `(text_a, text_b)`, in their order.
 
         Raises:
@@ -278,7 +293,7 @@ class InteractionMatcher(ThresholdMixin, TextTask):
     def as_records(self, x, labelled=None):
         return as_pairs(x, labelled)
 
-    def score(self, pairs, batch_size=64, verbose="auto"):
+    def score(self, pairs: Sequence, batch_size: int = 64, verbose: str | int = "auto") -> np.ndarray:
         """Scores float32 `[N]` of pairs `(text_a, text_b)`, in their order; unbounded."""
         return self.outputs_of(as_pairs(pairs), batch_size, verbose)
 

@@ -4,6 +4,7 @@ import contextlib
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -82,19 +83,19 @@ class RecordTask:
 
     def fit(
         self,
-        x,
-        y=None,
-        batch_size=32,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        validation_data=None,
-        seed=0,
-        micro_batch_size=None,
-        initial_epoch=0,
-        mixture=None,
-        **kwargs,
-    ):
+        x: Any,
+        y: Any = None,
+        batch_size: int = 32,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Any = None,
+        validation_data: Any = None,
+        seed: int = 0,
+        micro_batch_size: int | None = None,
+        initial_epoch: int = 0,
+        mixture: Any = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
         """Train on records of raw strings (or, as `keras.Model.fit`, on arrays and datasets).
 
         Rows are shuffled by `seed` and the epoch, in batches of nearly equal length. With labelled
@@ -151,7 +152,9 @@ class RecordTask:
                 self.after_fit(validation)
         return history
 
-    def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", **kwargs):
+    def evaluate(
+        self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: str | int = "auto", **kwargs: Any
+    ) -> Any:
         """Metrics over all of the records at once, as a dict; for arrays and datasets Keras' own evaluate.
 
         Several sets, a dict from name to records, give a dict from name to metrics.
@@ -172,7 +175,7 @@ class RecordTask:
         }
         return found[None] if None in found else found
 
-    def predict(self, x, batch_size=None, verbose="auto", **kwargs):
+    def predict(self, x: Any, batch_size: int | None = None, verbose: str | int = "auto", **kwargs: Any) -> Any:
         """What the class says of raw records, see `predict_records`; for arrays and datasets Keras' own predict."""
         named = self.named_records(x)
         batch_size = batch_size or self.default_batch_size
@@ -182,7 +185,9 @@ class RecordTask:
         found = {name: self.predict_records(part, batch_size, verbose) for name, part in named.items()}
         return found[None] if None in found else found
 
-    def batches(self, x, batch_size=32, seed=0, epoch=0, mixture=None):
+    def batches(
+        self, x: Any, batch_size: int = 32, seed: int = 0, epoch: int = 0, mixture: Any = None
+    ) -> RecordBatches:
         """The batches that `fit` would read, `zoo.training.records.RecordBatches`. Arguments as in `fit`."""
         named = self.named_records(x)
         if named is None:

@@ -2,7 +2,8 @@
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,9 @@ class ThresholdMixin:
         """Scores of pairs of raw strings."""
         return self.score(x, batch_size, verbose)
 
-    def fit_threshold(self, pairs, metric="accuracy", batch_size=64, verbose="auto"):
+    def fit_threshold(
+        self, pairs: Sequence, metric: str = "accuracy", batch_size: int = 64, verbose: str | int = "auto"
+    ) -> dict[str, Any]:
         """Fit the threshold of `classify` on labelled pairs (0/1) and keep it with the model and its preset.
 
         Args:
@@ -47,18 +50,18 @@ class ThresholdMixin:
             dict of threshold, metric, value (what applying it to these pairs gives), pairs and sha256.
         """
         pairs = as_pairs(pairs, labelled=True)
-        self._decide(pairs, self.score(pairs, batch_size, verbose), metric)
-        return self.decision
+        return self._decide(pairs, self.score(pairs, batch_size, verbose), metric)
 
     def _decide(self, pairs, scores, metric):
         self.decision, self._dropped = fit_decision(pairs.labels, scores, metric, pairs.sha256), None
+        return self.decision
 
     def drop_decision(self, why):
         """Forget the threshold; `why` is what `classify` then says of it, "the threshold 0.5 ..."."""
         if self.decision is not None:
             self._dropped, self._why_dropped, self.decision = self.decision, why, None
 
-    def classify(self, pairs, batch_size=64, verbose="auto"):
+    def classify(self, pairs: Sequence, batch_size: int = 64, verbose: str | int = "auto") -> np.ndarray:
         """Decisions int64 `[N]`: 1 where score >= threshold.
 
         Raises:

@@ -1,6 +1,7 @@
 """What both tokenizers do alike: special tokens by role, pairs, truncation and padded batches."""
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 import numpy as np
@@ -25,53 +26,55 @@ class TextTokenizer:
     separators = 1  # separators between the texts of a pair
     segments = True  # whether the second text of a pair has segment id 1
 
-    def content_ids(self, texts):
+    def content_ids(self, texts: Iterable[str]) -> list[list[int]]:
         """Ids of each text without special tokens, list of lists of int; texts are known to be str."""
         raise NotImplementedError(f"{type(self).__name__}.content_ids")
 
     @property
-    def vocabulary_size(self):
+    def vocabulary_size(self) -> int:
         return len(self.vocabulary)
 
     @property
-    def special_tokens(self):
+    def special_tokens(self) -> dict[str, str]:
         """Role ("pad", "unk", "cls", "sep", "mask") to token; without "mask" where there is none."""
         tokens = {role: getattr(self, f"{role}_token") for role in ROLES}
         return {role: token for role, token in tokens.items() if role != "mask" or token is not None}
 
     @property
-    def pad_token_id(self):
+    def pad_token_id(self) -> int:
         return self._ids[self.pad_token]
 
     @property
-    def unk_token_id(self):
+    def unk_token_id(self) -> int:
         return self._ids[self.unk_token]
 
     @property
-    def cls_token_id(self):
+    def cls_token_id(self) -> int:
         return self._ids[self.cls_token]
 
     @property
-    def sep_token_id(self):
+    def sep_token_id(self) -> int:
         return self._ids[self.sep_token]
 
     @property
-    def mask_token_id(self):
+    def mask_token_id(self) -> int:
         if self.mask_token is None:
             raise ValueError(f"{self._name}: there is no mask token (it was made with mask_token=None).")
         return self._ids[self.mask_token]
 
-    def token_to_id(self, token):
+    def token_to_id(self, token: str) -> int:
         """Id of a token, or of the unknown token."""
         return self._ids.get(token, self.unk_token_id)
 
-    def id_to_token(self, token_id):
+    def id_to_token(self, token_id: int) -> str:
         """Token of an id; ValueError outside 0 .. V-1."""
         if not 0 <= token_id < len(self.vocabulary):
             raise ValueError(f"{self._name}: id {token_id} is not among 0 .. {len(self.vocabulary) - 1}.")
         return self.vocabulary[token_id]
 
-    def encode(self, text, second=None, max_length=None):
+    def encode(
+        self, text: str, second: str | None = None, max_length: int | None = None
+    ) -> tuple[list[int], list[int]]:
         """Token ids and segment ids of a text or a pair, as two lists of int.
 
         Args:
@@ -94,7 +97,14 @@ class TextTokenizer:
         token_ids = cls + first_ids[:kept] + sep * between + second_ids[:kept_second] + sep
         return token_ids, [0] * (kept + 1 + between) + [int(self.segments)] * (kept_second + 1)
 
-    def __call__(self, texts, seconds=None, max_length=512, pad_to=None, segment_ids="pair"):
+    def __call__(
+        self,
+        texts: Iterable[str],
+        seconds: Iterable[str] | None = None,
+        max_length: int | None = 512,
+        pad_to: int | Sequence[int] | None = None,
+        segment_ids: str = "pair",
+    ) -> dict[str, np.ndarray]:
         """A batch of texts or pairs as padded arrays, rows in the order given.
 
         Args:

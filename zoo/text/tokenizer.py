@@ -6,7 +6,9 @@ so their pieces are remembered: a batch costs one C-level pass per text and one 
 
 import functools
 import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
+from typing import Any, Self
 
 from tokenizers.models import WordPiece
 
@@ -50,16 +52,16 @@ class Tokenizer(TextTokenizer):
 
     def __init__(
         self,
-        vocabulary,
-        lowercase=True,
-        word_max_length=200,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
-        pre_tokenize=None,
-    ):
+        vocabulary: Sequence[str] | Mapping[str, int],
+        lowercase: bool = True,
+        word_max_length: int = 200,
+        pad_token: str = "[PAD]",
+        unk_token: str = "[UNK]",
+        cls_token: str = "[CLS]",
+        sep_token: str = "[SEP]",
+        mask_token: str | None = "[MASK]",
+        pre_tokenize: Callable[[str], list[str]] | None = None,
+    ) -> None:
         if not isinstance(lowercase, bool):
             raise TypeError(f"Tokenizer: lowercase is {lowercase!r}, expected True or False.")
         if not isinstance(word_max_length, int) or word_max_length < 1:
@@ -82,18 +84,18 @@ class Tokenizer(TextTokenizer):
         self._pieces = _PieceMemory(self._ids, unk_token, word_max_length)
 
     @classmethod
-    def from_vocabulary_text(cls, text, **options):
+    def from_vocabulary_text(cls, text: str | bytes, **options: Any) -> Self:
         """Tokenizer from the content of a vocab.txt (str, or bytes in UTF-8), read by `load_vocabulary`."""
         return cls(load_vocabulary(text), **options)
 
     @property
-    def vocabulary_text(self):
+    def vocabulary_text(self) -> str:
         """The content of the vocab.txt to store, one token a line."""
         return dump_vocabulary(self.vocabulary)
 
     # Text to tokens and ids
 
-    def tokenize(self, text, max_length=None):
+    def tokenize(self, text: str, max_length: int | None = None) -> list[str]:
         """Tokens of a text between cls and sep. An unknown word stands as itself, folded."""
         tokens = []
         for word in self._words(self._checked(text, "text")):
@@ -101,7 +103,7 @@ class Tokenizer(TextTokenizer):
         tokens = tokens[: self._room(max_length, 2)]
         return [self.cls_token, *tokens, self.sep_token]
 
-    def words(self, text):
+    def words(self, text: str) -> list[tuple[str, tuple[int, ...]]]:
         """Words of a text, folded, each with the ids of its pieces, which joined are the ids of the text.
 
         Returns:
@@ -111,7 +113,7 @@ class Tokenizer(TextTokenizer):
 
     # Tokens back to the text
 
-    def offsets(self, text):
+    def offsets(self, text: str) -> list[tuple[int, int]]:
         """Spans (start, end) in the text of every token of `tokenize(text)`; (0, 0) for cls and sep.
 
         `text[start:end]` is the source of the token, with marks and control characters that stand inside it.
@@ -126,7 +128,7 @@ class Tokenizer(TextTokenizer):
                 start = end
         return spans + [(0, 0)]
 
-    def rematch(self, text, tokens):
+    def rematch(self, text: str, tokens: Iterable[str]) -> list[list[int]]:
         """Indices of the text's characters behind each token, for tokens of `tokenize`, maybe not all.
 
         Special tokens have none. `offsets` tokenizes anew; this searches for the tokens given.
@@ -151,7 +153,7 @@ class Tokenizer(TextTokenizer):
             matches.append([index for _, index in characters[start:position]])
         return matches
 
-    def decode(self, token_ids):
+    def decode(self, token_ids: Iterable[int]) -> str:
         """Readable text of ids: no special tokens, blanks where Latin words and punctuation want them."""
         text = ""
         for token in map(self.id_to_token, token_ids):
@@ -173,7 +175,7 @@ class Tokenizer(TextTokenizer):
 
     # Smaller vocabularies
 
-    def keep(self, token_ids):
+    def keep(self, token_ids: Iterable[int]) -> "Tokenizer":
         """A tokenizer of the tokens with these ids only, in this order (the lineage's `keep_tokens`).
 
         Args:
@@ -182,7 +184,7 @@ class Tokenizer(TextTokenizer):
         tokens = [self.id_to_token(one) for one in self._kept_ids(token_ids)]
         return Tokenizer(tokens, pre_tokenize=self.pre_tokenize, **self._options())
 
-    def simplified_ids(self, first=None):
+    def simplified_ids(self, first: Iterable[str] | None = None) -> list[int]:
         """Ids to keep of tokens that text can reach, special ones first (the lineage's `simplified=True`).
 
         Left out are placeholders such as `[unused1]` and longer tokens with an ideograph or a mark
@@ -201,12 +203,17 @@ class Tokenizer(TextTokenizer):
 
     # Configuration
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Options without the vocabulary, which is stored as vocab.txt (`vocabulary_text`)."""
         return {**self._options(), "pre_tokenize": self.pre_tokenize is not None}
 
     @classmethod
-    def from_config(cls, config, vocabulary, pre_tokenize=None):
+    def from_config(
+        cls,
+        config: Mapping[str, Any],
+        vocabulary: Sequence[str] | Mapping[str, int],
+        pre_tokenize: Callable[[str], list[str]] | None = None,
+    ) -> Self:
         """Tokenizer from `get_config`'s options and a vocabulary; ValueError for options it does not know."""
         options = dict(config)
         if options.pop("pre_tokenize", False) and pre_tokenize is None:
@@ -267,7 +274,7 @@ class Tokenizer(TextTokenizer):
             words.extend([part] if piece in self._ids else self._splitter.group(part))
         return words
 
-    def content_ids(self, texts):
+    def content_ids(self, texts: Iterable[str]) -> list[list[int]]:
         return [list(chain.from_iterable(map(self._pieces.__getitem__, self._words(text)))) for text in texts]
 
     def _surface(self, word):

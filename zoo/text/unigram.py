@@ -6,6 +6,8 @@ Pieces come from the Rust library of Hugging Face, which is given only what `zoo
 import functools
 import json
 import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
 
 import tokenizers
 
@@ -34,7 +36,7 @@ class UnigramTokenizer(TextTokenizer):
 
     vocabulary_file = "tokenizer.json"  # of a preset; its content is `vocabulary_text`
 
-    def __init__(self, content, pad_token="<pad>", mask_token="<mask>"):
+    def __init__(self, content: Any, pad_token: str = "<pad>", mask_token: str | None = "<mask>") -> None:
         if not isinstance(content, dict):
             raise TypeError(
                 f"UnigramTokenizer: content is {content!r:.60} of type {type(content).__name__}, expected the dict of a "
@@ -64,7 +66,7 @@ class UnigramTokenizer(TextTokenizer):
         self._rust = self._pieces_of_texts()
 
     @classmethod
-    def from_json(cls, text, **options):
+    def from_json(cls, text: str | bytes, **options: Any) -> Self:
         """Tokenizer from the text of a tokenizer.json."""
         return cls(json.loads(text), **options)
 
@@ -112,32 +114,32 @@ class UnigramTokenizer(TextTokenizer):
         return '"Lowercase"' in json.dumps(self._fields.normalizer)
 
     @property
-    def vocabulary_text(self):
+    def vocabulary_text(self) -> str:
         """The text of the tokenizer.json to store."""
         return json.dumps(self.content, ensure_ascii=False, separators=(",", ":")) + "\n"
 
     # Text to tokens and ids
 
-    def content_ids(self, texts):
+    def content_ids(self, texts: Iterable[str]) -> list[list[int]]:
         return [encoding.ids for encoding in self._rust.encode_batch_fast([*map(_whole, texts)])]
 
-    def tokenize(self, text, max_length=None):
+    def tokenize(self, text: str, max_length: int | None = None) -> list[str]:
         """Tokens of a text between cls and sep. What is unknown stands as itself, normalized."""
         tokens = self._encoding(text).tokens[: self._room(max_length, 2)]
         return [self.cls_token, *tokens, self.sep_token]
 
-    def offsets(self, text):
+    def offsets(self, text: str) -> list[tuple[int, int]]:
         """Spans (start, end) in the text of every token of `tokenize(text)`; (0, 0) for cls and sep."""
         return [(0, 0), *self._encoding(text).offsets, (0, 0)]
 
-    def decode(self, token_ids):
+    def decode(self, token_ids: Iterable[int]) -> str:
         """Readable text of ids, without special tokens."""
         tokens = map(self.id_to_token, token_ids)
         return "".join(token for token in tokens if token not in self._special).replace(BLANK, " ").strip(" ")
 
     # Smaller vocabularies
 
-    def keep(self, token_ids):
+    def keep(self, token_ids: Iterable[int]) -> "UnigramTokenizer":
         """A tokenizer of the tokens with these ids only, in this order (the lineage's `keep_tokens`).
 
         Args:
@@ -162,12 +164,12 @@ class UnigramTokenizer(TextTokenizer):
 
     # Configuration
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Options without the pieces, which are stored as tokenizer.json (`vocabulary_text`)."""
         return {"class": "UnigramTokenizer", "pad_token": self.pad_token, "mask_token": self.mask_token}
 
     @classmethod
-    def from_config(cls, config, content):
+    def from_config(cls, config: Mapping[str, Any], content: Any) -> Self:
         """Tokenizer from `get_config`'s options and the content of a tokenizer.json.
 
         Raises:
