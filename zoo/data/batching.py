@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .packing import pack_distinct
 from .shuffling import BATCHES, ROWS, permutation
@@ -15,7 +17,7 @@ from .shuffling import BATCHES, ROWS, permutation
 BUCKETS = (16, 32, 64, 128, 256, 512)
 
 
-def length_buckets(max_length, buckets=BUCKETS):
+def length_buckets(max_length: int, buckets: Sequence[int] = BUCKETS) -> tuple[int, ...]:
     """The buckets below `max_length`, and `max_length` itself: never above what the model takes.
 
     Args:
@@ -44,15 +46,15 @@ class Batch:
     length: int
     weights: np.ndarray
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.indices)
 
     @property
-    def rows(self):
+    def rows(self) -> np.ndarray:
         """The real rows, int64 array."""
         return self.indices[self.weights > 0]
 
-    def padded_to(self, size):
+    def padded_to(self, size: int) -> "Batch":
         """The same batch with zero-weight rows up to `size`; they repeat the last row, so no token is new."""
         missing = size - len(self)
         return replace(
@@ -65,7 +67,7 @@ class Batch:
 class _Lengths:
     """Lengths of all rows and the lengths they may be padded to."""
 
-    def __init__(self, lengths, batch_size, buckets):
+    def __init__(self, lengths: ArrayLike, batch_size: int, buckets: Sequence[int] | None) -> None:
         lengths = np.asarray(lengths)
         if lengths.ndim not in (1, 2) or lengths.size and not np.issubdtype(lengths.dtype, np.integer):
             raise ValueError(
@@ -86,19 +88,19 @@ class _Lengths:
             places = np.searchsorted(self.buckets, self.longest)
             self.padded = np.asarray(self.buckets)[np.minimum(places, len(self.buckets) - 1)]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return -(-len(self.lengths) // self.batch_size)
 
     @property
-    def truncated(self):
+    def truncated(self) -> int:
         """int. Rows longer than the last bucket, which lose their ends."""
         return 0 if self.buckets is None else int(np.sum(self.longest > self.buckets[-1]))
 
-    def _batch(self, rows):
+    def _batch(self, rows: ArrayLike) -> Batch:
         rows = np.asarray(rows, "int64")
         return Batch(rows, int(self.padded[rows].max()), np.ones(len(rows), "float32"))
 
-    def _padding_fraction(self, batches):
+    def _padding_fraction(self, batches: Iterable[Batch]) -> float:
         cells = real = 0
         for batch in batches:
             cells += len(batch) * self.texts * batch.length
@@ -131,15 +133,15 @@ class BatchPlan(_Lengths):
 
     def __init__(
         self,
-        lengths,
-        batch_size,
-        buckets=BUCKETS,
-        seed=0,
-        shuffle=True,
-        last="keep",
-        window=64,
-        no_duplicates=None,
-    ):
+        lengths: ArrayLike,
+        batch_size: int,
+        buckets: Sequence[int] | None = BUCKETS,
+        seed: int = 0,
+        shuffle: bool = True,
+        last: str = "keep",
+        window: int = 64,
+        no_duplicates: Sequence | None = None,
+    ) -> None:
         super().__init__(lengths, batch_size, buckets)
         rows = len(self.lengths)
         if last not in ("keep", "pad", "drop"):
@@ -160,23 +162,23 @@ class BatchPlan(_Lengths):
         if no_duplicates is not None:
             self._keys = [frozenset((texts,) if isinstance(texts, str) else texts) for texts in no_duplicates]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.lengths) // self.batch_size if self.last == "drop" else super().__len__()
 
-    def __call__(self, epoch):
+    def __call__(self, epoch: int) -> list[Batch]:
         """The batches of an epoch, a list of `Batch`."""
         batches = [self._batch(group) for group in self._groups(epoch)]
         return [batch.padded_to(self.batch_size) for batch in batches] if self.last == "pad" else batches
 
-    def left_out(self, epoch):
+    def left_out(self, epoch: int) -> np.ndarray:
         """Rows that are in no batch of this epoch, a sorted int64 array."""
         return np.setdiff1d(np.arange(len(self.lengths)), np.concatenate(self._groups(epoch)))
 
-    def padding_fraction(self, epoch=0):
+    def padding_fraction(self, epoch: int = 0) -> float:
         """Share of the computed tokens that are padding, zero-weight rows included."""
         return self._padding_fraction(self(epoch))
 
-    def micro_batches(self, batch, size):
+    def micro_batches(self, batch: Batch, size: int) -> list[Batch]:
         """A big batch in parts of exactly `size` rows, by length, padded with zero-weight rows.
 
         For losses computed over the big batch from parts that fit in memory: `part.indices` says which rows
@@ -188,7 +190,7 @@ class BatchPlan(_Lengths):
         return [replace(self._batch(batch.indices[part]), indices=part).padded_to(size) for part in parts]
 
     @property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """sha256 over everything that decides the order, the seed excepted."""
         settings = [
             self.batch_size,
@@ -204,7 +206,7 @@ class BatchPlan(_Lengths):
             digest.update(json.dumps(sorted(map(str, keys))).encode())
         return digest.hexdigest()
 
-    def _groups(self, epoch):
+    def _groups(self, epoch: int) -> list[np.ndarray]:
         """Rows of each batch, in the epoch's order: full batches, then the short ones."""
         rows, size = len(self.lengths), self.batch_size
         order = permutation(rows, self.seed, epoch, ROWS) if self.shuffle else np.arange(rows)
@@ -236,24 +238,26 @@ class PredictionPlan(_Lengths):
         last: "keep" the short batch or "pad" it with zero-weight rows, for one shape fewer to compile.
     """
 
-    def __init__(self, lengths, batch_size, buckets=BUCKETS, last="keep"):
+    def __init__(
+        self, lengths: ArrayLike, batch_size: int, buckets: Sequence[int] | None = BUCKETS, last: str = "keep"
+    ) -> None:
         super().__init__(lengths, batch_size, buckets)
         if last not in ("keep", "pad"):
             raise ValueError(f'last={last!r}, expected "keep" or "pad".')
         self.last = last
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Batch]:
         order = np.argsort(-self.longest, kind="stable")
         for start in range(0, len(order), self.batch_size):
             batch = self._batch(order[start : start + self.batch_size])
             yield batch.padded_to(self.batch_size) if self.last == "pad" else batch
 
     @property
-    def padding_fraction(self):
+    def padding_fraction(self) -> float:
         """Share of the computed tokens that are padding, zero-weight rows included."""
         return self._padding_fraction(self)
 
-    def restore(self, outputs):
+    def restore(self, outputs: Sequence) -> np.ndarray:
         """Outputs of the batches, joined and put in the order of `lengths`.
 
         Args:
@@ -274,7 +278,7 @@ class PredictionPlan(_Lengths):
         return result
 
 
-def _checked(buckets):
+def _checked(buckets: Sequence[int]) -> tuple[int, ...]:
     buckets = tuple(int(bucket) for bucket in buckets)
     if not buckets or buckets[0] < 1 or any(a >= b for a, b in zip(buckets, buckets[1:])):
         raise ValueError(f"buckets={buckets}, expected increasing positive lengths.")

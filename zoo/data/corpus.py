@@ -2,7 +2,9 @@
 
 import os
 import string
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,25 +28,30 @@ class TokenStream:
     ids: np.ndarray
     word_starts: np.ndarray = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.word_starts is not None and self.word_starts.shape != self.ids.shape:
             raise ValueError(f"word_starts of shape {self.word_starts.shape} for ids of shape {self.ids.shape}")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.ids)
 
-    def part(self, start, stop):
+    def part(self, start: int, stop: int) -> "TokenStream":
         """The tokens from `start` to `stop`, as a view."""
         starts = None if self.word_starts is None else self.word_starts[start:stop]
         return TokenStream(self.ids[start:stop], starts)
 
-    def split(self, share):
+    def split(self, share: float) -> "tuple[TokenStream, TokenStream]":
         """All but the last `share` of the tokens, and the rest."""
         place = len(self) - int(len(self) * share)
         return self.part(0, place), self.part(place, len(self))
 
 
-def tokenize_corpus(paths, tokenizer, report=None, cut=None):
+def tokenize_corpus(
+    paths: Iterable[str | os.PathLike],
+    tokenizer: Any,
+    report: Callable | None = None,
+    cut: Callable[[str], Iterable[str]] | None = None,
+) -> TokenStream:
     """Text files as token ids, each line followed by the separator.
 
     Args:
@@ -102,7 +109,7 @@ def _chunks(path):
             yield lines
 
 
-def save_corpus(path, vocabulary, train, heldout):
+def save_corpus(path: str | os.PathLike, vocabulary: Sequence[str], train: TokenStream, heldout: TokenStream) -> None:
     """Write a tokenized corpus, whole or not at all.
 
     Args:
@@ -118,7 +125,9 @@ def save_corpus(path, vocabulary, train, heldout):
     os.replace(unfinished, path)
 
 
-def load_corpus(path, words=False, vocabulary=None):
+def load_corpus(
+    path: str | os.PathLike, words: bool = False, vocabulary: Sequence[str] | None = None
+) -> tuple[list[str], TokenStream, TokenStream] | None:
     """The vocabulary, the training stream and the held-out stream that `save_corpus` wrote; None without a file.
 
     Args:
@@ -144,7 +153,7 @@ def load_corpus(path, words=False, vocabulary=None):
 # Words
 
 
-def word_cutter():
+def word_cutter() -> Callable[[str], list[str]]:
     """A function from a Chinese text to the list of its words: rjieba's, the Rust edition of jieba.
 
     Raises:
@@ -157,7 +166,9 @@ def word_cutter():
     return rjieba.cut
 
 
-def ids_and_word_starts(text, tokenizer, cut):
+def ids_and_word_starts(
+    text: str, tokenizer: Any, cut: Callable[[str], Iterable[str]]
+) -> tuple[np.ndarray, np.ndarray]:
     """Token ids of a text, without special tokens, and which of them begin a word.
 
     Args:
@@ -195,7 +206,7 @@ def ids_and_word_starts(text, tokenizer, cut):
 # Vocabulary and rows
 
 
-def corpus_characters(paths, limit=None):
+def corpus_characters(paths: Iterable[str | os.PathLike], limit: int | None = None) -> list[tuple[str, int]]:
     """Characters of text files by how often they occur, for building a vocabulary.
 
     Returns:
@@ -211,7 +222,7 @@ def corpus_characters(paths, limit=None):
     return [(chr(code), int(counts[code])) for code in order]
 
 
-def character_vocabulary(paths, size):
+def character_vocabulary(paths: Iterable[str | os.PathLike], size: int) -> list[str]:
     """A vocabulary made from text files: special tokens, the most frequent characters, pieces of Latin words.
 
     Latin words and numbers are several characters long and so need pieces ("##a" ... "##9"); without them each would be
@@ -243,7 +254,7 @@ class PackedRows:
         seed: int.
     """
 
-    def __init__(self, stream, length, cls_token_id, sep_token_id, seed=0):
+    def __init__(self, stream: TokenStream, length: int, cls_token_id: int, sep_token_id: int, seed: int = 0) -> None:
         if len(stream) < length - 2:
             raise ValueError(f"{len(stream)} tokens do not fill one row of {length}")
         count = len(stream) // (length - 2)
@@ -253,10 +264,10 @@ class PackedRows:
         self.length, self.cls, self.sep, self.seed = length, cls_token_id, sep_token_id, seed
         self._epoch, self._order = None, None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._ids)
 
-    def batch(self, number, size):
+    def batch(self, number: int, size: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Batch `number` of an endless sequence; epochs follow each other without a gap.
 
         Returns:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,22 +25,22 @@ class Batches(keras.utils.PyDataset):
         epoch: int. The plan's epoch to serve until `epoch_callback()` names another.
     """
 
-    def __init__(self, plan, collate, epoch=0):
+    def __init__(self, plan: Any, collate: Callable, epoch: int = 0) -> None:
         # One worker: Keras' threads start to read before it says that an epoch has begun.
         super().__init__(workers=1)
         self.plan, self.collate = plan, collate
         self._within_epoch = False
-        self._identity = None
+        self._identity: dict[str, Any] | None = None
         self.set_epoch(epoch)
 
     @property
-    def num_batches(self):
+    def num_batches(self) -> int:
         return len(self.plan)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.num_batches
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Any:
         batches = self._batches
         if not self._within_epoch:
             # TensorFlow takes the shapes of all batches from the first two, read before the epoch begins.
@@ -50,18 +52,18 @@ class Batches(keras.utils.PyDataset):
             batches = [longest, shortest, *batches]
         return self.collate(batches[index])
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator:
         return map(self.collate, self._batches)
 
-    def batch_at(self, index):
+    def batch_at(self, index: int) -> Any:
         """The batch of a step of the current epoch, as `fit` got it."""
         return self.collate(self._batches[index])
 
-    def rows_of(self, index):
+    def rows_of(self, index: int) -> Any:
         """Its rows of the data, int64 array."""
         return self._batches[index].rows
 
-    def identity(self):
+    def identity(self) -> dict[str, Any]:
         """What tells this data from other data, JSON values: order, lengths and the content of one batch."""
         if self._identity is None:
             plan = {"plan": self.plan.fingerprint[:16], "seed": self.plan.seed} if callable(self.plan) else {}
@@ -69,19 +71,19 @@ class Batches(keras.utils.PyDataset):
             self._identity = {"batches": len(self.plan), **plan, "content": digest(self.collate(first))[:16]}
         return self._identity
 
-    def set_epoch(self, epoch):
+    def set_epoch(self, epoch: int) -> None:
         """Serve this epoch of the plan from now on."""
         self.epoch = int(epoch)
         self._batches = self.plan(self.epoch) if callable(self.plan) else list(self.plan)
         self._times_begun = 0
 
-    def epoch_callback(self):
+    def epoch_callback(self) -> keras.callbacks.Callback:
         """The callback that tells this dataset which epoch `fit` is in."""
         return _EpochCallback(self)
 
     follow, begin = epoch_callback, set_epoch  # their names until 0.1
 
-    def on_epoch_begin(self):
+    def on_epoch_begin(self) -> None:
         self._within_epoch = True
         self._times_begun += 1
         # Once to find the shapes of an unbuilt model, once to train.
@@ -91,7 +93,7 @@ class Batches(keras.utils.PyDataset):
                 "same order. Pass callbacks=[batches.epoch_callback()] to fit."
             )
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         self._within_epoch = False
 
 
@@ -111,7 +113,7 @@ def _length(batch):
     return batch.length
 
 
-def digest(batch):
+def digest(batch: Any) -> str:
     """sha256 of the arrays of a batch, in hexadecimal."""
     content = hashlib.sha256()
     for array in keras.tree.flatten(batch):

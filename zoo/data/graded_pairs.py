@@ -1,9 +1,12 @@
 """Labelled pairs of many kinds on one scale, from 0 (unrelated) to 1 (the same), and what is made of them."""
 
+import os
+from collections.abc import Iterable
 from dataclasses import replace
 
 from .normal_form import pair_key
 from .reader import read_pairs
+from .records import Pairs
 from .shuffling import SETS, permutation
 
 # Kind of a set: name of its label column, type of its labels, the label that means "the same".
@@ -16,7 +19,7 @@ KINDS = {
 }
 
 
-def read_graded(path, kind):
+def read_graded(path: str | os.PathLike, kind: str) -> Pairs:
     """Pairs of a file with labels brought to 0 (unrelated) .. 1 (the same).
 
     Args:
@@ -38,7 +41,7 @@ def read_graded(path, kind):
     return replace(pairs, labels=pairs.labels / highest, class_names=None)
 
 
-def without_pairs_of(pairs, others):
+def without_pairs_of(pairs: Pairs, others: Iterable[Pairs]) -> Pairs:
     """The pairs that none of the other sets holds; order, case, punctuation, white space and width are ignored.
 
     Args:
@@ -48,7 +51,7 @@ def without_pairs_of(pairs, others):
     return pairs.take([index for index, row in enumerate(zip(*pairs.columns)) if pair_key(row[:2]) not in known])
 
 
-def write_matches(pairs, path, at_least=0.8, seed=0):
+def write_matches(pairs: Pairs, path: str | os.PathLike, at_least: float = 0.8, seed: int = 0) -> int:
     """The texts of pairs that match, one a line and a pair's on neighbouring lines, as a corpus for a masked LM.
 
     Packed in rows, the model sees a text beside its paraphrase and learns to look from one to the other, which it cannot

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 INTEGER = re.compile(r"-?[0-9]+")  # ASCII only: int() would also take full-width digits and 1_0
 DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
@@ -17,7 +17,7 @@ class LabelType(NamedTuple):
     class_names: tuple | None
 
 
-def label_type(label):
+def label_type(label: str | Sequence | Mapping) -> LabelType:
     """The label type a user declared.
 
     Args:
@@ -44,7 +44,7 @@ def label_type(label):
     )
 
 
-def _classes(numbers):
+def _classes(numbers: Mapping) -> LabelType:
     for name, number in numbers.items():
         if not isinstance(name, str) or isinstance(number, bool) or not isinstance(number, int):
             raise TypeError(f"label: class {name!r} has the number {number!r}, expected a str name and an int.")
@@ -63,14 +63,14 @@ def _classes(numbers):
     return LabelType(parse, "int64", names)
 
 
-def _binary(value):
+def _binary(value: Any) -> int:
     # As text, because True == 1 and 1.0 == 1 in Python
     if str(value) in ("0", "1"):
         return int(value)
     raise ValueError('expected 0 or 1 (label="binary")')
 
 
-def _integer(value):
+def _integer(value: Any) -> int:
     if type(value) is int or type(value) is str and INTEGER.fullmatch(value) and len(value) < 20:
         number = int(value)
         if -(2**63) <= number < 2**63:
@@ -78,7 +78,7 @@ def _integer(value):
     raise ValueError('expected a whole number (label="int")')
 
 
-def _decimal(value):
+def _decimal(value: Any) -> float:
     if type(value) in (int, float) or type(value) is str and DECIMAL.fullmatch(value):
         try:
             number = float(value)

@@ -1,7 +1,10 @@
 """Packed rows as batches of language models: masked tokens or next tokens, numbered, so that a training finds its place."""
 
+from typing import Any
+
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .dataset import digest
 
@@ -16,24 +19,24 @@ class NumberedBatches(keras.utils.PyDataset):
         steps: int, batches an epoch.
     """
 
-    def __init__(self, steps):
+    def __init__(self, steps: int) -> None:
         super().__init__()
         self.steps, self.epoch = steps, 0
 
     @property
-    def num_batches(self):
+    def num_batches(self) -> int:
         return self.steps
 
-    def epoch_callback(self):
+    def epoch_callback(self) -> keras.callbacks.Callback:
         """The callback that tells the data which epoch `fit` is in."""
         return keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(self, "epoch", epoch))
 
     follow = epoch_callback  # its name until 0.1
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple:
         return self.numbered_batch(self.epoch * self.steps + index)
 
-    def numbered_batch(self, number):
+    def numbered_batch(self, number: int) -> tuple:
         """The batch of a number, as Keras takes it."""
         raise NotImplementedError(f"{type(self).__name__}.numbered_batch")
 
@@ -41,7 +44,15 @@ class NumberedBatches(keras.utils.PyDataset):
 # Masked language models
 
 
-def mask_tokens(token_ids, rng, mask_token_id, vocabulary_size, special_ids, rate=0.15, word_starts=None):
+def mask_tokens(
+    token_ids: ArrayLike,
+    rng: np.random.Generator,
+    mask_token_id: int,
+    vocabulary_size: int,
+    special_ids: ArrayLike,
+    rate: float = 0.15,
+    word_starts: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Choose tokens to predict, and hide them: 80 % become [MASK], 10 % another token, 10 % stay (arXiv 1810.04805).
 
     Every row gets the same number of places, round(rate · n), so that shapes are static; a row with fewer candidates
@@ -96,17 +107,17 @@ class MaskedRows(NumberedBatches):
     among the callbacks of `fit` every epoch is the first: right for validation.
     """
 
-    def __init__(self, rows, tokenizer, batch_size, steps, seed=0):
+    def __init__(self, rows: Any, tokenizer: Any, batch_size: int, steps: int, seed: int = 0) -> None:
         super().__init__(steps)
         self.rows, self.tokenizer, self.batch_size, self.seed = rows, tokenizer, batch_size, seed
         self.special_ids = [tokenizer.token_to_id(token) for token in tokenizer.special_tokens.values()]
 
-    def identity(self):
+    def identity(self) -> Any:
         """What tells this data from other data, JSON values."""
         content = digest(self.numbered_batch(0))[:16]
         return {"batches": self.steps, "batch size": self.batch_size, "seed": self.seed, "content": content}
 
-    def numbered_batch(self, number):
+    def numbered_batch(self, number: int) -> tuple:
         token_ids, word_starts = self.rows.batch(number, self.batch_size)
         ids, positions, labels, weights = mask_tokens(
             token_ids,
@@ -122,7 +133,9 @@ class MaskedRows(NumberedBatches):
 # Causal language models
 
 
-def next_token_targets(token_ids, padding_mask, segment_ids=None):
+def next_token_targets(
+    token_ids: np.ndarray, padding_mask: np.ndarray, segment_ids: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Labels and weights of the places of a batch: every token is the label of the place before it.
 
     Args:
@@ -152,15 +165,15 @@ class NextTokenRows(NumberedBatches):
     every epoch is the first: right for validation.
     """
 
-    def __init__(self, rows, batch_size, steps):
+    def __init__(self, rows: Any, batch_size: int, steps: int) -> None:
         super().__init__(steps)
         self.rows, self.batch_size = rows, batch_size
 
-    def identity(self):
+    def identity(self) -> Any:
         """What tells this data from other data, JSON values."""
         return {"batches": self.steps, "batch size": self.batch_size, "content": digest(self.numbered_batch(0))[:16]}
 
-    def numbered_batch(self, number):
+    def numbered_batch(self, number: int) -> tuple:
         token_ids, _ = self.rows.batch(number, self.batch_size)
         labels, weights = next_token_targets(token_ids, np.ones_like(token_ids, "bool"))
         weights[:, -2] = 0

@@ -1,6 +1,7 @@
 """The leakage report: rows and texts that training shares with evaluation, and contradicting labels."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .normal_form import normal_form
@@ -36,7 +37,7 @@ class Overlap:
     examples: dict
 
     @property
-    def leaked(self):
+    def leaked(self) -> int:
         """int. Rows of the later split that the earlier split gives away."""
         return self.exact + self.swapped + self.normalised
 
@@ -78,16 +79,16 @@ class LeakageReport:
     inside: tuple
 
     @property
-    def leaked(self):
+    def leaked(self) -> int:
         """int. Rows given away, summed over all two splits."""
         return sum(overlap.leaked for overlap in self.overlaps)
 
     @property
-    def conflicts(self):
+    def conflicts(self) -> int:
         """int. Rows that contradict an earlier row of their split."""
         return sum(split.conflicts for split in self.inside)
 
-    def __str__(self):
+    def __str__(self) -> str:
         between = [("found in", "rows", "exact", "swapped", "normalised", "shared texts")]
         for o in self.overlaps:
             share = f"{o.shared_texts} of {o.texts} ({o.shared_texts / max(o.texts, 1):.0%})"
@@ -109,7 +110,7 @@ class LeakageReport:
         return "\n\n".join(blocks + (["\n".join(lines)] if lines else []))
 
 
-def leakage_report(train, dev=None, test=None):
+def leakage_report(train: Sequence, dev: Sequence | None = None, test: Sequence | None = None) -> LeakageReport:
     """Look for rows and texts shared between splits, and for repeated or contradicting rows inside each.
 
     Args:

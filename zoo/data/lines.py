@@ -44,7 +44,14 @@ class DataError(ValueError):
             file in doubt (a cut archive, a quote never closed) may not.
     """
 
-    def __init__(self, message, path, line=None, column=None, skippable=True):
+    def __init__(
+        self,
+        message: str,
+        path: str | os.PathLike,
+        line: int | None = None,
+        column: int | None = None,
+        skippable: bool = True,
+    ) -> None:
         place = ":".join(str(part) for part in (path, line, column) if part is not None)
         super().__init__(f"{place}: {message}")
         self.message, self.path, self.line, self.column = message, path, line, column

@@ -4,10 +4,15 @@ For encoders with rotary positions (kexue.fm/archives/9444; arXiv 2305.16843); n
 would have to know how many tokens follow. Feed them to a backbone made with `custom_position_ids=True`.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def random_position_ids(lengths, rng=None, limit=2048, width=None):
+def random_position_ids(
+    lengths: ArrayLike, rng: np.random.Generator | None = None, limit: int = 2048, width: int | None = None
+) -> np.ndarray:
     """Sorted subsets of {0, ..., limit − 1}: training meets every position that longer inputs will have.
 
     Args:
@@ -35,7 +40,13 @@ def random_position_ids(lengths, rng=None, limit=2048, width=None):
     return positions
 
 
-def equal_mean_position_ids(lengths, rng=None, mean=None, beta=None, width=None):
+def equal_mean_position_ids(
+    lengths: ArrayLike,
+    rng: np.random.Generator | None = None,
+    mean: float | None = None,
+    beta: tuple[float, float] | None = None,
+    width: int | None = None,
+) -> np.ndarray:
     """linspace(0, s, l) with a random end s: distances vary by orders of magnitude, and their mean is that of the test.
 
     Args:
@@ -59,13 +70,13 @@ def equal_mean_position_ids(lengths, rng=None, mean=None, beta=None, width=None)
     ends = np.maximum(lengths - 1.0, 1.0) if mean is None else np.full(len(lengths), float(mean))
     if rng is not None and beta is None:
         ends = rng.exponential(ends)
-    elif rng is not None:
+    elif rng is not None and beta is not None:
         ends = ends * rng.beta(*beta, len(lengths)) * (beta[0] + beta[1]) / beta[0]
     steps = ends / np.maximum(lengths - 1, 1)
     return (steps[:, None] * np.arange(width)).astype("float32")
 
 
-def _checked(lengths, width):
+def _checked(lengths: ArrayLike, width: int | None) -> Any:
     lengths = np.asarray(lengths)
     if lengths.ndim != 1 or not lengths.size or not np.issubdtype(lengths.dtype, np.integer) or lengths.min() < 1:
         raise ValueError(f"lengths={lengths!r}; expected a row of whole numbers of at least 1")

@@ -5,7 +5,9 @@ stops the reading with `file:line:column`; `skip_at_most=k` passes over k such r
 and stops at the next one. Texts are kept as they stand, never stripped or normalised.
 """
 
+import os
 import warnings
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,7 +17,14 @@ from .records import Pairs, Texts, Triplets
 from .rows import READERS, format_of
 
 
-def read_pairs(path, columns=("text_a", "text_b", "label"), label="binary", header="auto", format=None, skip_at_most=0):
+def read_pairs(
+    path: str | os.PathLike,
+    columns: Sequence = ("text_a", "text_b", "label"),
+    label: str | Sequence | Mapping | None = "binary",
+    header: str | bool = "auto",
+    format: str | None = None,
+    skip_at_most: int = 0,
+) -> Pairs:
     """Text pairs from a TSV, CSV or JSON-lines file.
 
     Args:
@@ -42,7 +51,13 @@ def read_pairs(path, columns=("text_a", "text_b", "label"), label="binary", head
     return _read(path, Pairs, columns, label, header, format, skip_at_most)
 
 
-def read_triplets(path, columns=("anchor", "positive", "negative"), header="auto", format=None, skip_at_most=0):
+def read_triplets(
+    path: str | os.PathLike,
+    columns: Sequence = ("anchor", "positive", "negative"),
+    header: str | bool = "auto",
+    format: str | None = None,
+    skip_at_most: int = 0,
+) -> Triplets:
     """Text triplets from a TSV, CSV or JSON-lines file, as `Triplets`.
 
     Arguments and errors as in `read_pairs`; the columns are the three text columns' names.
@@ -50,7 +65,14 @@ def read_triplets(path, columns=("anchor", "positive", "negative"), header="auto
     return _read(path, Triplets, columns, None, header, format, skip_at_most)
 
 
-def read_texts(path, columns=("text", "label"), label="int", header="auto", format=None, skip_at_most=0):
+def read_texts(
+    path: str | os.PathLike,
+    columns: Sequence = ("text", "label"),
+    label: str | Sequence | Mapping | None = "int",
+    header: str | bool = "auto",
+    format: str | None = None,
+    skip_at_most: int = 0,
+) -> Texts:
     """Single texts with labels (or `label=None`) from a TSV, CSV or JSON-lines file, as `Texts`.
 
     Arguments and errors as in `read_pairs`; the columns are one text column's name and the label column's.

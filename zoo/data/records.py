@@ -7,9 +7,10 @@ import hashlib
 import json
 import math
 import numbers
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 
@@ -22,7 +23,7 @@ class Records(Sequence):
     source = None
     line_numbers = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         # Once, so that nothing later meets a Series (whose + adds row by row), labels in a list, or columns of two lengths.
         kind, rows = type(self).__name__, None
         for name in self.text_columns:
@@ -43,14 +44,14 @@ class Records(Sequence):
             object.__setattr__(self, "labels", _label_array(self.labels, rows, kind))
 
     @property
-    def columns(self):
+    def columns(self) -> tuple[list[str], ...]:
         """The text columns, a tuple of lists of str."""
         return tuple(getattr(self, name) for name in self.text_columns)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.columns[0])
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return self.take(range(len(self))[index])
         row = tuple(column[index] for column in self.columns)
@@ -58,19 +59,19 @@ class Records(Sequence):
             return (*row, self.labels[index].item())
         return row if len(row) > 1 else row[0]
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         if not isinstance(other, (Records, list)):
             return NotImplemented
         return list(self) == list(other)
 
     __hash__ = None
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         where = f" of {self.source}" if self.source else ""
         labelled = "unlabelled" if self.labels is None else "labelled"
         return f"<{type(self).__name__}: {len(self)} rows{where}, {labelled}>"
 
-    def take(self, indices):
+    def take(self, indices: Iterable[int]) -> Self:
         """The rows at these indices, in this order, as the same type."""
         indices = [int(index) for index in indices]
         changes = {name: [getattr(self, name)[index] for index in indices] for name in self.text_columns}
@@ -80,7 +81,7 @@ class Records(Sequence):
         return replace(self, **changes)
 
     @cached_property
-    def sha256(self):
+    def sha256(self) -> str:
         """Hash of the texts and labels in order; the same for a file, its .gz and the list of its tuples."""
         digest = hashlib.sha256()
         for row in self:
@@ -143,7 +144,7 @@ class Texts(Records):
     text_columns = ("text",)
 
 
-def as_pairs(x, labelled=None):
+def as_pairs(x: Sequence, labelled: bool | None = None) -> Pairs:
     """Any sequence of pairs as `Pairs`.
 
     Args:
@@ -156,17 +157,17 @@ def as_pairs(x, labelled=None):
     return _as_records(x, Pairs, labelled)
 
 
-def as_triplets(x):
+def as_triplets(x: Sequence) -> Triplets:
     """Any sequence of `(anchor, positive, negative)` as `Triplets`. Raises as `as_pairs`."""
     return _as_records(x, Triplets, False)
 
 
-def as_texts(x, labelled=None):
+def as_texts(x: Sequence, labelled: bool | None = None) -> Texts:
     """Any sequence of str or of `(text, label)` as `Texts`. Arguments and errors as in `as_pairs`."""
     return _as_records(x, Texts, labelled)
 
 
-def as_records(x):
+def as_records(x: Sequence) -> Records:
     """`Records` as they are; a sequence of str or of `(text, number)` as `Texts`; any other as `Pairs`."""
     if isinstance(x, Records):
         return x
@@ -176,7 +177,7 @@ def as_records(x):
     return as_texts(x) if isinstance(first, str) or labelled_text else as_pairs(x)
 
 
-def joined(sets):
+def joined(sets: Mapping) -> Records:
     """All rows of several sets of records of one kind as one, in order.
 
     Args:
@@ -196,7 +197,7 @@ def joined(sets):
     return type(parts[0])(*columns, **labels)
 
 
-def _as_records(x, kind, labelled):
+def _as_records(x: Any, kind: Any, labelled: bool | None) -> Any:
     what = kind.__name__.lower()
     width = len(kind.text_columns)
     if isinstance(x, kind):
@@ -233,7 +234,7 @@ def _as_records(x, kind, labelled):
     return kind(*columns, **({"labels": _array(labels)} if is_labelled else {}))
 
 
-def _rows(x, what, expected):
+def _rows(x: Any, what: str, expected: str) -> Any:
     if hasattr(x, "iloc") and hasattr(x, "columns"):  # a pandas.DataFrame, whose rows are not what it iterates over
         columns = ", ".join(map(repr, x.columns))
         raise TypeError(
@@ -245,7 +246,7 @@ def _rows(x, what, expected):
     return x if isinstance(x, (list, tuple, Records)) else list(x)
 
 
-def _text(value, where):
+def _text(value: Any, where: str) -> str:
     if isinstance(value, str):
         return value
     raise TypeError(
@@ -253,7 +254,7 @@ def _text(value, where):
     )
 
 
-def _number(value, where):
+def _number(value: Any, where: str) -> int | float:
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()
     if isinstance(value, (bool, np.bool_, numbers.Integral)):
@@ -268,7 +269,7 @@ def _number(value, where):
     )
 
 
-def _label_array(labels, rows, kind):
+def _label_array(labels: Any, rows: int, kind: str) -> np.ndarray:
     array = np.asarray(labels)
     if array.shape != (rows,):
         raise ValueError(f"{kind}: labels have shape {array.shape}, expected ({rows},): one number a row.")
@@ -280,5 +281,5 @@ def _label_array(labels, rows, kind):
     return array.astype("float64" if array.dtype.kind == "f" else "int64", copy=False)
 
 
-def _array(labels):
+def _array(labels: Sequence) -> np.ndarray:
     return np.array(labels, "float64" if any(isinstance(label, float) for label in labels) else "int64")

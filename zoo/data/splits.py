@@ -2,6 +2,7 @@
 
 import warnings
 from collections import Counter
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -13,7 +14,13 @@ from .shuffling import SPLITS, permutation
 FAR_OFF = 0.02
 
 
-def split(records, fractions=(0.8, 0.1, 0.1), seed=0, groups=None, stratify=False):
+def split(
+    records: Sequence,
+    fractions: Sequence[float] = (0.8, 0.1, 0.1),
+    seed: int = 0,
+    groups: str | Sequence | Callable | None = None,
+    stratify: bool = False,
+) -> tuple:
     """Cut rows into parts at random, the same for the same seed.
 
     Args:
@@ -65,7 +72,7 @@ def split(records, fractions=(0.8, 0.1, 0.1), seed=0, groups=None, stratify=Fals
     return tuple(records.take(np.flatnonzero(part_of == part)) for part in range(len(fractions)))
 
 
-def text_groups(records):
+def text_groups(records: Sequence) -> np.ndarray:
     """Which rows hang together through shared texts: int64 array [rows], rows of one group have one number.
 
     Texts count as the same in their normal form (case, punctuation, white space and width ignored).
