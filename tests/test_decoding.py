@@ -7,7 +7,7 @@ from support.arrays import assert_close
 from support.tiny_models import backbone, scatter_weights
 
 import zoo
-from zoo.generation.decoding import CAPACITY, Decoder, generate
+from zoo.generation.decoding import CAPACITY, Decoder, generate, steps_of
 from zoo.layers import AttentionOptions, LogN, ReRoPE, Window
 from zoo.samplers import Beam, Greedy, TopK
 
@@ -46,10 +46,14 @@ def whole(model, rows, prompts):
     return model.predict_on_batch({**inputs, "padding_mask": inputs["padding_mask"].astype("bool")})
 
 
+def decoder_of(model):
+    return Decoder(model, steps_of(model))
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_cached_equals_uncached_token_by_token(name):
     model = language_model(name)
-    decoder, rows = Decoder(model), [list(prompt) for prompt in PROMPTS]
+    decoder, rows = decoder_of(model), [list(prompt) for prompt in PROMPTS]
     cached = [decoder.prefill(PROMPTS, NEW)]
     while len(rows[0]) < len(PROMPTS[0]) + NEW:
         tokens = cached[-1].argmax(axis=1)
@@ -74,7 +78,7 @@ def model():
 def test_beams_take_their_cache_along(model):
     """ln p that beam search has added up over caches that were re-ordered is that of the whole model."""
     search = Beam(3).search(len(PROMPTS), [], NEW, None)
-    decoder, moved = Decoder(model), False
+    decoder, moved = decoder_of(model), False
     logits = decoder.prefill(PROMPTS, NEW, beams=3)
     for _ in range(NEW):
         tokens, parents = search.advance(logits)
@@ -100,7 +104,7 @@ def test_a_row_does_not_depend_on_its_neighbours(model):
 def test_the_step_is_compiled_once(model, monkeypatch):
     """One shape for reading the prompt and one for a new token, whatever the lengths below the next multiple."""
     shapes = set()
-    decoder = Decoder(model)
+    decoder = decoder_of(model)
     step = decoder._step
 
     def counted(cache, index, *arrays):
@@ -141,12 +145,12 @@ def test_sampling_is_a_function_of_the_seed(model):
 def test_mixed_precision():
     """Caches are in the compute dtype, logits in float32."""
     model = language_model("mha rerope", dtype="mixed_bfloat16")
-    decoder = Decoder(model)
+    decoder = decoder_of(model)
     logits = decoder.prefill(PROMPTS, 2)
     assert logits.dtype == np.float32
     assert {keras.backend.standardize_dtype(part.dtype) for layer in decoder._cache for part in layer} == {"bfloat16"}
     scale = np.abs(logits).max()
-    assert np.abs(logits - Decoder(language_model("mha rerope")).prefill(PROMPTS, 2)).max() < 0.1 * scale
+    assert np.abs(logits - decoder_of(language_model("mha rerope")).prefill(PROMPTS, 2)).max() < 0.1 * scale
 
 
 def test_bidirectional_models_have_no_cache():

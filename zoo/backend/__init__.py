@@ -37,6 +37,7 @@ from .default import (
     take_rows,
     together,
 )
+from .once import made_once
 
 if keras.backend.backend() == "torch":
     from .torch import (
@@ -124,6 +125,7 @@ __all__ = [
     "keep_freed_memory",
     "latest_values",
     "layer_norm",
+    "made_once",
     "ordering_in_float64",
     "padding_is_left_out",
     "pass_over",

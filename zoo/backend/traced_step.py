@@ -1,8 +1,12 @@
 """A step that carries a state, on torch: traced once a shape, then run without Keras around it."""
 
+import threading
+
 import keras
 import torch
 from keras import ops
+
+_TRACING = threading.Lock()  # torch.fx puts functions of its own into torch.nn.Module while it traces
 
 
 def traced_step(function, variables):
@@ -27,8 +31,11 @@ def traced_step(function, variables):
             return function(state, *inputs)
         values = [variable.value.detach() for variable in variables]
         if traced[shapes] is None:
-            traced[shapes] = make_fx(pure)(values, state, inputs)
-            _tidy(traced[shapes], len(values), len(keras.tree.flatten(state)))
+            with _TRACING:
+                if traced[shapes] is None:
+                    graph = make_fx(pure)(values, state, inputs)
+                    _tidy(graph, len(values), len(keras.tree.flatten(state)))
+                    traced[shapes] = graph  # whole: other threads run it from here on
         return traced[shapes](values, state, inputs)
 
     return step

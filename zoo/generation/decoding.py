@@ -12,17 +12,21 @@ from zoo.backend import compiled, compiled_step
 PROMPT, CAPACITY = 16, 64  # lengths are rounded up to multiples: few shapes, whatever the prompts
 
 
+def steps_of(model):
+    """The compiled functions of a `Decoder`: they keep nothing of a call, so all calls share them."""
+    return compiled_step(_step_of(model), model.weights), compiled(_reorder)
+
+
 class Decoder:
-    """Reads tokens into the caches of a language model and gives the logits of what follows.
+    """Reads tokens into the caches of a language model and gives the logits of what follows, in one call of `generate`.
 
     Args:
-        model: `zoo.CausalLM`.
+        model: `zoo.CausalLM`. steps: of `steps_of(model)`.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, steps):
         self.backbone = model.backbone
-        self._step = compiled_step(_step_of(model), model.weights)
-        self._reorder = compiled(_reorder)
+        self._step, self._reorder = steps
         self._cache = None
 
     def prefill(self, prompts, max_new_tokens, beams=1):
@@ -67,10 +71,6 @@ class Decoder:
         self._index += count
         return ops.convert_to_numpy(logits)
 
-    def forget(self):
-        """Let go of the cache."""
-        self._cache = None
-
     def _take(self, rows):
         """Go on from these rows of the cache."""
         self._key_positions = self._key_positions[rows]
@@ -91,7 +91,6 @@ def generate(decoder, prompts, max_new_tokens, sampler, end, seed):
         if search.done or not left:
             break
         logits = decoder.next(token_ids, parents)
-    decoder.forget()
     return search.results()
 
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from zoo.backend import compiled_step, compiles_each_shape
+from zoo.backend import compiled_step, compiles_each_shape, made_once
 from zoo.data import BUCKETS, PredictionPlan, as_pairs, as_texts, length_buckets
 from zoo.data.language_model_rows import NextTokenRows, next_token_targets
 from zoo.generation import decoding
@@ -49,7 +49,6 @@ class CausalLM(RecordTask, TokenHead):
         self.max_length = checked_length(min(512, backbone.max_sequence_length) if max_length is None else max_length)
         super().__init__(backbone, name=name)
         self.tokenizer = backbone.tokenizer
-        self._decoder = self._sums = None  # compiled when first used
 
     def head(self, backbone, x):
         return self.token_logits(backbone, x)
@@ -105,12 +104,11 @@ class CausalLM(RecordTask, TokenHead):
 
     def evaluate_records(self, records, batch_size, verbose):
         """`cross_entropy` (nats a learned token), `perplexity` (its exponential) and `tokens`, over all records or rows."""
-        if self._sums is None:
-            self._sums = compiled_step(_sums_of(self), self.weights)
+        sums = made_once(self, "_sums", lambda: compiled_step(_sums_of(self), self.weights))
         examples, total, tokens = self.examples(records), 0.0, 0.0
         for batch in PredictionPlan(examples.lengths, batch_size, examples.buckets, last="pad"):
             arrays = keras.tree.map_structure(ops.convert_to_tensor, examples.collate(batch))
-            (loss, count), _ = self._sums((), *arrays)
+            (loss, count), _ = sums((), *arrays)
             total, tokens = total + float(loss), tokens + float(count)
         if not tokens:
             raise ValueError("no token to predict: the records are empty")
@@ -170,10 +168,9 @@ class CausalLM(RecordTask, TokenHead):
             end = () if self.tokenizer is None else (self.tokenizer.sep_token_id,)
         if not rows:
             return []
-        if self._decoder is None:
-            self._decoder = decoding.Decoder(self)
+        decoder = decoding.Decoder(self, made_once(self, "_decoding_steps", lambda: decoding.steps_of(self)))
         ends = (int(end),) if np.ndim(end) == 0 else tuple(map(int, end))
-        new = decoding.generate(self._decoder, rows, max_new_tokens, sampler or Greedy(), ends, seed)
+        new = decoding.generate(decoder, rows, max_new_tokens, sampler or Greedy(), ends, seed)
         return [self._known_tokenizer().decode(row) for row in new] if are_texts else new
 
     def _prompts(self, prompts):
