@@ -27,6 +27,7 @@ from .default import (
     ordering_in_float64,
     padding_is_left_out,
     pass_over,
+    predict_function,
     put_rows,
     random_state,
     refuse_non_finite,
@@ -36,6 +37,7 @@ from .default import (
     sorting_order,
     take_rows,
     together,
+    weights_kept,
 )
 from .once import made_once
 
@@ -76,9 +78,11 @@ elif keras.backend.backend() == "jax":
         has_value,
         ignoring_distribution,
         latest_values,
+        predict_function,
         refuse_non_finite,
         sorting_order,
         value_and_gradient,
+        weights_kept,
     )
 else:
     from .tensorflow import (
@@ -129,6 +133,7 @@ __all__ = [
     "ordering_in_float64",
     "padding_is_left_out",
     "pass_over",
+    "predict_function",
     "put_rows",
     "random_state",
     "refuse_non_finite",
@@ -139,4 +144,5 @@ __all__ = [
     "take_rows",
     "together",
     "value_and_gradient",
+    "weights_kept",
 ]

@@ -293,6 +293,16 @@ def concurrently(function, items):
     yield from map(function, items)
 
 
+def predict_function(model):
+    """A function from a batch of arrays to the outputs of a model; it may be called from several threads at once."""
+    return model.predict_on_batch
+
+
+def weights_kept(model):
+    """A context in which an error in one of Keras' verbs leaves the weights, and all other variables, as they were."""
+    return contextlib.nullcontext()
+
+
 def padding_is_left_out(model, mask, training):
     """Whether a batch is computed without its padding: where a new shape costs nothing, from 5 % of it on.
 

@@ -1,5 +1,7 @@
 """What JAX has of its own, see `default` for what each function does. Its gradients are those of functions of values."""
 
+import contextlib
+
 import jax
 import keras
 from jax import numpy as jnp
@@ -30,6 +32,49 @@ def compiled_step(function, variables):
 
     step = jax.jit(pure, donate_argnums=0)
     return lambda state, *inputs: step(state, values(variables), *inputs)
+
+
+def predict_function(model):
+    """Keras' own gives the weights' memory away and puts them back afterwards: two threads would take it from each other."""
+    if keras.distribution.distribution() is not None:
+        return model.predict_on_batch
+
+    def pure(tensors, inputs):
+        with keras.StatelessScope(state_mapping=list(zip(model.variables, tensors))):
+            return model(inputs, training=False)
+
+    compiled = jax.jit(pure)
+
+    def predict(inputs):
+        tensors = [variable._value for variable in model.variables]
+        if any(tensor is None for tensor in tensors):
+            raise RuntimeError(
+                f"this {type(model).__name__} is being trained: under JAX its weights are with `fit` until the epoch ends. "
+                "Ask it between epochs, or load a second one to answer meanwhile"
+            )
+        return keras.tree.map_structure(
+            ops.convert_to_numpy, (pure if model.run_eagerly else compiled)(tensors, inputs)
+        )
+
+    return predict
+
+
+@contextlib.contextmanager
+def weights_kept(model):
+    """Keras empties the variables while a step runs, and an error in the step loses what they held."""
+    optimizer = getattr(model, "optimizer", None)
+    variables = [*model.variables, *(optimizer.variables if optimizer is not None else ())]
+    before = [(variable, variable._value) for variable in variables]
+    try:
+        yield
+    except BaseException:
+        if any(variable._value is None for variable, value in before if value is not None):
+            model.jax_state_sync()  # what the last whole step left
+            for variable, value in before:
+                if variable._value is None and value is not None and not value.is_deleted():
+                    variable._value = value
+            model._jax_state, model._jax_state_synced = None, True
+        raise
 
 
 def affine(x, kernel, bias):

@@ -12,6 +12,7 @@ from zoo.layers.attention_options import AttentionOptions
 from zoo.layers.masks import AttentionMask, PaddingMask
 from zoo.layers.real_tokens import RealTokens
 from zoo.layers.residuals import Residual
+from zoo.models.kept_weights import KeptWeights
 from zoo.models.preset import Preset
 
 
@@ -334,7 +335,7 @@ class Backbone(OptionalInputs, Preset, keras.Model):
         return cls(**config)
 
 
-class _WithOptionalInputs(OptionalInputs, keras.Model):
+class _WithOptionalInputs(OptionalInputs, KeptWeights, keras.Model):
     """A plain functional model that also lets optional inputs be left out."""
 
 

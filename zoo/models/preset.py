@@ -16,11 +16,12 @@ from zoo.backend.variables import backbone_of, to_numpy, weights_of
 from zoo.formats.checkpoint import match
 from zoo.formats.families import family, task, task_name
 from zoo.formats.vocabulary import tokenizer_class
+from zoo.models.kept_weights import KeptWeights
 from zoo.store import Folder, PresetError, write_folder
 from zoo.text.tokenizer import Tokenizer
 
 
-class Preset:
+class Preset(KeptWeights):
     """A keras.Model that is loaded from and saved to preset folders, with the tokenizer it belongs to.
 
     Attributes:

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from zoo.backend import compiles_each_shape, concurrently, padding_is_left_out
+from zoo.backend import compiles_each_shape, concurrently, made_once, padding_is_left_out, predict_function
 from zoo.callbacks import NonFiniteError
 from zoo.data import BUCKETS, Pairs, PredictionPlan, length_buckets
 from zoo.layers.dropout import Dropout
@@ -169,8 +169,10 @@ class TextTask(RecordTask, Preset, keras.Model):
         if verbose == 1 or (verbose == "auto" and len(rows) > QUIET):
             bar = keras.utils.Progbar(len(plan), unit_name="batch")
 
+        step = made_once(self, "_predict_step", lambda: predict_function(self))
+
         def predict(batch):
-            return np.asarray(self.predict_on_batch(tokens.batch(rows[batch.indices], batch.length)))
+            return np.asarray(step(tokens.batch(rows[batch.indices], batch.length)))
 
         outputs = []
         for output in concurrently(predict, list(plan)):
