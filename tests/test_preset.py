@@ -82,8 +82,6 @@ def models():
 def run(*command, backend):
     environment = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment["PYTHONPATH"] = str(GOLDENS.parent.parent)
-    # Compiling is nearly all that the process does on JAX.
-    environment.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
     return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
 
 
