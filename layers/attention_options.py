@@ -117,9 +117,11 @@ class AttentionOptions(options.Option):
             )
         return cls(**given)
 
-    def over(self, base):
+    def with_defaults(self, base):
         """These options where they are given, `base`'s where not."""
         return AttentionOptions(**{**base.given, **self.given})
+
+    over = with_defaults  # its name until 0.1
 
     def get_config(self):
         """JSON form of what is given; `AttentionOptions.get` reads it back."""
@@ -289,4 +291,4 @@ class OptionsLayer(ConfiguredLayer):
         for name, value in own.given.items():
             setattr(self, name, value)
         self.attention_options = AttentionOptions.get(attention_options)
-        self.options = self.attention_options.over(own)
+        self.options = self.attention_options.with_defaults(own)

@@ -292,11 +292,11 @@ def test_cross_attention_has_key_positions(rng, x):
 
 def test_options_go_over_those_of_the_layer():
     base = AttentionOptions(position="rotary", normalization="softmax_plus")
-    options = AttentionOptions(position=None, product="key_norm").over(base)
+    options = AttentionOptions(position=None, product="key_norm").with_defaults(base)
     assert options.position is None
     assert options.product == KeyNorm()
     assert options.normalization == SoftmaxPlus()
-    assert AttentionOptions().over(base).get_config() == base.get_config()
+    assert AttentionOptions().with_defaults(base).get_config() == base.get_config()
     layer = MultiHeadAttention(2, 4, position="rotary", score_scale=1.0, attention_options={"score_scale": None})
     assert layer.options.score_scale is None
     assert layer.options.position.base == 10000.0

@@ -235,16 +235,24 @@ def test_texts_of_nothing_known(tokenizer, text):
 def test_a_wrong_text_is_named(tokenizer, wrong):
     with pytest.raises(TypeError, match=r"texts\[2\] is .*expected a str"):
         tokenizer(["a", "b", wrong])
-    with pytest.raises(TypeError, match=r"seconds\[0\] is "):
+    with pytest.raises(TypeError, match=r"text_pairs\[0\] is "):
         tokenizer(["a"], [wrong])
     with pytest.raises(TypeError, match="text is "):
         tokenizer.encode(wrong)
 
 
+def test_the_argument_of_second_texts_keeps_its_old_name(tokenizer):
+    new, old = tokenizer(["a", "b"], text_pairs=["c", "d e"]), tokenizer(["a", "b"], seconds=["c", "d e"])
+    assert new["segment_ids"].any()
+    assert all((new[name] == old[name]).all() for name in new)
+    with pytest.raises(TypeError, match="text_pairs and seconds are the same argument"):
+        tokenizer(["a"], ["b"], seconds=["b"])
+
+
 def test_misuse_is_refused(tokenizer):
     with pytest.raises(TypeError, match="texts is one str"):
         tokenizer("今天")
-    with pytest.raises(ValueError, match="2 texts but 1 seconds"):
+    with pytest.raises(ValueError, match="2 texts but 1 text_pairs"):
         tokenizer(["a", "b"], ["c"])
     with pytest.raises(ValueError, match="max_length is 2, but the special tokens alone take 3"):
         tokenizer(["a"], ["b"], max_length=2)

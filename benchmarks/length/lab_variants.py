@@ -58,7 +58,7 @@ class Reading:
         trained = TRAININGS[self.training](num_layers, train_length)
         if self.change is None:
             return trained
-        return AttentionOptions(**self.change(train_length, factor)).over(trained)
+        return AttentionOptions(**self.change(train_length, factor)).with_defaults(trained)
 
     @property
     def stem(self):

@@ -97,8 +97,8 @@ def attention_maps(model: Any, texts: Sequence, max_length: int | None = None, b
     if tokenizer is None or not texts:
         raise ValueError(f"tokenizer {tokenizer!r}, {len(texts)} texts; expected a model with a tokenizer, and texts")
     options = _options(backbone)
-    firsts, seconds = zip(*texts) if not isinstance(texts[0], str) else (texts, None)
-    inputs = tokenizer(firsts, seconds, max_length=max_length or getattr(model, "max_length", None) or 512)
+    firsts, text_pairs = zip(*texts) if not isinstance(texts[0], str) else (texts, None)
+    inputs = tokenizer(firsts, text_pairs, max_length=max_length or getattr(model, "max_length", None) or 512)
     real = inputs["padding_mask"]
     inputs = {name: array for name, array in inputs.items() if name in backbone.input}
     if "position_ids" in backbone.input:

@@ -155,13 +155,13 @@ def dense_gradient(gradient):
     return gradient
 
 
-def eagerly():
-    """A context in which variables have values to look at, also where a graph is being traced."""
+def outside_graph():
+    """A context outside the graph that is being traced, in which variables have values (`tf.init_scope`)."""
     return contextlib.nullcontext()
 
 
-def together(tensors):
-    """The same float32 tensors, of which none is there before all are: for what is computed before variables change."""
+def snapshot(tensors):
+    """The same float32 tensors, all computed before any variable that is assigned later changes."""
     return list(tensors)
 
 

@@ -161,11 +161,11 @@ def put_rows(x, places, count):
     return put(x)
 
 
-def eagerly():
+def outside_graph():
     return tf.init_scope()
 
 
-def together(tensors):
+def snapshot(tensors):
     """TensorFlow's graph optimizer drops the order of a read and an update where it sees another path between them, and
     later removes that path (the `IdentityN` over all gradients that Keras' optimizers put there): such a read then sees
     now the old and now the new value. Data has to flow.

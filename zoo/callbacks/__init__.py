@@ -3,7 +3,7 @@
 from zoo.callbacks.best_preset import BestPreset
 from zoo.callbacks.learning_log import LearningLog, tensorboard
 from zoo.callbacks.residual_warmup import ResidualWarmup
-from zoo.callbacks.resume import Resume, arranged
+from zoo.callbacks.resume import Resume, arranged, prepare_callbacks
 from zoo.callbacks.stop_on_nan import NonFiniteError, StopOnNaN
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "Resume",
     "StopOnNaN",
     "arranged",
+    "prepare_callbacks",
     "tensorboard",
 ]

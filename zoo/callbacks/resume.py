@@ -10,15 +10,15 @@ from zoo.callbacks.interruption import Interruption
 from zoo.callbacks.training_state import (
     TrainingState,
     appended,
+    callback_states,
     from_json,
     history_of,
     load_state,
-    over,
     put_back,
     put_back_metrics,
-    remember,
-    remind,
+    restore_callback_states,
     save_state,
+    stopped_early,
 )
 from zoo.optimizers import EvaluateAverages
 from zoo.store import PresetError
@@ -117,9 +117,9 @@ class Resume(CallbackWrapper):
         if self._state is not None:
             self._check_data()
             put_back(self._state, self.model, self.folder)
-            remind(self.callbacks, self._state.fields.get("callbacks", ()), self._state.arrays)
+            restore_callback_states(self.callbacks, self._state.fields.get("callbacks", ()), self._state.arrays)
             self._history = history_of(self._state)
-            if over(self.callbacks):
+            if stopped_early(self.callbacks):
                 self._state.epoch, self._state.position = self.params["epochs"], 0
             self.model._initial_epoch = self._state.epoch  # as keras.callbacks.BackupAndRestore does
         self._interruption.listen(self.model)
@@ -177,7 +177,7 @@ class Resume(CallbackWrapper):
         super().on_train_end(logs)
 
     def _save(self, epoch, position):
-        records, arrays = remember(self.callbacks)
+        records, arrays = callback_states(self.callbacks)
         arrays |= {f"random/{name}": state for name, state in random_state().items()}
         epochs, values = self._history
         fields = {"callbacks": records, "epochs": epochs, "logs": values, "data": self._identity()}
@@ -211,7 +211,7 @@ def _listed(identity):
     return ", ".join(f"{name} {value}" for name, value in identity.items())
 
 
-def arranged(callbacks, data=None):
+def prepare_callbacks(callbacks, data=None):
     """Callbacks as `keras.Model.fit` takes them: a `Resume` around all others, the data known to those that ask.
 
     What belongs to one training is set anew for the next, so the same objects serve any number of them.
@@ -226,7 +226,7 @@ def arranged(callbacks, data=None):
     Raises:
         ValueError: more than one `Resume`.
     """
-    callbacks = listed(callbacks)
+    callbacks = as_list(callbacks)
     for callback in callbacks:
         if hasattr(callback, "data") and (callback.data is None or getattr(callback, "data_of_fit", False)):
             callback.data, callback.data_of_fit = data, True
@@ -239,7 +239,10 @@ def arranged(callbacks, data=None):
     return around or callbacks
 
 
-def listed(callbacks):
+arranged = prepare_callbacks  # its name until 0.1
+
+
+def as_list(callbacks):
     """None, a callback or a sequence of them as a list."""
     return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks] if callbacks else []
 

@@ -173,7 +173,7 @@ def _assign(variable, array):
     variable.assign(array)
 
 
-# What callbacks remember from one epoch to the next: a closed list.
+# What callbacks keep from one epoch to the next: a closed list.
 # Class -> attributes that are numbers or None, attributes that are lists of arrays or None.
 _REMEMBERED = {
     keras.callbacks.EarlyStopping: (("wait", "stopped_epoch", "best", "best_epoch"), ("best_weights",)),
@@ -183,7 +183,7 @@ _REMEMBERED = {
 }
 
 
-def remember(callbacks):
+def callback_states(callbacks):
     """(list of JSON objects, dict of arrays by name) of the callbacks that are in the list."""
     records, arrays = [], {}
     for number, (callback, numbers, lists) in enumerate(_known(callbacks)):
@@ -197,8 +197,8 @@ def remember(callbacks):
     return records, arrays
 
 
-def remind(callbacks, records, arrays):
-    """Give callbacks back what `remember` took; each goes by its class, the n-th of a class to the n-th.
+def restore_callback_states(callbacks, records, arrays):
+    """Give callbacks back what `callback_states` took; each goes by its class, the n-th of a class to the n-th.
 
     A callback that the saved training lacked begins anew, one that this training lacks is passed over.
     """
@@ -217,7 +217,7 @@ def remind(callbacks, records, arrays):
             setattr(callback, name, None if keys is None else [np.array(arrays[key]) for key in keys])
 
 
-def over(callbacks):
+def stopped_early(callbacks):
     """Whether one of the callbacks has ended the training for good."""
     return any(isinstance(c, keras.callbacks.EarlyStopping) and c.stopped_epoch > 0 for c in callbacks)
 

@@ -130,7 +130,7 @@ class Backbone(OptionalInputs, Preset, keras.Model):
 
     def attention_options(self, index):
         """`AttentionOptions` of layer number `index`: its own, and the model's where it has none."""
-        return self.layer_options(index).over(self._shared_options)
+        return self.layer_options(index).with_defaults(self._shared_options)
 
     @property
     def position(self):

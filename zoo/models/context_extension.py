@@ -72,7 +72,7 @@ def extend_context(model, method="rerope", factor=8, window=None):
             f"{backbone.max_sequence_length} tokens: no plain rotary positions, or a window that holds it within"
         )
     own = map(backbone.layer_options, range(backbone.num_layers))
-    options = [(one if new is None else new.over(one)).get_config() for one, new in zip(own, layers)]
+    options = [(one if new is None else new.with_defaults(one)).get_config() for one, new in zip(own, layers)]
     return _rebuilt(model, options, factor)
 
 

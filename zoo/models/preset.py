@@ -102,8 +102,8 @@ class Preset(KeptWeights):
                 f"write the encoder alone: model.backbone.save_to_preset(folder, format={format!r})"
             )
 
-    def loaded_with(self, changes):
-        """Told of a task's stored options that were replaced on loading, dict from name to "name=value"."""
+    def on_overrides(self, changes):
+        """Called after loading with the stored options that the caller replaced, dict from name to "name=value"."""
 
     def warn_if_untrained(self):
         """Warn, once, where the weights of the head are still those that it was made with when its preset had none."""
@@ -178,7 +178,7 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides)
         known = {**checkpoint.config, **options}
         changes = {name: f"{name}={value!r:.40}" for name, value in overrides.items() if value != known.get(name)}
         changes |= {} if keep_tokens is None else {"keep_tokens": f"keep_tokens of {len(keep_tokens):,} tokens"}
-        model.loaded_with(changes if load_weights else {**changes, "load_weights": "load_weights=False"})
+        model.on_overrides(changes if load_weights else {**changes, "load_weights": "load_weights=False"})
     model.verified = checkpoint.verified
     if overrides.get("tokenizer") is None:
         # The backbone's too, which may be saved by itself.

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from zoo.backend import add_product, eagerly, together
+from zoo.backend import add_product, outside_graph, snapshot
 from zoo.backend.variables import to_numpy
 from zoo.optimizers.low_rank_delta import LowRankDelta, base_sha256, fingerprint
 from zoo.optimizers.low_rank_forms import LoRA
@@ -86,7 +86,7 @@ class LowRank(OptimizerWrapper):
         if self.built:
             return
         chosen, full = self._chosen(variables)
-        with eagerly():
+        with outside_graph():
             matrices = [self._matrix(variable, index) for index, variable in enumerate(chosen)]
             seeds = keras.random.SeedGenerator(self.seed, name="seeds") if self.form.is_random else None
             if seeds is not None:
@@ -162,7 +162,7 @@ class LowRank(OptimizerWrapper):
             kept = [ops.convert_to_tensor(x) for x in matrix.kept]
             if due is not None:
                 old, kept = self._refresh(matrix, due, gradient, old, kept)
-            values = together([*self.form.project(gradient, old, kept), *old])
+            values = snapshot([*self.form.project(gradient, old, kept), *old])
             projected += values[: len(old)]
             moved.append((matrix, values[len(old) :], kept))
         for variable in self._parts.full:
@@ -190,11 +190,11 @@ class LowRank(OptimizerWrapper):
     def _move(self, matrix, old, kept):
         """W follows its factors."""
         new = [ops.convert_to_tensor(factor) for factor in matrix.trained]
-        settled = self.form.settled(old, new)
-        for factor, before, after in zip(matrix.trained, new, settled):
+        adjusted = self.form.after_step(old, new)
+        for factor, before, after in zip(matrix.trained, new, adjusted):
             if after is not before:
                 factor.assign(after)
-        left, right = self.form.change(old, settled, kept)
+        left, right = self.form.change(old, adjusted, kept)
         variable, rest = matrix.variable, matrix.rest
         if rest is None:
             add_product(variable, left, right)

@@ -47,8 +47,8 @@ class Form(Configured):
         """Gradients of `trained`."""
         raise NotImplementedError(f"{type(self).__name__}.project")
 
-    def settled(self, old, new):
-        """`trained` as it shall be after a step, from what it was before and what the inner optimizer made of it."""
+    def after_step(self, old, new):
+        """The factors to keep after a step. old: before it; new: as the inner optimizer left them."""
         return new
 
     def change(self, old, new, kept):
@@ -118,7 +118,7 @@ class LoRA(Form):
         s = self.scale(a.shape[1])
         return [ops.matmul(gradient, ops.transpose(s * b)), ops.matmul(ops.transpose(s * a), gradient)]
 
-    def settled(self, old, new):
+    def after_step(self, old, new):
         if self.learning_rate_ratio == 1:
             return new
         return [new[0], old[1] + self.learning_rate_ratio * (new[1] - old[1])]

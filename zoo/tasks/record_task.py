@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from zoo.backend import give_back_freed_memory
-from zoo.callbacks import arranged
-from zoo.callbacks.resume import listed
+from zoo.callbacks import prepare_callbacks
+from zoo.callbacks.resume import as_list
 from zoo.data.records import joined
 from zoo.optimizers import EvaluateAverages
 from zoo.training.checks import check_training
@@ -141,9 +141,9 @@ class RecordTask:
                 self._warn_of_left_out(data)
                 follow, kwargs = [data.epoch_callback()], {"shuffle": False, **kwargs}
             # Before others, which can monitor val_*, but after what puts averages of the weights into the model.
-            averages = [callback for callback in listed(callbacks) if isinstance(callback, EvaluateAverages)]
-            others = [callback for callback in listed(callbacks) if callback not in averages]
-            callbacks = arranged([*follow, *averages, _Epochs(self, validation), *others], data)
+            averages = [callback for callback in as_list(callbacks) if isinstance(callback, EvaluateAverages)]
+            others = [callback for callback in as_list(callbacks) if callback not in averages]
+            callbacks = prepare_callbacks([*follow, *averages, _Epochs(self, validation), *others], data)
             with self._in_parts(micro_batch_size):
                 history = super().fit(
                     data, epochs=epochs, verbose=verbose, callbacks=callbacks, initial_epoch=initial_epoch, **kwargs

@@ -78,7 +78,7 @@ class ThresholdMixin:
             "int64"
         )
 
-    def loaded_with(self, changes):
+    def on_overrides(self, changes):
         if "decision" not in changes and (others := [words for name, words in changes.items() if name not in _KEEPING]):
             self.drop_decision(f"was fitted to the stored matcher, and this one was loaded with {', '.join(others)}")
 

@@ -3,6 +3,8 @@
 import numpy as np
 from keras import ops
 
+from zoo.text.text_tokenizer import renamed_text_pairs
+
 
 class KerasHubTokenizer:
     """A keras-hub preprocessor, called as a `zoo.Tokenizer`.
@@ -15,14 +17,15 @@ class KerasHubTokenizer:
     def __init__(self, preprocessor):
         self.preprocessor = preprocessor
 
-    def __call__(self, texts, seconds=None, max_length=512, pad_to=None, segment_ids="pair"):
+    def __call__(self, texts, text_pairs=None, max_length=512, pad_to=None, segment_ids="pair", seconds=None):
         """See `zoo.Tokenizer`; rows are padded to the preprocessor's length."""
-        for what, column in (("texts", texts), ("seconds", seconds or ())):
+        text_pairs = renamed_text_pairs(text_pairs, seconds)
+        for what, column in (("texts", texts), ("text_pairs", text_pairs or ())):
             for index, text in enumerate(column):
                 if not isinstance(text, str):
                     raise TypeError(f"{what}[{index}] is {text!r:.60}, expected a str")
         # By keyword: given a bare pair, keras-hub takes the second texts for labels.
-        batch = self.preprocessor(x=list(texts) if seconds is None else (list(texts), list(seconds)))
+        batch = self.preprocessor(x=list(texts) if text_pairs is None else (list(texts), list(text_pairs)))
         batch = {name: ops.convert_to_numpy(ops.convert_to_tensor(array)) for name, array in batch.items()}
         token_ids = batch["token_ids"].astype("int32")
         return {

@@ -100,16 +100,18 @@ class TextTokenizer:
     def __call__(
         self,
         texts: Iterable[str],
-        seconds: Iterable[str] | None = None,
+        text_pairs: Iterable[str] | None = None,
         max_length: int | None = 512,
         pad_to: int | Sequence[int] | None = None,
         segment_ids: str = "pair",
+        seconds: Iterable[str] | None = None,
     ) -> dict[str, np.ndarray]:
         """A batch of texts or pairs as padded arrays, rows in the order given.
 
         Args:
             texts: iterable of str.
-            seconds: None or as many str: the second texts of pairs.
+            text_pairs: None or as many str: the second texts of pairs. Until 0.1 this argument was called `seconds`, which
+                still works.
             max_length: None or int, as in `encode`.
             pad_to: None to pad to the longest row; an int, or a list of ints of which the smallest that holds
                 the longest row is taken. Few widths mean few compilations.
@@ -120,21 +122,22 @@ class TextTokenizer:
 
         Raises:
             TypeError: a text that is no str (None, a number), with its index.
-            ValueError: texts and seconds of different lengths; a row longer than every pad_to.
+            ValueError: texts and text_pairs of different lengths; a row longer than every pad_to.
         """
         if segment_ids not in ("pair", "zeros"):
             raise ValueError(f'{self._name}: segment_ids is {segment_ids!r}, expected "pair" or "zeros".')
+        text_pairs = renamed_text_pairs(text_pairs, seconds)
         between = self.separators
         first_rows = self._batch_ids(texts, "texts")
         first = _lengths(first_rows)
-        if seconds is None:
+        if text_pairs is None:
             first = first if max_length is None else np.minimum(first, self._room(max_length, 2))
             total = first + 2
         else:
-            second_rows = self._batch_ids(seconds, "seconds")
+            second_rows = self._batch_ids(text_pairs, "text_pairs")
             if len(second_rows) != len(first_rows):
                 raise ValueError(
-                    f"{self._name}: {len(first_rows)} texts but {len(second_rows)} seconds; expected as many."
+                    f"{self._name}: {len(first_rows)} texts but {len(second_rows)} text_pairs; expected as many."
                 )
             first, second = longest_first(first, _lengths(second_rows), self._room(max_length, between + 2))
             total = first + second + between + 2
@@ -145,7 +148,7 @@ class TextTokenizer:
         segments = np.zeros(padding_mask.shape, np.int32)
         token_ids[:, 0] = self.cls_token_id
         self._fill(token_ids, first_rows, np.ones_like(first), first)
-        if seconds is not None:
+        if text_pairs is not None:
             for extra in range(1, between):
                 token_ids[np.arange(len(first)), first + 1 + extra] = self.sep_token_id
             self._fill(token_ids, second_rows, first + 1 + between, second)
@@ -204,6 +207,13 @@ class TextTokenizer:
                 "Lower max_length to the largest pad_to, or add a wider one."
             )
         return fitting[0]
+
+
+def renamed_text_pairs(text_pairs, seconds):
+    """The second texts, by the argument's name or by its name until 0.1."""
+    if text_pairs is not None and seconds is not None:
+        raise TypeError("text_pairs and seconds are the same argument; give text_pairs alone")
+    return seconds if text_pairs is None else text_pairs
 
 
 def longest_first(first, second, room):
