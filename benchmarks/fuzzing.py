@@ -9,7 +9,7 @@ seconds of processor time, on more than 256 MB of memory beside what the process
 run in child processes of some thousand, one at a time, which note the round that they are in.
 
 22 November 2026, CPU. In the first 10,000 rounds it found shapes such as [0, 2^63], which passed both readers' checks and
-left them as NumPy's ValueError; zoo/store/shapes.py refuses them now. Since then 1,000,000 rounds of each reader without a
+left them as NumPy's ValueError; zoo/store/names.py refuses them now. Since then 1,000,000 rounds of each reader without a
 failure: safetensors 918,091 refused and 81,909 read, slowest 9 ms, memory +1 MB; tf_checkpoint 979,066 refused and 20,934
 read, slowest 49 ms, memory +3 MB. Six minutes of processor time.
 """

@@ -55,7 +55,7 @@ GUARDS = {
         "            if False:",
         "T08_safetensors_headers",
     ),
-    "T8, fuzz": ("zoo/store/shapes.py", "_MOST_BYTES = 1 << 62", "_MOST_BYTES = 1 << 99", "T08_safetensors_headers"),
+    "T8, fuzz": ("zoo/store/names.py", "_MOST_BYTES = 1 << 62", "_MOST_BYTES = 1 << 99", "T08_safetensors_headers"),
     "T8, R1": (
         "zoo/store/folder.py",
         "if (got := hashlib.sha256(content).hexdigest()) != expected:",

@@ -23,6 +23,7 @@ from .default import (
     keep_freed_memory,
     latest_values,
     layer_norm,
+    made_once,
     ordering_in_float64,
     outside_graph,
     padding_is_left_out,
@@ -39,7 +40,6 @@ from .default import (
     take_rows,
     weights_kept,
 )
-from .once import made_once
 
 if keras.backend.backend() == "torch":
     from .torch import (

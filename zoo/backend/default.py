@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import threading
 
 import keras
 from keras import ops
@@ -352,3 +353,21 @@ def sorting_order(x):
 def ordering_in_float64(labels, scores, weights, widest=300.0):
     """Value and gradient of `zoo.losses.ordering.ordering_loss` at once, or None where there is no shorter way to them."""
     return None
+
+
+# Once
+
+_MAKING = threading.RLock()  # of the process: an object that holds a lock could not be copied
+
+
+def made_once(owner, name, make):
+    """The attribute of an object, made by the first thread that asks for it.
+
+    Args:
+        owner: object with a `__dict__`; Keras does not track the attribute. name: str. make: function of nothing.
+    """
+    if name not in vars(owner):
+        with _MAKING:
+            if name not in vars(owner):
+                vars(owner)[name] = make()
+    return vars(owner)[name]

@@ -8,9 +8,9 @@ see a path.
 from zoo.store.folder import Folder as Folder
 from zoo.store.names import PresetError as PresetError
 from zoo.store.names import check_name as check_name
+from zoo.store.names import check_shape as check_shape
 from zoo.store.names import check_tensor_name as check_tensor_name
 from zoo.store.safetensors import safetensors_bytes as safetensors_bytes
 from zoo.store.safetensors import safetensors_writer as safetensors_writer
 from zoo.store.saving import seal as seal
 from zoo.store.saving import write_folder as write_folder
-from zoo.store.shapes import check_shape as check_shape

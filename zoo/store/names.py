@@ -1,5 +1,6 @@
-"""What files and tensors of a preset may be called, and the error that says what is wrong with a preset."""
+"""What files and tensors of a preset may be called and which shapes they may claim; the error of a bad preset."""
 
+import math
 import re
 import reprlib
 
@@ -10,6 +11,8 @@ SAVED = ".saved"  # folder of a version that is saved but not yet moved into pla
 _DEVICES = r"(?!(?i:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))"
 _FILE = re.compile(_DEVICES + r"(?!.*\.\.)[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9_])?")
 _TENSOR = re.compile(r"(?!(?:.*/)?\.{1,2}(?:/|$))[A-Za-z0-9_./-]{1,1024}")
+_MOST_AXES = 16
+_MOST_BYTES = 1 << 62  # NumPy's own limit is 2^63, and an empty array counts as if its zeros were ones
 
 
 class PresetError(ValueError):
@@ -48,3 +51,30 @@ def check_tensor_name(name):
             f"with no part `.` or `..`"
         )
     return name
+
+
+def check_shape(shape, itemsize, where):
+    """Refuse a shape that no array can have, whatever the file holds.
+
+    Args:
+        shape: sequence of int.
+        itemsize: int, bytes of an element.
+        where: str, the file and tensor that errors name.
+
+    Returns:
+        int, the number of bytes that an array of this shape takes.
+
+    Raises:
+        PresetError: too many axes, a negative size, or more bytes than an address can reach.
+    """
+    # Zeros count as ones: [0, 2^63] takes no byte, and still there is no such array.
+    if len(shape) > _MOST_AXES or min(shape, default=0) < 0 or _extent(shape) * itemsize > _MOST_BYTES:
+        raise PresetError(
+            f"{where} claims shape {str(list(shape))[:200]}; expected at most {_MOST_AXES} sizes, none negative, "
+            f"of at most 2^62 bytes in all"
+        )
+    return math.prod(shape) * itemsize
+
+
+def _extent(shape):
+    return math.prod(max(size, 1) for size in shape)

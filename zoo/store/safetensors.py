@@ -13,8 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from zoo.store import strict_json
-from zoo.store.names import PresetError, check_tensor_name
-from zoo.store.shapes import check_shape
+from zoo.store.names import PresetError, check_shape, check_tensor_name
 
 # In the order in which tensors are written: largest items first keeps every array aligned.
 DTYPES = {
