@@ -47,14 +47,19 @@ def predict_function(model):
 
     def predict(inputs):
         tensors = [variable._value for variable in model.variables]
-        if any(tensor is None for tensor in tensors):
+        try:
+            if any(tensor is None for tensor in tensors):
+                raise ValueError("the variables are empty")
+            outputs = (pure if model.run_eagerly else compiled)(tensors, inputs)
+            return keras.tree.map_structure(ops.convert_to_numpy, outputs)
+        except Exception as error:
+            gone = any(tensor is None or tensor.is_deleted() for tensor in tensors)
+            if not gone and "deleted or donated" not in str(error):  # the second: before is_deleted knows of it
+                raise
             raise RuntimeError(
                 f"this {type(model).__name__} is being trained: under JAX its weights are with `fit` until the epoch ends. "
                 "Ask it between epochs, or load a second one to answer meanwhile"
-            )
-        return keras.tree.map_structure(
-            ops.convert_to_numpy, (pure if model.run_eagerly else compiled)(tensors, inputs)
-        )
+            ) from error
 
     return predict
 
