@@ -177,6 +177,17 @@ def test_text_matching_cuts_off_what_is_missing(run, tmp_path):
     assert "train: 54 pairs; dev: 3 pairs; test: 3 pairs; 0 leaked between them" in out
 
 
+def test_multi_task(run, tmp_path):
+    """Three tasks alone and together; the preset holds all three over one backbone."""
+    small = ["--epochs=1", "--batch_size=8", "--limit=40", "--combine=min_norm", f"--output={tmp_path}/out"]
+    out = run("multi_task", *small)
+    assert "combine=min_norm" in out and (tmp_path / "out" / "multi_task.png").exists()
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
+    model = zoo.MultiTask.from_preset(tmp_path / "out")
+    assert list(model.tasks) == list(metrics["together"]) == ["match", "question", "lookalike"]
+    assert f"{metrics['together']['match']:.3f}" in out
+
+
 @pytest.mark.parametrize("kind", ["representation", pytest.param("interaction", marks=once)])
 def test_mixture_matching(run, tmp_path, kind):
     """Sets of three kinds; the kept preset scores dev as the best epoch did."""

@@ -29,6 +29,7 @@ TASKS = {
     "RepresentationMatcher": "zoo.tasks.matching",
     "InteractionMatcher": "zoo.tasks.matching",
     "TextClassifier": "zoo.tasks.classification",
+    "MultiTask": "zoo.tasks.multi_task",
 }
 _NAMES = {
     **FAMILIES,

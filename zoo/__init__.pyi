@@ -53,6 +53,7 @@ from zoo.tasks.heads import MaskedLM as MaskedLM
 from zoo.tasks.heads import NextSentence as NextSentence
 from zoo.tasks.matching import InteractionMatcher as InteractionMatcher
 from zoo.tasks.matching import RepresentationMatcher as RepresentationMatcher
+from zoo.tasks.multi_task import MultiTask as MultiTask
 from zoo.text.tokenizer import Tokenizer as Tokenizer
 from zoo.text.unigram import UnigramTokenizer as UnigramTokenizer
 

@@ -146,6 +146,42 @@ class MicroSteps:
         return self.optimizer
 
 
+def gradient_function(model, objective, variables):
+    """A function to a loss and its gradients, compiled where the backend compiles. Advances the model's seeds.
+
+    Args:
+        model: a compiled keras.Model, whose optimizer scales the loss that is differentiated.
+        objective: function of tensors, or nested dicts of them, to a scalar loss.
+        variables: list of trainable variables, by which it is differentiated.
+
+    Returns:
+        function of the objective's arguments as arrays, to (float, list of tensors in the order of the variables).
+    """
+    raise NotImplementedError(keras.backend.backend())
+
+
+def gram_matrix(gradients):
+    """Products of gradients.
+
+    Args:
+        gradients: n lists of tensors, each of the same shapes.
+
+    Returns:
+        float32 `[n, n]`.
+    """
+    rows = [[ops.cast(part, "float32") for part in gradient] for gradient in gradients]
+    products = {}
+    for i, a in enumerate(rows):
+        for j, b in enumerate(rows[: i + 1]):
+            products[i, j] = products[j, i] = sum(ops.sum(x * y) for x, y in zip(a, b))
+    return ops.stack([ops.stack([products[i, j] for j in range(len(rows))]) for i in range(len(rows))])
+
+
+def weighted_sum(gradients, factors):
+    """Σ w_i g_i of n lists of tensors of the same shapes, as such a list; factors float32 `[n]`."""
+    return [sum(ops.cast(factors[i], part.dtype) * part for i, part in enumerate(parts)) for parts in zip(*gradients)]
+
+
 def to_arrays(gradients):
     """Gradients as float32 NumPy arrays, None for none."""
     return [None if gradient is None else ops.convert_to_numpy(ops.cast(gradient, "float32")) for gradient in gradients]

@@ -173,6 +173,31 @@ class MicroSteps(default.MicroSteps):
         return values(self.model.trainable_variables), values(self.model.non_trainable_variables)
 
 
+def gradient_function(model, objective, variables):
+    def pure(tensors, rest, inputs):
+        mapping = [*zip(variables, tensors), *zip(others(), rest)]
+        with keras.StatelessScope(state_mapping=mapping) as scope:
+            loss = objective(*inputs)
+            scaled = model.optimizer.scale_loss(loss)
+        return scaled, (loss, [scope.get_current_value(variable) for variable in model.non_trainable_variables])
+
+    def others():
+        own = {id(variable) for variable in variables}
+        found = [*model.trainable_variables, *model.non_trainable_variables, *model.optimizer.variables]
+        return [variable for variable in found if id(variable) not in own]
+
+    function = jax.value_and_grad(pure, has_aux=True)
+    function = function if model.run_eagerly else jax.jit(function)
+
+    def gradients(*inputs):
+        inputs = keras.tree.map_structure(ops.convert_to_tensor, inputs)
+        (_, (loss, state)), found = function(values(variables), values(others()), inputs)
+        _assign(model.non_trainable_variables, state)
+        return float(loss), found
+
+    return gradients
+
+
 def _tensors(arrays):
     return {name: ops.convert_to_tensor(array) for name, array in arrays.items()}
 

@@ -1,5 +1,6 @@
 """What TensorFlow has of its own, see `default` for what each function does."""
 
+import keras
 import tensorflow as tf
 from keras import ops
 
@@ -127,6 +128,24 @@ class MicroSteps(default.MicroSteps):
 
 def _tensors(arrays):
     return {name: ops.convert_to_tensor(array) for name, array in arrays.items()}
+
+
+def gradient_function(model, objective, variables):
+    def gradients(*inputs):
+        with tf.GradientTape() as tape:
+            loss = objective(*inputs)
+            scaled = model.optimizer.scale_loss(loss)
+        none = tf.UnconnectedGradients.ZERO
+        return loss, list(map(dense_gradient, tape.gradient(scaled, values(variables), unconnected_gradients=none)))
+
+    if not model.run_eagerly:
+        gradients = tf.function(gradients, reduce_retracing=True, jit_compile=bool(model.jit_compile), autograph=False)
+
+    def of_arrays(*inputs):
+        loss, found = gradients(*keras.tree.map_structure(ops.convert_to_tensor, inputs))
+        return float(loss), found
+
+    return of_arrays
 
 
 def padding_is_left_out(model, mask, training):

@@ -6,6 +6,7 @@ import functools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import keras
 import numpy as np
 import torch
 from keras import ops
@@ -161,6 +162,16 @@ class MicroSteps(default.MicroSteps):
         objective = (self.model(x, training=True) * ops.convert_to_tensor(upstream)).sum()
         variables = default.values(self.model.trainable_variables)
         return list(torch.autograd.grad(objective, variables, allow_unused=True, materialize_grads=True))
+
+
+def gradient_function(model, objective, variables):
+    def gradients(*inputs):
+        loss = objective(*keras.tree.map_structure(ops.convert_to_tensor, inputs))
+        scaled = model.optimizer.scale_loss(loss)
+        found = torch.autograd.grad(scaled, default.values(variables), allow_unused=True, materialize_grads=True)
+        return float(loss.detach()), list(found)
+
+    return gradients
 
 
 def add_product(variable, left, right):

@@ -9,7 +9,12 @@ def backbone_of(model):
 
 
 def weights_of(model):
-    """Variables of a model by path, e.g. `layer_0/attention/query/kernel`; not those of random seeds and metrics."""
+    """Variables of a model by path, e.g. `layer_0/attention/query/kernel`; not those of random seeds and metrics.
+
+    A model with a method `weights_by_path` says them itself.
+    """
+    if hasattr(model, "weights_by_path"):
+        return model.weights_by_path()
     by_path = {v.path: v for v in model.weights}
     if len(by_path) != len(model.weights):
         raise ValueError(f"{type(model).__name__}: two variables share one path; give its layers different names")

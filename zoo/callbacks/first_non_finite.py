@@ -67,7 +67,7 @@ def _named(structure, kind):
     if structure is None:
         return []
     if isinstance(structure, dict):
-        return [(f"{kind} {name!r}", value) for name, value in structure.items()]
+        return [found for name, value in structure.items() for found in _named(value, f"{kind} {name!r}")]
     return [(kind, value) for value in keras.tree.flatten(structure)]
 
 

@@ -45,6 +45,11 @@ def task(name):
     return getattr(zoo, _listed(name, zoo.TASKS))
 
 
+def task_names(parent):
+    """The names in `zoo.TASKS` of the classes that inherit from a class."""
+    return [name for name in zoo.TASKS if issubclass(task(name), parent)]
+
+
 def _listed(name, table):
     if name not in table:
         raise KeyError(f"{name!r} is none of {', '.join(table)}")

@@ -102,6 +102,11 @@ class Preset(KeptWeights):
                 f"write the encoder alone: model.backbone.save_to_preset(folder, format={format!r})"
             )
 
+    @classmethod
+    def from_backbone(cls, backbone, **options):
+        """A task over a backbone, from its stored options: see `task_config`."""
+        return cls(backbone, **options)
+
     def on_overrides(self, changes):
         """Called after loading with the stored options that the caller replaced, dict from name to "name=value"."""
 
@@ -171,7 +176,7 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides)
         # A child of the stored class may have weights of its own.
         whole = same and cls is task(stored["class"]) and not set(overrides) & set(task_arguments)
         chosen = {k: v for k, v in overrides.items() if k in task_arguments}
-        model = _built(cls, (model,), {**options, **chosen}, checkpoint, overrides)
+        model = _built(cls.from_backbone, (model,), {**options, **chosen}, checkpoint, overrides)
     if load_weights:
         fill(model, checkpoint, keep_tokens, whole)
     if is_task and same:

@@ -1,7 +1,34 @@
-"""Training on records: mixtures of several sets, records to batches, exact big batches; weights of several tasks' gradients."""
+"""Training on records: mixtures of several sets, records to batches, exact big batches; several tasks' losses as one."""
 
 from zoo.training.gradient_combination import min_norm_weights, primary_task_weights
 from zoo.training.mixture import Mixture, MixturePlan
 from zoo.training.records import Examples, RecordBatches
+from zoo.training.task_weights import (
+    GeneralizedMean,
+    GradientNormalization,
+    InitialLoss,
+    MinNorm,
+    PrimaryTask,
+    PriorLoss,
+    RealTimeLoss,
+    TaskWeights,
+    WeightedSum,
+)
 
-__all__ = ["Examples", "Mixture", "MixturePlan", "RecordBatches", "min_norm_weights", "primary_task_weights"]
+__all__ = [
+    "Examples",
+    "GeneralizedMean",
+    "GradientNormalization",
+    "InitialLoss",
+    "MinNorm",
+    "Mixture",
+    "MixturePlan",
+    "PrimaryTask",
+    "PriorLoss",
+    "RealTimeLoss",
+    "RecordBatches",
+    "TaskWeights",
+    "WeightedSum",
+    "min_norm_weights",
+    "primary_task_weights",
+]

@@ -6,14 +6,12 @@ ordinary gradient accumulation trains something else. Here: (1) outputs of all p
 from its piece of that gradient. The sum of (3) is the gradient of the one big batch.
 """
 
-import itertools
-
-import keras
 import numpy as np
 from keras import ops
 
 from zoo.backend import MicroSteps, random_state, set_random_state
 from zoo.data import BUCKETS, Batch, BatchPlan, length_buckets
+from zoo.training.host_steps import host_train_function
 
 
 def cached_train_function(model, micro_batch_size):
@@ -24,42 +22,19 @@ def cached_train_function(model, micro_batch_size):
             arrays. Metrics that it was compiled with see the whole batch.
         micro_batch_size: int, rows that fit in memory.
     """
-    step = None
 
-    def train_function(*arguments):
-        nonlocal step
-        # torch gives a list of batches, TensorFlow an iterator, JAX its state and an iterator. JAX' variables are empty
-        # inside an epoch, and live in that state.
-        *state, batches = arguments
-        variables = [
-            variable
-            for group in (
-                model.trainable_variables, model.non_trainable_variables, model.optimizer.variables, model.metrics_variables
-            )
-            for variable in group
-        ]  # fmt: skip
-        if state:
-            for variable, value in zip(variables, keras.tree.flatten(state), strict=True):
-                variable.assign(value)
-        step = step or BigBatchStep(model)  # not earlier: a callback may have changed the optimizer
+    def make_step():
+        step = BigBatchStep(model)
         mean = next(metric for metric in model.metrics if metric.name == "loss")
-        read = list(itertools.islice(batches, model.steps_per_execution))
-        if not read:
-            raise StopIteration  # which ends the epoch of a dataset that does not say how long it is
-        for batch in read:
-            inputs, labels, weights = (
-                None if x is None else keras.tree.map_structure(ops.convert_to_numpy, x)
-                for x in keras.utils.unpack_x_y_sample_weight(batch)
-            )
+
+        def one_step(inputs, labels, weights):
             loss = step(micro_batches(inputs, weights, micro_batch_size, model.buckets), labels, weights)
             mean.update_state(loss, len(labels) if weights is None else np.count_nonzero(weights))
-            logs = step.metrics(labels, weights)
-        if not state:
-            return logs
-        groups = iter(variable.value for variable in variables)
-        return logs, tuple([next(groups) for _ in group] for group in state[0])
+            return step.metrics(labels, weights)
 
-    return train_function
+        return one_step
+
+    return host_train_function(model, make_step)
 
 
 def micro_batches(inputs, weights, size, buckets=BUCKETS):

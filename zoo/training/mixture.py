@@ -111,13 +111,7 @@ class MixturePlan:
         return [next(waiting[number]) for number in self.order(epoch)]
 
     def _of_set(self, number, epoch):
-        plan, first = self.plans[number], epoch * self.counts[number]
-        own_epoch, batches = None, []
-        for place in range(first, first + self.counts[number]):
-            if place // len(plan) != own_epoch:
-                own_epoch = place // len(plan)
-                batches = plan(own_epoch)
-            batch = batches[place % len(plan)]
+        for batch in in_turn(self.plans[number], epoch, self.counts[number]):
             yield replace(batch, indices=batch.indices + self.starts[number])
 
     def left_out(self, epoch):
@@ -131,3 +125,17 @@ class MixturePlan:
         return hashlib.sha256(
             json.dumps([self.counts, *(plan.fingerprint for plan in self.plans)]).encode()
         ).hexdigest()
+
+
+def in_turn(plan, epoch, count):
+    """The batches of a plan that an epoch of another length takes: `count` of them, gone on with where the last one ended.
+
+    Args:
+        plan: `zoo.data.BatchPlan`. epoch: int. count: int, batches an epoch.
+    """
+    own_epoch, batches = None, []
+    for place in range(epoch * count, (epoch + 1) * count):
+        if place // len(plan) != own_epoch:
+            own_epoch = place // len(plan)
+            batches = plan(own_epoch)
+        yield batches[place % len(plan)]
