@@ -56,7 +56,7 @@ def read():
     for part, here in texts.items():
         # 27 questions are in no training text, so that no classifier can know them
         asked = [(text, owner[text]) for text in sorted(here & owner.keys()) if owner[text] in known]
-        lookalike = [(a, b, label) for (a, b), label in alike.items() if a in here and b in here]
+        lookalike = [(a, b, label) for (a, b), label in sorted(alike.items()) if {a, b} <= here]
         records = {"match": list(pairs[part]), "question": asked, "lookalike": lookalike}
         parts[part] = {name: rows[: F.limit] for name, rows in records.items()}
     return parts, len(ids)

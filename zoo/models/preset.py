@@ -105,7 +105,7 @@ class Preset(KeptWeights):
     @classmethod
     def from_backbone(cls, backbone, **options):
         """A task over a backbone, from its stored options: see `task_config`."""
-        return cls(backbone, **options)
+        return cls(backbone, **options)  # type: ignore[call-arg]  # of the task, which is mixed with this
 
     def on_overrides(self, changes):
         """Called after loading with the stored options that the caller replaced, dict from name to "name=value"."""
