@@ -149,12 +149,29 @@ def test_a_masked_lm_becomes_a_causal_one(tmp_path):
 def test_refusals(model, unilm):
     with pytest.raises(ValueError, match="sees the token that it has to predict; give attention_mask='causal'"):
         zoo.CausalLM(backbone())
-    with pytest.raises(TypeError, match="prompts is the str '今天'; expected a list"):
+    with pytest.raises(TypeError, match=r"prompts is the str '今天', expected a sequence of str.*\[data\]"):
         model.generate("今天", 3)
     with pytest.raises(ValueError, match=r"prompts\[1\] is \[\]; expected at least one token id, each from 0 to 119"):
         model.generate([[2], []], 3)
-    with pytest.raises(ValueError, match="max_new_tokens=0; expected at least 1"):
-        model.generate([[2]], 0)
+    for number in (0, 2.5, True):
+        with pytest.raises(ValueError, match=r"generate\(max_new_tokens=.*\): expected a whole number of at least 1"):
+            model.generate([[2]], number)
+    for slip, meant in (
+        ("greedy", r"Greedy\(\)"),
+        ("beam", r"Beam\(\.\.\.\)"),
+        (zoo.samplers.TopK, r"TopK\(\.\.\.\)"),
+        (3, r"Greedy\(\)"),
+    ):
+        with pytest.raises(TypeError, match=rf"expected a sampler, such as zoo\.samplers\.{meant}"):
+            model.generate([[2]], 3, slip)
+    with pytest.raises(TypeError, match=r"token_to_id\('\[SEP\]'\)"):
+        model.generate([[2]], 3, end="[SEP]")
+    for prompts in ([None], [3], [[1.5]], [[2], "今天"], [("今天", "明天")]):
+        with pytest.raises(TypeError, match=r"prompts\[.\] is .*; expected a str or a list of token ids"):
+            model.generate(prompts, 3)
+    with pytest.raises(TypeError, match=r"texts\[1\] is None"):
+        model.generate(["今天", None], 3)
+    assert model.generate(np.array(["今天"], object), 3) == model.generate(["今天"], 3)
     bert = zoo.CausalLM(backbone("BERT", attention_mask="causal"))
     with pytest.raises(ValueError, match="a prompt with 16 new tokens needs 17 positions, the BERT knows 16"):
         bert.generate([[2, 3]], 16)

@@ -17,6 +17,34 @@ class LabelType(NamedTuple):
     class_names: tuple | None
 
 
+def refuse_label_texts(triplets: Any) -> None:
+    """Refuse rows of three texts whose last one is a label: a number, or one of few words that come over and over.
+
+    Args:
+        triplets: `zoo.data.Triplets`.
+
+    Raises:
+        TypeError: naming the row and the value.
+    """
+    words = set(triplets.negative)
+    rows = len(set(zip(triplets.anchor, triplets.positive)))
+    over_and_over = len(words) <= 3 and rows >= 2 * len(words) and max(map(len, words), default=0) <= 16
+    names = words - {*triplets.anchor, *triplets.positive} if over_and_over else set()
+    for index, text in enumerate(triplets.negative):
+        number = DECIMAL.fullmatch(text.strip())
+        if number or names == words:
+            mend = (
+                "int(label) makes it one"
+                if number
+                else f"{', '.join(map(repr, sorted(words)))} become numbers of yours"
+            )
+            raise TypeError(
+                f"pairs[{index}] is {triplets[index]!r:.100}: its last value is the str {text!r}, expected a number as "
+                f"label; {mend}: (text_a, text_b, label). If it is a text that does not match, say so: "
+                "zoo.data.as_triplets(rows)"
+            )
+
+
 def label_type(label: str | Sequence | Mapping) -> LabelType:
     """The label type a user declared.
 

@@ -14,6 +14,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from .raw_rows import plain_rows
+
 
 class Records(Sequence):
     """Columns of texts with optional labels, seen as a sequence of tuples: `Pairs`, `Triplets`, `Texts`."""
@@ -171,10 +173,11 @@ def as_records(x: Sequence) -> Records:
     """`Records` as they are; a sequence of str or of `(text, number)` as `Texts`; any other as `Pairs`."""
     if isinstance(x, Records):
         return x
-    x = _rows(x, "data", "pairs or texts")
-    first = x[0] if x else None
-    labelled_text = isinstance(first, Sequence) and len(first) == 2 and isinstance(first[1], numbers.Number)
-    return as_texts(x) if isinstance(first, str) or labelled_text else as_pairs(x)
+    x = plain_rows(x, "data", "pairs or texts")
+    first = x[0] if len(x) else None
+    row = first if isinstance(first, Sequence | np.ndarray) else ()
+    one_text = len(row) == 1 or len(row) == 2 and isinstance(row[1], numbers.Number)
+    return as_texts(x) if isinstance(first, str) or one_text else as_pairs(x)
 
 
 def joined(sets: Mapping) -> Records:
@@ -205,7 +208,7 @@ def _as_records(x: Any, kind: Any, labelled: bool | None) -> Any:
             raise ValueError(f"{x!r}: expected {'' if labelled else 'un'}labelled {what}.")
         return x
     # Records of another kind are refused by the same checks, row 0 having the wrong shape.
-    rows = _rows(x, what, f"({', '.join(kind.text_columns)}) tuples")
+    rows = plain_rows(x, what, "str" if width == 1 else f"({', '.join(kind.text_columns)}) tuples")
     can_be_labelled = any(field.name == "labels" for field in fields(kind))
     widths = {width: False, width + 1: True}
     allowed = [w for w, has in widths.items() if (labelled is None or has == labelled) and (can_be_labelled or not has)]
@@ -220,7 +223,10 @@ def _as_records(x: Any, kind: Any, labelled: bool | None) -> Any:
             hint = " Is it one row, not in a list?" if index == 0 and isinstance(row, str) else ""
             raise TypeError(f"{what}[{index}] is the {type(row).__name__} {row!r:.60}, expected {expected}.{hint}")
         if len(row) not in allowed:
-            raise ValueError(f"{what}[{index}] has {len(row)} values, expected {expected}.")
+            hint = ""
+            if len(rows) in (2, 3) and len(row) > 1 and isinstance(row, list | np.ndarray):
+                hint = " If these are columns, list(zip(*data)) makes rows of them."
+            raise ValueError(f"{what}[{index}] has {len(row)} values, expected {expected}.{hint}")
         first_width = first_width or len(row)
         if len(row) != first_width:
             raise ValueError(
@@ -234,29 +240,18 @@ def _as_records(x: Any, kind: Any, labelled: bool | None) -> Any:
     return kind(*columns, **({"labels": _array(labels)} if is_labelled else {}))
 
 
-def _rows(x: Any, what: str, expected: str) -> Any:
-    if hasattr(x, "iloc") and hasattr(x, "columns"):  # a pandas.DataFrame, whose rows are not what it iterates over
-        columns = ", ".join(map(repr, x.columns))
-        raise TypeError(
-            f"{what} is the {type(x).__name__} with columns {columns}, expected a sequence of {expected}; choose them: "
-            "df[['text_a', 'text_b', 'label']].values.tolist(), or df['text'].tolist() for single texts."
-        )
-    if x is None or isinstance(x, (str, bytes, Mapping, Set)) or not hasattr(x, "__iter__"):
-        raise TypeError(f"{what} is the {type(x).__name__} {x!r:.60}, expected a sequence of {expected}.")
-    return x if isinstance(x, (list, tuple, Records)) else list(x)
-
-
 def _text(value: Any, where: str) -> str:
     if isinstance(value, str):
         return value
+    mend = "; text.decode('utf-8') makes one" if isinstance(value, bytes) else ""
     raise TypeError(
-        f"{where} is {'None' if value is None else f'the {type(value).__name__} {value!r:.60}'}, expected a str."
+        f"{where} is {'None' if value is None else f'the {type(value).__name__} {value!r:.60}'}, expected a str{mend}."
     )
 
 
 def _number(value: Any, where: str) -> int | float:
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        value = value.item()
+    if getattr(value, "shape", None) == () and not isinstance(value, np.generic):  # an array or tensor of one number
+        value = value.item() if hasattr(value, "item") else np.asarray(value).item()
     if isinstance(value, (bool, np.bool_, numbers.Integral)):
         return int(value)
     if isinstance(value, numbers.Real):
@@ -264,8 +259,8 @@ def _number(value: Any, where: str) -> int | float:
             return float(value)
         raise ValueError(f"{where} is the label {value!r}, expected a finite number.")
     raise TypeError(
-        f"{where} is the {type(value).__name__} {value!r:.60}, expected a number as label (class names "
-        'become numbers in read_pairs(..., label=("name of 0", "name of 1"))).'
+        f"{where} is the {type(value).__name__} {value!r:.60}, expected a number as label (int(label) makes one of digits; "
+        'class names become numbers in read_pairs(..., label=("name of 0", "name of 1"))).'
     )
 
 

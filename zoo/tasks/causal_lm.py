@@ -6,9 +6,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo import samplers
 from zoo.backend import compiled_step, compiles_each_shape, made_once
+from zoo.backend.near_names import near
 from zoo.data import BUCKETS, PredictionPlan, as_pairs, as_texts, length_buckets
 from zoo.data.language_model_rows import NextTokenRows, next_token_targets
+from zoo.data.raw_rows import has_text, plain_rows
 from zoo.generation import decoding
 from zoo.losses import TokenCrossEntropy
 from zoo.models.sizes import checked_length
@@ -17,6 +20,7 @@ from zoo.tasks.heads import TokenHead
 from zoo.tasks.record_task import RecordTask
 from zoo.tasks.text_task import fine_tuning_optimizer
 from zoo.text.token_rows import TokenRows
+from zoo.training.records import check_numbers
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -81,11 +85,11 @@ class CausalLM(RecordTask, TokenHead):
     def named_records(self, x, y=None):
         if isinstance(x, NextTokenRows):
             self._refuse_rows()
-        packed = isinstance(x, np.ndarray) and y is None
-        return {None: x} if packed else super().named_records(x, y)
+        packed = isinstance(x, np.ndarray) and y is None and not has_text(x)
+        return (x, {None: x}) if packed else super().named_records(x, y)
 
     def as_records(self, x, labelled=None):
-        if isinstance(x, np.ndarray):
+        if isinstance(x, np.ndarray) and not has_text(x):
             self._refuse_rows()
             return _Packed(x)
         return as_pairs(x, labelled=False) if self.is_unilm else as_texts(x, labelled=False)
@@ -155,10 +159,12 @@ class CausalLM(RecordTask, TokenHead):
         Returns:
             list of str for str, without the prompt; else list of lists of int, without the end.
         """
+        check_numbers("generate", max_new_tokens=max_new_tokens)
+        sampler = _checked_sampler(sampler)
+        if isinstance(end, str):
+            raise TypeError(f"generate(end={end!r}): expected a token id, model.tokenizer.token_to_id({end!r})")
         rows, are_texts = self._prompts(prompts)
         longest = max(map(len, rows), default=0) + max_new_tokens - 1  # nothing is computed of the last one
-        if max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens={max_new_tokens}; expected at least 1")
         if longest > self.backbone.max_sequence_length and self.backbone.has_position_table:
             raise ValueError(
                 f"a prompt with {max_new_tokens} new tokens needs {longest} positions, the {type(self.backbone).__name__} "
@@ -170,26 +176,42 @@ class CausalLM(RecordTask, TokenHead):
             return []
         decoder = decoding.Decoder(self, made_once(self, "_decoding_steps", lambda: decoding.steps_of(self)))
         ends = (int(end),) if np.ndim(end) == 0 else tuple(map(int, end))
-        new = decoding.generate(decoder, rows, max_new_tokens, sampler or Greedy(), ends, seed)
+        new = decoding.generate(decoder, rows, max_new_tokens, sampler, ends, seed)
         return [self._known_tokenizer().decode(row) for row in new] if are_texts else new
 
     def _prompts(self, prompts):
         """Lists of token ids, and whether the prompts were texts."""
-        if isinstance(prompts, str) or not hasattr(prompts, "__iter__"):
-            raise TypeError(f"prompts is the {type(prompts).__name__} {prompts!r:.60}; expected a list")
-        prompts = list(prompts)
-        if prompts and isinstance(prompts[0], str):
+        prompts = plain_rows(prompts, "prompts", "str, or of lists of token ids")
+        if len(prompts) and isinstance(prompts[0], str):
+            texts = as_texts(prompts, labelled=False).text
             # a text goes on where its separator would stand, a source ends with it
             cut = None if self.is_unilm else -1
-            return [self._known_tokenizer().encode(text)[0][:cut] for text in prompts], True
-        rows = [[int(token) for token in prompt] for prompt in prompts]
-        for index, row in enumerate(rows):
+            return [self._known_tokenizer().encode(text)[0][:cut] for text in texts], True
+        rows = []
+        for index, prompt in enumerate(prompts):
+            ids = np.asarray(prompt if hasattr(prompt, "__len__") else [prompt])
+            if ids.ndim != 1 or ids.dtype.kind not in "iu" and len(ids) or not hasattr(prompt, "__len__"):
+                raise TypeError(f"prompts[{index}] is {prompt!r:.60}; expected a str or a list of token ids")
+            rows.append(row := ids.tolist())
             if not row or min(row) < 0 or max(row) >= self.backbone.vocabulary_size:
                 raise ValueError(
                     f"prompts[{index}] is {row!r:.60}; expected at least one token id, each from 0 to "
                     f"{self.backbone.vocabulary_size - 1}"
                 )
         return rows, False
+
+
+def _checked_sampler(sampler):
+    """A sampler; the error for anything else says which is meant."""
+    if sampler is None:
+        return Greedy()
+    if isinstance(sampler, Sampler) or hasattr(sampler, "search") and not isinstance(sampler, type):
+        return sampler
+    name = sampler.__name__ if isinstance(sampler, type) else sampler
+    known = [one for one, kind in vars(samplers).items() if isinstance(kind, type) and issubclass(kind, Sampler)]
+    found = near(name, [one for one in known if one != "Sampler"], 1) if isinstance(name, str) else []
+    made = f"{found[0]}({'' if found[0] == 'Greedy' else '...'})" if found else "Greedy()"
+    raise TypeError(f"generate(sampler={sampler!r:.60}): expected a sampler, such as zoo.samplers.{made}")
 
 
 class _Packed:

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from zoo.data import as_records, as_texts
+from zoo.data import Pairs, Records, as_records, as_texts
+from zoo.data.labels import DECIMAL
+from zoo.data.raw_rows import plain_rows
 from zoo.metrics import accuracy, macro_f1
 from zoo.tasks.text_task import TextTask, dense_head
 
@@ -64,6 +66,7 @@ class TextClassifier(TextTask):
 
     def check_labels(self, records):
         if records.labels is None:
+            self._refuse_label_texts(records, any)
             raise ValueError("a classifier is trained on labelled records, (text, label) or (text_a, text_b, label)")
         names = getattr(records, "class_names", None)
         if names and self.class_names and list(names) != self.class_names[: len(names)]:
@@ -77,24 +80,48 @@ class TextClassifier(TextTask):
         self.check_labels(records)
 
     def as_records(self, x, labelled=None):
-        x = list(x) if isinstance(x, tuple) else x
-        # A single text with a label and a pair without one are both two values; the second one's type tells.
-        if (
-            isinstance(x, list)
-            and x
-            and isinstance(x[0], tuple | list)
-            and len(x[0]) == 2
-            and not isinstance(x[0][1], str)
-        ):
-            return as_texts(x, labelled)
-        records = as_records(x)
+        rows = plain_rows(x, "records", "(text, label) or (text_a, text_b, label) tuples")
+        first = rows[0] if len(rows) and not isinstance(rows, Records) else None
+        if isinstance(first, Sequence | np.ndarray) and not isinstance(first, str):
+            # A single text with a label and a pair without one are both two values; the second one's type tells.
+            if len(first) == 2 and not isinstance(first[1], str):
+                return as_texts(rows, labelled)
+            if len(first) == 3 and isinstance(first[2], str):
+                self._refuse_label(0, first)
+        records = as_records(rows)
+        if labelled:
+            self._refuse_label_texts(records, any)
         if labelled and records.labels is None:
             raise ValueError("expected labelled records, (text, label) or (text_a, text_b, label)")
         return records
 
+    def _refuse_label_texts(self, records, which):
+        """Refuse unlabelled pairs of which any or all second texts are labels."""
+        if isinstance(records, Pairs) and records.labels is None and len(records):
+            names = set(self.class_names or ())
+            found = [text in names or DECIMAL.fullmatch(text.strip()) is not None for text in records.text_b]
+            if which(found):
+                index = found.index(True)
+                self._refuse_label(index, records[index])
+
+    def _refuse_label(self, index, row):
+        name = row[-1]
+        said, mend = "", "its number, from 0"
+        if name in (self.class_names or ()):
+            said = f", the name of class {self.class_names.index(name)}"
+            mend = "its number, model.class_names.index(label)"
+        elif DECIMAL.fullmatch(name.strip()):
+            mend = "a number, int(label)"
+        raise TypeError(
+            f"records[{index}] is {tuple(row)!r:.100}: its label is the str {name!r}{said}; expected {mend}. Files with names "
+            "of classes are read by zoo.data.read_texts(path, label=model.class_names)"
+        )
+
     def predict_records(self, x, batch_size, verbose):
         """Probabilities float32 `[N, C]` of raw texts or pairs."""
-        return softmax(self.outputs_of(self.as_records(x), batch_size, verbose)).astype("float32")
+        records = self.as_records(x)
+        self._refuse_label_texts(records, all)
+        return softmax(self.outputs_of(records, batch_size, verbose)).astype("float32")
 
     def classify(self, x: Sequence, batch_size: int = 64, verbose: str | int = "auto") -> np.ndarray | list[str]:
         """The likeliest class of each record: its name where the classes have names, else int64."""

@@ -10,6 +10,7 @@ from zoo.layers.norm import LayerNorm
 from zoo.models.backbone import OptionalInputs, _WithOptionalInputs
 from zoo.models.preset import Preset
 from zoo.training.checks import check_training
+from zoo.training.records import TokensOnly
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -34,7 +35,7 @@ class GatherPositions(keras.layers.Layer):
         return keras.KerasTensor((*positions.shape, hidden_states.shape[-1]), dtype=hidden_states.dtype)
 
 
-class PretrainedHead(OptionalInputs, Preset, keras.Model):
+class PretrainedHead(TokensOnly, OptionalInputs, Preset, keras.Model):
     """A functional model that goes on from a backbone's output; its weights come from the checkpoint too."""
 
     _made = False  # whether the graph is there
@@ -60,9 +61,23 @@ class PretrainedHead(OptionalInputs, Preset, keras.Model):
         """A layer in this model's dtype policy; once the model is made, the one of this name that it has."""
         return self.get_layer(kwargs["name"]) if self._made else cls(*args, **{"dtype": self._policy, **kwargs})
 
-    def fit(self, *args, **kwargs):
+    def fit(self, x=None, *args, **kwargs):
+        self.refuse_texts(".fit", x)
+        if not self.compiled:
+            raise ValueError(
+                f"{type(self).__name__}.fit: the model is not compiled; call compile(optimizer, loss) first, for "
+                "logits of tokens compile(keras.optimizers.AdamW(1e-4), zoo.losses.TokenCrossEntropy())"
+            )
         check_training(self)
-        return super().fit(*args, **kwargs)
+        return super().fit(x, *args, **kwargs)
+
+    def evaluate(self, x=None, *args, **kwargs):
+        self.refuse_texts(".evaluate", x)
+        return super().evaluate(x, *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        self.refuse_texts(".predict", x)
+        return super().predict(x, *args, **kwargs)
 
     def get_config(self):
         return {"backbone": keras.saving.serialize_keras_object(self.backbone), **self.task_config()}

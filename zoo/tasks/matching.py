@@ -11,7 +11,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from zoo.data import Triplets, as_pairs, as_texts, as_triplets
+from zoo.data import Records, Triplets, as_pairs, as_texts, as_triplets
+from zoo.data.labels import refuse_label_texts
+from zoo.data.raw_rows import plain_rows
 from zoo.formats import sentence_transformers
 from zoo.losses import CoSENT, cosine_similarity, needs
 from zoo.metrics import accuracy
@@ -140,12 +142,15 @@ class RepresentationMatcher(ThresholdMixin, TextTask):
     # Data
 
     def as_records(self, x, labelled=None):
-        three = isinstance(x, list | tuple) and x and isinstance(x[0], list | tuple) and len(x[0]) == 3
-        if not isinstance(x, Triplets) and not (three and isinstance(x[0][2], str)):
-            return as_pairs(x, labelled)
+        rows = plain_rows(x, "pairs", "(text_a, text_b, label) tuples")
+        if not isinstance(rows, Triplets):
+            if self.num_classes is not None or not _are_triplets(rows):
+                return as_pairs(rows, labelled)
+            rows = as_triplets(rows)
+            refuse_label_texts(rows)
         if labelled:
             raise ValueError("evaluation needs labelled pairs, (text_a, text_b, label); got triplets")
-        return as_triplets(x)
+        return rows
 
     def encode_records(self, records):
         """Every distinct text once: `TokenRows` and row numbers `[N, k]`."""
@@ -305,6 +310,15 @@ class InteractionMatcher(ThresholdMixin, TextTask):
             "segment_ids": self.segment_ids,
             "decision": self.decision,
         }
+
+
+def _are_triplets(rows):
+    """Whether rows hold three texts each; three values of which any last one is no text are a labelled pair."""
+    return (
+        len(rows) > 0
+        and not isinstance(rows, Records)
+        and all(isinstance(row, Sequence | np.ndarray) and len(row) == 3 and isinstance(row[2], str) for row in rows)
+    )
 
 
 def cosines(embeddings):

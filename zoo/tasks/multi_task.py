@@ -164,7 +164,7 @@ class MultiTask(RecordTask, Preset, keras.Model):
             raise TypeError(
                 f"expected a dict from the names of the tasks, {', '.join(self.tasks)}, to their records; got {shown}"
             )
-        return {name: x[name] for name in self.tasks if name in x}
+        return x, {name: x[name] for name in self.tasks if name in x}
 
     def _training_sets(self, named):
         if missing := [name for name in self.tasks if name not in named]:
@@ -174,9 +174,10 @@ class MultiTask(RecordTask, Preset, keras.Model):
         return {name: self.tasks[name]._training_sets({name: records})[name] for name, records in named.items()}
 
     def _validation_sets(self, x):
-        return {
-            name: self.tasks[name]._validation_sets({name: part})[name] for name, part in self.named_records(x).items()
-        }
+        if x is None:
+            return None, None
+        _, named = self.named_records(x)
+        return x, {name: self.tasks[name]._validation_sets({name: part})[1][name] for name, part in named.items()}
 
     def _check_micro_batch_size(self, size):
         if size is not None:
@@ -225,7 +226,7 @@ class MultiTask(RecordTask, Preset, keras.Model):
         """Dict from name to the metrics of that task, of a dict from name to labelled records."""
         return {
             name: self.tasks[name].evaluate(part, y, batch_size, verbose, **kwargs)
-            for name, part in self.named_records(x).items()
+            for name, part in self.named_records(x)[1].items()
         }
 
     def predict(
@@ -234,7 +235,7 @@ class MultiTask(RecordTask, Preset, keras.Model):
         """Dict from name to what the task's own `predict` gives, of a dict from name to records."""
         return {
             name: self.tasks[name].predict(part, batch_size, verbose, **kwargs)
-            for name, part in self.named_records(x).items()
+            for name, part in self.named_records(x)[1].items()
         }
 
     # Presets

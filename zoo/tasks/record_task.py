@@ -16,10 +16,10 @@ from zoo.data.records import joined
 from zoo.optimizers import EvaluateAverages
 from zoo.training.checks import check_training
 from zoo.training.gradient_cache import cached_train_function
-from zoo.training.records import RecordBatches, named_records, refuse_with_records
+from zoo.training.records import RecordBatches, TokensOnly, check_numbers, named_records, refuse_with_records
 
 
-class RecordTask:
+class RecordTask(TokensOnly):
     """A `keras.Model` that is trained on raw records; mixed in before it.
 
     A subclass says what its records are (`as_records`), how they become rows of tokens (`examples`), and what its
@@ -32,6 +32,7 @@ class RecordTask:
     compiled: bool
     loss: Callable
 
+    texts_go = "raw texts go into fit, evaluate and predict, and become token ids by model.tokenizer(texts)"
     head_in_loss = False  # whether the loss holds trained weights that `call` does not use
     default_batch_size = 64  # of evaluate and predict
     _micro_batch_size = None  # inside a `fit` that was given one
@@ -120,16 +121,19 @@ class RecordTask:
             TypeError, ValueError: records that are none, labels that the loss or the validation cannot mean, options of
                 Keras that mean nothing with records; all before anything is trained.
         """
-        if not self.compiled:
-            self.compile()
-        named = self.named_records(x, y)
+        x, named = self.named_records(x, y)
+        check_numbers("fit", batch_size=batch_size, epochs=epochs, initial_epoch=initial_epoch)
+        _check_callbacks(callbacks)
         if named is not None:
             refuse_with_records("fit", y, kwargs)
+        if not self.compiled:
+            self.compile()
+        if named is not None:
             sets = self._training_sets(named)
         elif mixture is not None:
             raise TypeError("fit takes mixture with several sets of records, a dict from name to records")
         self.check_training()
-        validation = None if validation_data is None else self._validation_sets(validation_data)
+        validation_data, validation = self._validation_sets(validation_data)
         if validation_data is not None and validation is None:
             kwargs["validation_data"] = validation_data
         self._check_micro_batch_size(micro_batch_size)
@@ -162,8 +166,8 @@ class RecordTask:
         Raises:
             TypeError, ValueError: as `fit`.
         """
-        named = self.named_records(x, y)
-        batch_size = batch_size or self.default_batch_size
+        x, named = self.named_records(x, y)
+        batch_size = self._size_of_batches("evaluate", batch_size)
         if named is None:
             return super().evaluate(x, y, batch_size=batch_size, verbose=verbose, **kwargs)
         if kwargs.pop("return_dict", True) is not True:
@@ -177,8 +181,8 @@ class RecordTask:
 
     def predict(self, x: Any, batch_size: int | None = None, verbose: str | int = "auto", **kwargs: Any) -> Any:
         """What the class says of raw records, see `predict_records`; for arrays and datasets Keras' own predict."""
-        named = self.named_records(x)
-        batch_size = batch_size or self.default_batch_size
+        x, named = self.named_records(x)
+        batch_size = self._size_of_batches("predict", batch_size)
         if named is None:
             return super().predict(x, batch_size=batch_size, verbose=verbose, **kwargs)
         refuse_with_records("predict", None, kwargs)
@@ -189,14 +193,19 @@ class RecordTask:
         self, x: Any, batch_size: int = 32, seed: int = 0, epoch: int = 0, mixture: Any = None
     ) -> RecordBatches:
         """The batches that `fit` would read, `zoo.training.records.RecordBatches`. Arguments as in `fit`."""
-        named = self.named_records(x)
+        _, named = self.named_records(x)
         if named is None:
             raise TypeError(f"batches takes records or a dict from name to records, got {type(x).__name__}")
         return self._batches(self._training_sets(named), batch_size, seed, epoch, mixture)
 
     def named_records(self, x, y=None):
-        """Raw records by the name of their set, {None: x} for a single one; None where x is left to Keras."""
+        """(x, its raw records by the name of their set), see `zoo.training.records.named_records`."""
         return named_records(x)
+
+    def _size_of_batches(self, verb, batch_size):
+        batch_size = self.default_batch_size if batch_size is None else batch_size
+        check_numbers(verb, batch_size=batch_size)
+        return batch_size
 
     # Records to batches
 
@@ -218,7 +227,9 @@ class RecordTask:
 
     def _validation_sets(self, x):
         """What is wrong with validation records is said before an epoch is trained, and that it is theirs."""
-        named = self.named_records(x)
+        if x is None:
+            return None, None
+        x, named = self.named_records(x)
         for name, part in (named or {}).items():
             where = "validation_data" if name is None else f"validation_data[{name!r}]"
             if hasattr(part, "__len__") and not len(part):
@@ -226,7 +237,7 @@ class RecordTask:
             with _naming(where):
                 named[name] = self.as_records(part, labelled=True)
                 self.check_validation(named[name], several=name is not None)
-        return named
+        return x, named
 
     def _warn_of_left_out(self, data):
         if len(left_out := data.left_out()):
@@ -299,6 +310,14 @@ class _Epochs(keras.callbacks.Callback):
         if self.validation is not None:
             found = self.task.validate(self.validation)
             logs.update({f"val_{name}": value for name, value in _flat(found).items()})
+
+
+def _check_callbacks(callbacks):
+    """Refuse what Keras would call only when the first epoch begins, or ends."""
+    for index, callback in enumerate([] if isinstance(callbacks, keras.callbacks.CallbackList) else as_list(callbacks)):
+        if not isinstance(callback, keras.callbacks.Callback):
+            made = f"; make one: {callback.__name__}(...)" if isinstance(callback, type) else ""
+            raise TypeError(f"fit: callbacks[{index}] is {callback!r:.80}, expected a keras.callbacks.Callback{made}")
 
 
 def _flat(found):

@@ -1,11 +1,14 @@
 """Records to batches, the one way that every task on raw texts goes: what are records, rows of tokens, order, collation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from numbers import Integral
 
 import numpy as np
 
-from zoo.data import BatchPlan, Records
+from zoo.backend.near_names import did_you_mean
+from zoo.data import BatchPlan
 from zoo.data.dataset import Batches
+from zoo.data.raw_rows import COLUMNS, Begun, begun, has_text, holds_texts
 from zoo.training.mixture import Mixture
 
 # Options of Keras' verbs that say nothing about records: refused, not passed over.
@@ -15,36 +18,89 @@ NOT_WITH_RECORDS = {
     "class_weight": "every record counts once; repeat those that count more",
     "validation_split": "cut them by zoo.data.split, which keeps shared texts on one side",
     "validation_freq": "validation comes after each epoch",
+    "learning_rate": "it is of the optimizer, compile(keras.optimizers.AdamW(learning_rate))",
+    "loss": "it belongs into compile(loss=...)",
+    "metrics": "they belong into compile(metrics=[...])",
     "steps_per_epoch": "an epoch is every record once; several sets take mixture=zoo.training.Mixture(steps=...)",
 }
 
 
-def is_records(x):
-    """Whether x is raw records: a `zoo.data` type, or a list or other sequence of str or tuples.
-
-    Anything else is left to Keras: arrays, dicts of arrays, `tf.data.Dataset`, torch `DataLoader`,
-    `keras.utils.PyDataset`, generators. None, a set and a DataFrame count as records, so that they are refused by name.
-    """
-    if x is None or isinstance(x, Records | set | frozenset) or hasattr(x, "iloc"):
-        return True
-    return isinstance(x, Sequence) and (not len(x) or x[0] is None or isinstance(x[0], str | tuple | list))
+# Options of the verbs on records
+_SHARED = ("batch_size", "verbose")
+_OF_FIT = ("epochs", "callbacks", "validation_data", "seed", "micro_batch_size", "initial_epoch", "mixture")
 
 
 def named_records(x):
-    """Raw records by the name of their set: {None: x} of a single one; None where x is left to Keras."""
+    """(x, its raw records by the name of their set): {None: x} of a single one; None where x is left to Keras.
+
+    What counts as raw records is up to `zoo.data.raw_rows`. Left to Keras are arrays, dicts of arrays,
+    `tf.data.Dataset`, torch `DataLoader`, `keras.utils.PyDataset`, generators, without strings in them.
+    """
     if isinstance(x, Mapping):
-        several = x and all(isinstance(name, str) and is_records(part) for name, part in x.items())
-        return dict(x) if several else None
-    return {None: x} if is_records(x) else None
+        sets = {name: begun(part) for name, part in x.items()}
+        if sets and all(isinstance(name, str) for name in sets) and any(map(holds_texts, sets.values())):
+            if all(map(holds_texts, sets.values())) and not set(sets) <= set(COLUMNS):
+                return x, sets
+            return x, {None: x}  # columns, which are refused by name
+        return x, None
+    x = begun(x)
+    if holds_texts(x):
+        return x, {None: x}
+    return (x.generator() if isinstance(x, Begun) else x), None
 
 
 def refuse_with_records(verb, y, options):
     """Refuse what Keras would apply to arrays, and what would be passed over here."""
     if y is not None:
-        raise ValueError(f"labels belong into the records: {verb}([(text_a, text_b, label), ...])")
+        raise ValueError(
+            f"labels belong into the records: {verb}([(text_a, text_b, label), ...]); of two lists they are made by "
+            f"{verb}(list(zip(texts, labels)))"
+        )
     for name in options:
-        reason = NOT_WITH_RECORDS.get(name, "it is an option for arrays and datasets")
+        near = did_you_mean(name, _SHARED + _OF_FIT * (verb == "fit"))
+        reason = NOT_WITH_RECORDS.get(name, near or "it is an option for arrays and datasets")
         raise TypeError(f"{verb} takes no {name} with records: {reason}")
+
+
+class TokensOnly:
+    """A `keras.Model` whose Keras verbs take arrays of token ids; raw texts are refused by name, before Keras meets them."""
+
+    texts_go = "texts become token ids by model.tokenizer(texts)"
+
+    def refuse_texts(self, verb, x):
+        """TypeError where x holds raw texts."""
+        if isinstance(x, str | bytes | list | tuple | Mapping | np.ndarray) and has_text(x):
+            raise TypeError(
+                f"{type(self).__name__}{verb} takes arrays of token ids, got the {type(x).__name__} {x!r:.60} with texts "
+                f"in it; {self.texts_go}"
+            )
+
+    def __call__(self, *args, **kwargs):
+        self.refuse_texts("(...)", args[0] if args else None)
+        return super().__call__(*args, **kwargs)
+
+    def train_on_batch(self, x, *args, **kwargs):
+        self.refuse_texts(".train_on_batch", x)
+        return super().train_on_batch(x, *args, **kwargs)
+
+    def test_on_batch(self, x, *args, **kwargs):
+        self.refuse_texts(".test_on_batch", x)
+        return super().test_on_batch(x, *args, **kwargs)
+
+    def predict_on_batch(self, x):
+        self.refuse_texts(".predict_on_batch", x)
+        return super().predict_on_batch(x)
+
+
+def check_numbers(verb, **numbers):
+    """Refuse what is no whole number of at least 1 (`initial_epoch`: of at least 0), before Keras trains by it."""
+    for name, value in numbers.items():
+        if isinstance(value, Mapping):  # several tasks, by name
+            check_numbers(verb, **{f"{name}[{key!r}]": part for key, part in value.items()})
+            continue
+        least = int(name != "initial_epoch")
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+            raise ValueError(f"{verb}({name}={value!r}): expected a whole number of at least {least}")
 
 
 class Examples:

@@ -1,0 +1,138 @@
+"""One front door: the verbs of every task take or refuse raw texts alike; options are refused before a step is trained."""
+
+import keras
+import numpy as np
+import pytest
+from support.tiny_models import PAIRS, TEXTS, backbone, matcher
+
+import zoo
+from zoo.losses import InfoNCE
+
+LABELLED = [(text, index % 2) for index, text in enumerate(TEXTS)]
+
+
+@pytest.fixture(scope="module")
+def tasks():
+    made = {
+        "representation": (matcher(), PAIRS),
+        "interaction": (zoo.InteractionMatcher(backbone(), max_length=32), PAIRS),
+        "classifier": (zoo.TextClassifier(backbone(), 2, max_length=16, class_names=["account", "parcel"]), LABELLED),
+        "language model": (zoo.CausalLM(backbone(attention_mask="causal"), max_length=16), TEXTS),
+    }
+    for task, _ in made.values():
+        task.compile(keras.optimizers.SGD(0.0), jit_compile=False)
+    return made
+
+
+CONTAINERS = {
+    "object array": lambda rows: np.array(rows, object),
+    "zip or map": lambda rows: map(str, rows) if isinstance(rows[0], str) else zip(*zip(*rows)),
+    "generator": lambda rows: (row for row in rows),
+}
+
+
+@pytest.mark.parametrize("kind", CONTAINERS)
+@pytest.mark.parametrize("name", ["representation", "interaction", "classifier", "language model"])
+def test_every_verb_takes_what_is_plainly_rows(tasks, name, kind):
+    task, rows = tasks[name]
+    held = CONTAINERS[kind]
+    expected = task.evaluate(rows, verbose=0)
+    assert task.evaluate(held(rows), verbose=0) == expected
+    found = task.fit(held(rows), validation_data=held(rows), batch_size=4, verbose=0).history
+    assert {f"val_{metric}" for metric in expected} <= set(found)
+    if name != "language model":
+        texts = [row[:-1] for row in rows]
+        np.testing.assert_array_equal(task.predict(held(texts), verbose=0), task.predict(texts, verbose=0))
+        assert list(task.classify(held(texts))) == list(task.classify(texts))
+
+
+DICTS = [dict(zip(("text_a", "text_b", "label"), row)) for row in PAIRS]
+
+
+@pytest.mark.parametrize("name", ["representation", "interaction", "classifier", "language model"])
+def test_what_has_columns_is_refused_by_every_verb(tasks, name):
+    task, _ = tasks[name]
+    verbs = ["fit", "evaluate", "predict"] if name != "language model" else ["fit", "evaluate"]
+    for verb in verbs:
+        for data in (DICTS, {key: [row[key] for row in DICTS] for key in DICTS[0]}):
+            with pytest.raises(TypeError, match=r"make rows of it: .*(row|data)\['text_a'\], (row|data)\['text_b'\]"):
+                getattr(task, verb)(data)
+    with pytest.raises(TypeError, match=r"validation_data: .*make rows of it"):
+        task.fit(tasks[name][1], validation_data=DICTS)
+
+
+def test_texts_never_reach_keras(tasks):
+    for task, _ in tasks.values():
+        for call in (task, task.predict_on_batch, task.test_on_batch, task.train_on_batch):
+            with pytest.raises(TypeError, match=r"takes arrays of token ids, got the list .*model\.tokenizer\(texts\)"):
+                call(["今天天气"])
+    heads = [zoo.MaskedLM(backbone("BERT")), zoo.NextSentence(backbone("BERT"))]
+    for head in heads:
+        for call in (head, head.fit, head.evaluate, head.predict, head.predict_on_batch):
+            with pytest.raises(TypeError, match=r"takes arrays of token ids, got the list .*model\.tokenizer\(texts\)"):
+                call([("今天", "天气")])
+        with pytest.raises(ValueError, match=r"not compiled; call compile\(optimizer, loss\)"):
+            head.fit({"token_ids": np.ones((1, 3), "int32")}, np.ones((1, 3)))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"epoch": 3}, "did you mean epochs?"),
+        ({"batchsize": 3}, "did you mean batch_size?"),
+        ({"validation": TEXTS}, "did you mean validation_data?"),
+        ({"learning_rate": 0.1}, "it is of the optimizer"),
+        ({"validation_split": 0.1}, "zoo.data.split"),
+        ({"epochs": 0}, r"fit\(epochs=0\): expected a whole number of at least 1"),
+        ({"epochs": 1.5}, r"fit\(epochs=1.5\)"),
+        ({"batch_size": 0}, r"fit\(batch_size=0\)"),
+        ({"batch_size": "8"}, r"fit\(batch_size='8'\)"),
+        ({"callbacks": ["early"]}, r"callbacks\[0\] is 'early'"),
+        ({"callbacks": keras.callbacks.TerminateOnNaN}, r"TerminateOnNaN\(\.\.\.\)"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused_before_training(tasks, options, says):
+    for task, rows in tasks.values():
+        steps = int(task.optimizer.iterations)
+        with pytest.raises((TypeError, ValueError), match=says):
+            task.fit(rows, verbose=0, **options)
+        assert int(task.optimizer.iterations) == steps
+
+
+def test_a_label_that_is_a_string_is_no_text():
+    model = matcher()
+    model.compile(keras.optimizers.SGD(0.0), InfoNCE(), jit_compile=False)
+    strings = [(a, b, str(label)) for a, b, label in PAIRS]
+    for rows in (strings, np.array(PAIRS), [(a, b, f"{label}.0") for a, b, label in PAIRS]):
+        for verb in (model.fit, model.evaluate):
+            with pytest.raises(TypeError, match=r"pairs\[0\] is .*its last value is the str '1.*int\(label\)"):
+                verb(rows)
+    for words in (["no", "yes"], ["match", "match"]):
+        with pytest.raises(TypeError, match=r"its last value is the str .* become numbers of yours"):
+            model.fit([(a, b, words[label]) for a, b, label in PAIRS])
+    with pytest.raises(TypeError, match=r"pairs\[1\]\[2\] is the str '0'"):
+        model.fit([PAIRS[0], strings[1]])
+    negatives = [(a, b, f"{a}？") for a, b, _ in PAIRS]
+    assert isinstance(model.as_records(negatives), zoo.data.Triplets)
+    assert isinstance(model.as_records(zoo.data.as_triplets(strings)), zoo.data.Triplets), "said to be texts"
+    with_classes = matcher(num_classes=2)
+    with pytest.raises(TypeError, match=r"pairs\[0\]\[2\] is the str '1'"):
+        with_classes.fit(strings)
+
+
+def test_names_of_classes_are_no_texts(tasks):
+    model, _ = tasks["classifier"]
+    named = [("密码忘了", "account"), ("快递到哪了", "parcel")]
+    for call in (model.fit, model.evaluate, model.predict, model.classify):
+        with pytest.raises(
+            TypeError, match=r"records\[0\] .*the str 'account', the name of class 0; expected its number"
+        ):
+            call(named)
+    for verb in (model.fit, model.evaluate):
+        with pytest.raises(
+            TypeError, match=r"records\[0\] .*its label is the str '1'; expected a number, int\(label\)"
+        ):
+            verb([("密码忘了", "1")])
+        with pytest.raises(TypeError, match=r"the str 'account', the name of class 0"):
+            verb([("密码忘了", "密码", "account")])
+    assert model.predict([("密码忘了", "密码")]).shape == (1, 2), "pairs without labels are pairs"
