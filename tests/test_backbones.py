@@ -197,7 +197,7 @@ def test_dropout_masks_of_no_two_layers_are_drawn_alike():
     for family in TINY:
         layers = [layer for layer in tiny(family)._flatten_layers() if isinstance(layer, keras.layers.Dropout)]
         seeds = {tuple(numpy(layer.seed_generator.state).tolist()) for layer in layers}
-        assert len(seeds) == len(layers) > 4
+        assert len(seeds) == len(layers) > (2 if family == "ALBERT" else 4)  # which has one block
 
 
 @pytest.mark.parametrize("family", TINY)

@@ -70,7 +70,7 @@ def inside(tmp_path):
 
 
 def test_what_is_spoilt_below_was_sound(inside):
-    for kind in ("matcher", "classifier", "hugging_face", "tensorflow", "BERT", "GAUAlpha"):
+    for kind in ("matcher", "classifier", "hugging_face", "tensorflow", "BERT", "ALBERT", "GAUAlpha"):
         write_folder(inside / kind, files(kind))
         assert load(inside / kind).verified
 
@@ -274,10 +274,10 @@ def test_T05_the_command_in_the_error_converts_a_pickle(inside, outside):
 GAU_ONLY, NOT_GAU = ["expanded_dim"], ["num_heads", "head_dim", "intermediate_dim"]
 
 
-@pytest.mark.parametrize("family", ["BERT", "GAUAlpha"])
+@pytest.mark.parametrize("family", ["BERT", "ALBERT", "GAUAlpha"])
 def test_T06_config_fields_of_wrong_type_or_size(family, inside, outside):
     for field in SIZES + RATES + OTHERS:
-        if field in (GAU_ONLY if family == "BERT" else NOT_GAU):
+        if field in (NOT_GAU if family == "GAUAlpha" else GAU_ONLY):
             continue
         for number, value in enumerate(BAD_VALUES):
             if any(field == name and type(value) is type(good) and value == good for name, good in GOOD):

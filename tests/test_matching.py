@@ -290,8 +290,14 @@ def test_segment_ids_reach_the_model(interaction):
 
 
 def test_segment_ids_of_each_family(interaction):
-    families = {name: getattr(zoo, name).pair_segment_ids for name in ("BERT", "RoFormer", "RoFormerV2", "GAUAlpha")}
-    assert families == {"BERT": "pair", "RoFormer": "zeros", "RoFormerV2": "zeros", "GAUAlpha": "zeros"}
+    families = {name: getattr(zoo, name).pair_segment_ids for name in zoo.FAMILIES}
+    assert families == {
+        "BERT": "pair",
+        "ALBERT": "pair",
+        "RoFormer": "zeros",
+        "RoFormerV2": "zeros",
+        "GAUAlpha": "zeros",
+    }
     assert interaction.segment_ids == "zeros"
     for kind, expected in (("pair", [0, 0, 0, 1, 1, 0]), ("zeros", [0] * 6)):
         rows = TokenRows(interaction.tokenizer, ["a"], ["b"], 16, kind)

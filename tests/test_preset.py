@@ -259,11 +259,9 @@ def test_half_precision_holds_every_weight_or_is_refused(value, dtype, words, tm
 
 
 @pytest.mark.neutral
-@pytest.mark.parametrize("family", ["BERT", "RoFormer", "RoFormerV2", "GAUAlpha"])
+@pytest.mark.parametrize("family", ["BERT", "ALBERT", "RoFormer", "RoFormerV2", "GAUAlpha"])
 def test_original_checkpoints_of_each_family(family):
-    folder = (
-        GOLDENS / {"BERT": "bert", "RoFormer": "roformer", "RoFormerV2": "roformer_v2", "GAUAlpha": "gau_alpha"}[family]
-    )
+    folder = GOLDENS / {"RoFormerV2": "roformer_v2", "GAUAlpha": "gau_alpha"}.get(family, family.lower())
     stored = TFCheckpoint(Folder(folder))
     model = zoo.Backbone.from_preset(folder)
     assert type(model) is getattr(zoo, family) is type(type(model).from_preset(folder, load_weights=False))

@@ -18,6 +18,7 @@ if not os.path.isdir(os.path.join(os.path.dirname(__file__), "layers")) and os.p
 # Public name -> module that defines it. A preset's config.json may name these backbones and tasks, and nothing else.
 FAMILIES = {
     "BERT": "zoo.models.bert",
+    "ALBERT": "zoo.models.albert",
     "RoFormer": "zoo.models.roformer",
     "RoFormerV2": "zoo.models.roformer",
     "GAUAlpha": "zoo.models.gau",

@@ -38,6 +38,7 @@ from zoo import (
 )
 from zoo.analysis.initialization import initialization_report as initialization_report
 from zoo.formats.catalogue import presets as presets
+from zoo.models.albert import ALBERT as ALBERT
 from zoo.models.backbone import Backbone as Backbone
 from zoo.models.bert import BERT as BERT
 from zoo.models.context_extension import extend_context as extend_context

@@ -11,6 +11,7 @@ import sys
 import numpy as np
 
 MODELS = ("roformer_v2", "roformer_v2_mlm", "gau_alpha", "roformer", "bert")
+LINEAGE = ("albert", "nezha", "electra")
 GRADIENTS = (
     "embeddings/word_embeddings",
     "embeddings/token_type_embeddings",
@@ -25,6 +26,11 @@ def is_wanted_of_model(key, keys, model):
     if model == "roformer_v2" and key.startswith(("out_lm/", "out_unilm/")):
         return False  # the same model as roformer_v2_mlm, which has them
     return not (key.startswith("out/") and "out64/" + key.removeprefix("out/") in keys)
+
+
+def is_wanted_of_lineage(key, keys):
+    """Fewer lengths: what padding and length may change is tested by its own laws."""
+    return is_wanted_of_model(key, keys, "lineage") and not {"l16", "l40", "l7_padded_to_16"} & set(key.split("/"))
 
 
 def is_wanted_of_finetuning(key):
@@ -56,6 +62,12 @@ def main(full, folder):
             full / model / "golden.npz",
             folder / model / "golden.npz",
             lambda arrays, model=model: {k: a for k, a in arrays.items() if is_wanted_of_model(k, arrays, model)},
+        )
+    for model in LINEAGE:
+        copy(
+            full / "lineage" / model / "golden.npz",
+            folder / model / "golden.npz",
+            lambda arrays: {k: a for k, a in arrays.items() if is_wanted_of_lineage(k, arrays)},
         )
     copy(full / "layers.npz", folder / "layers.npz", dict)
     copy(full / "ops.npz", folder / "ops.npz", thin_scores)

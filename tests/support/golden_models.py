@@ -1,4 +1,4 @@
-"""The five golden models of tests/goldens, loaded from their original checkpoints."""
+"""The golden models of tests/goldens, loaded from their original checkpoints."""
 
 import functools
 
@@ -15,10 +15,12 @@ FAMILIES = {
     "roformer": "RoFormer",
     "bert": "BERT",
 }
+LINEAGE = {"albert": "ALBERT"}  # goldens of fewer lengths, see tests/test_lineage_models.py
 CASES = ("l7", "l12", "l16", "l40", "l7_padded_to_16", "odd")
 # Fresh models and their batches have the sizes of the golden ones: JAX compiles every operation anew for each shape.
 TINY = {  # family -> arguments beside those that all share
     "BERT": {"num_heads": 4, "intermediate_dim": 64},
+    "ALBERT": {"num_heads": 4, "intermediate_dim": 64, "embedding_dim": 24},
     "RoFormer": {"num_heads": 4, "intermediate_dim": 64},
     "RoFormerV2": {"num_heads": 4, "intermediate_dim": 64},
     "GAUAlpha": {"expanded_dim": 64, "key_dim": 16},
@@ -31,7 +33,7 @@ SEGMENT_IDS = np.array([[0, 0, 1, 1, 1, 1, 1]] * 4, "int32")
 
 def load(name, cls=None, **options):
     """A golden model, by its family's class or by the class of a task."""
-    return getattr(zoo, cls or FAMILIES[name]).from_preset(GOLDENS / name, **options)
+    return getattr(zoo, cls or {**FAMILIES, **LINEAGE}[name]).from_preset(GOLDENS / name, **options)
 
 
 @functools.cache

@@ -25,9 +25,10 @@ def families_of(library):
             of this model_type.
         defaults: dict, what fields mean that are left out, where it is not the default of our constructor.
         classes: dict from the heads' layers, as a tuple, to the class of transformers; without it none is written.
-        embedding_size: bool, whether embeddings may be narrower than the rest.
+        embedding_size: bool, whether embeddings may be narrower than the rest; "narrower" where they must be.
         written: dict of fields to be written beside the sizes.
         renames: pairs of a pattern and its replacement, applied to a name that follows BERT's rule.
+        known_extras: patterns of tensors that may stay unread, beside those of BERT.
     `keras_hub`: a dict of
         classes: registered names of the backbone. layers: our layer in a block -> theirs, `{}` for "", "_1", "_2", ...
         arguments: dict, what is fixed in their code. fields: dict of fields that must have these values.

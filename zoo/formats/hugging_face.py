@@ -1,6 +1,6 @@
-"""Hugging Face folders of BERT, RoFormer, RoFormerV2 and GAU-α: config.json, safetensors, a vocabulary.
+"""Hugging Face folders of BERT, ALBERT, RoFormer, RoFormerV2 and GAU-α: config.json, safetensors, a vocabulary.
 
-BERT and RoFormer are transformers' own; XLM-R is a BERT with other names, whose positions begin behind the padding id.
+BERT, ALBERT and RoFormer are transformers' own; XLM-R is a BERT with other names, whose positions begin behind the padding id.
 RoFormerV2 and GAU-α have no class in transformers; their folders are those of JunnYu/RoFormer_pytorch
 (`"norm_type": "rms_norm"`) and JunnYu/GAU-alpha-pytorch (`"model_type": "gau_alpha"`).
 """
@@ -116,7 +116,7 @@ def read(folder):
             weight_name(cls, path, prefix, old_norms)
         ),
         source=file,
-        known_extras=_KNOWN_EXTRAS,
+        known_extras=(*_KNOWN_EXTRAS, *cls.hugging_face.get("known_extras", ())),
         **_tokenizer(folder),
     )
 
@@ -164,9 +164,9 @@ def _backbone_config(cls, config, source):
     for field, ours in cls.tf_config_names.items():
         default = own_defaults.get(field, None if ours in cls.needed() else arguments.get(ours))
         if ours in ("dropout", "attention_dropout"):
-            found[field] = fields.fraction(config, field, source, 0.1)
+            found[field] = fields.fraction(config, field, source, own_defaults.get(field, 0.1))
         elif ours == "activation":
-            found[field] = fields.choice(config, field, source, _ACTIVATIONS, "gelu")
+            found[field] = fields.choice(config, field, source, _ACTIVATIONS, own_defaults.get(field, "gelu"))
         elif config.get(field) is not None or default is not None or ours in cls.needed():
             found[field] = fields.size(config, field, source, default)
     ours = cls.from_tf_config(found) | {"norm_epsilon": fields.fraction(config, "layer_norm_eps", source, 1e-12)}
@@ -358,7 +358,8 @@ def _foreign_config(cls, config, weights):
     written = {ours for ours in cls.tf_config_names.values() if ours not in ("head_dim", "key_dim")} | {"norm_epsilon"}
     odd = set(cls.changed_options(config)) - written - {"head_dim", "key_dim"}
     odd |= {name for name in ("head_dim", "key_dim") if (config[name] or width // heads) * heads != width}
-    odd |= {"embedding_dim"} if config["embedding_dim"] != width and not own.get("embedding_size") else set()
+    widths = {False: (True,), True: (True, False), "narrower": (False,)}[own.get("embedding_size", False)]
+    odd |= {"embedding_dim"} if (config["embedding_dim"] == width) not in widths else set()
     odd |= {"num_segments"} if not config["num_segments"] else set()
     if odd:
         name = min(odd)

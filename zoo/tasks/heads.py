@@ -93,7 +93,7 @@ class PretrainedHead(TokensOnly, OptionalInputs, Preset, keras.Model):
 class TokenHead(PretrainedHead):
     """Logits over the vocabulary from hidden states, through the backbone's own token embedding.
 
-    BERT and RoFormer: dense, activation, norm, tied embedding, bias. RoFormerV2 and GAU-α: dropout, tied embedding.
+    BERT, ALBERT and RoFormer: dense, activation, norm, tied embedding, bias. RoFormerV2 and GAU-α: dropout, tied embedding.
     """
 
     def token_logits(self, backbone, x):
@@ -157,7 +157,7 @@ class NextSentence(PretrainedHead):
     """Does the second text follow the first: BERT's pooler (dense, tanh on the first token) and two logits.
 
     Args:
-        backbone: a zoo backbone with `has_pooler` (BERT, RoFormer).
+        backbone: a zoo backbone with `has_pooler` (BERT, ALBERT, RoFormer).
 
     Inputs: those of the backbone. Output: float32 `[B, 2]`, logits; index 0 means "follows".
     """
@@ -165,7 +165,7 @@ class NextSentence(PretrainedHead):
     def head(self, backbone, x):
         if not backbone.has_pooler:
             raise ValueError(
-                f"{type(backbone).__name__} has no pooler; next-sentence heads exist for BERT and RoFormer"
+                f"{type(backbone).__name__} has no pooler; next-sentence heads exist for BERT, ALBERT and RoFormer"
             )
         x = self.layer(
             keras.layers.Dense,
