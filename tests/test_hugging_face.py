@@ -12,7 +12,7 @@ import transformers
 from support.arrays import assert_close
 
 import zoo
-from zoo.formats import hugging_face
+from zoo.formats import tokenizer_files
 from zoo.formats.tensorflow.checkpoint import TFCheckpoint
 from zoo.models.preset import read
 from zoo.store import Folder, PresetError, safetensors_bytes
@@ -210,7 +210,7 @@ def test_tokenizer_ids_equal_transformers(lowercase, tmp_path):
     theirs = transformers.BertTokenizer(vocabulary, do_lower_case=lowercase)
     theirs.save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    found = hugging_face._tokenizer(Folder(tmp_path))
+    found = tokenizer_files.read(Folder(tmp_path))
     assert found["vocabulary"] == tokens
     ours = zoo.Tokenizer(found["vocabulary"], **found["tokenizer_options"])
     for text in TEXTS:
@@ -219,7 +219,7 @@ def test_tokenizer_ids_equal_transformers(lowercase, tmp_path):
     for name in os.listdir(tmp_path):
         os.remove(tmp_path / name)
     (tmp_path / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
-    assert hugging_face._tokenizer(Folder(tmp_path))["vocabulary"] == tokens
+    assert tokenizer_files.read(Folder(tmp_path))["vocabulary"] == tokens
 
 
 # Writing
@@ -402,14 +402,17 @@ def test_half_a_roformer_v2_is_neither(folder):
         read(folder)
 
 
+PARTS = {"normalizer": {"type": "BertNormalizer"}, "pre_tokenizer": {"type": "BertPreTokenizer"}}
+
+
 @pytest.mark.neutral
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
         ("tokenizer.json", {"model": {"type": "BPE", "vocab": {}}}, "WordPiece"),
-        ("tokenizer.json", {"model": {"type": "WordPiece", "vocab": {"a": 0, "b": 2}}}, "ids 0 .. 1"),
+        ("tokenizer.json", {"model": {"type": "WordPiece", "vocab": {"a": 0, "b": 2}}, **PARTS}, "ids 0 .. 1"),
         ("tokenizer_config.json", {"do_lower_case": "yes"}, "do_lower_case"),
-        ("tokenizer_config.json", {"do_lower_case": True, "strip_accents": False}, "strip_accents"),
+        ("tokenizer_config.json", {"do_lower_case": True, "strip_accents": "no"}, "strip_accents"),
     ],
 )
 def test_tokenizers_that_zoo_cannot_be_are_refused(name, content, words, folder):

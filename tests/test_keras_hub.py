@@ -66,6 +66,20 @@ out = {
 }
 out = {name: keras.ops.convert_to_numpy(array) for name, array in out.items()}
 np.savez(f"{folder}/out.npz", **out, **inputs)
+
+import json
+words = vocabulary[:5] + ["cafe", "café", "Café", "Caf", "##é", "##e", "今", "天", "a", "##a", "?"]
+texts = ["Café 今天", "café?", "CAFÉ cafe", "今[MASK]a", "aa [CLS]", "a" * 101, "a" * 99, ""]
+ids = {}
+for number, options in enumerate([
+    {}, {"lowercase": True}, {"strip_accents": True}, {"lowercase": True, "strip_accents": True},
+    {"special_tokens_in_strings": True}, {"lowercase": True, "special_tokens_in_strings": True}, {"oov_token": "a"},
+]):
+    tokenizer = tokenizers.BertTokenizer(words, **options)
+    tokenizer.save_to_preset(f"{folder}/tokenizer_{number}")
+    ids[number] = [[int(one) for one in tokenizer(text)] for text in texts]
+with open(f"{folder}/tokenizers.json", "w") as file:
+    json.dump({"texts": texts, "ids": list(ids.values())}, file)
 """
 
 
@@ -237,6 +251,43 @@ def test_other_classes_are_not_ours(name, copy):
     folder = copy("bert")
     (folder / "config.json").write_text(json.dumps({"registered_name": name, "config": {}}))
     assert not keras_hub.matches(Folder(folder))
+
+
+@pytest.mark.neutral
+@pytest.mark.parametrize("number", range(7))
+def test_tokenizers_give_the_ids_of_keras_hub(number, made):
+    stored = json.loads((made / "tokenizers.json").read_text())
+    found = keras_hub._tokenizer(Folder(made / f"tokenizer_{number}"))
+    ours = zoo.Tokenizer.from_config(found["tokenizer_options"], found["vocabulary"])
+    for text, ids in zip(stored["texts"], stored["ids"][number], strict=True):
+        assert ours.encode(text)[0][1:-1] == ids, text
+
+
+@pytest.mark.neutral
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("split", False),
+        ("split_on_cjk", False),
+        ("suffix_indicator", "@@"),
+        ("lowercase", "yes"),
+        ("strip_accents", 1),
+        ("special_tokens", ["[OTHER]"]),
+        ("sequence_length", 7),
+        ("surprise", 1),
+    ],
+)
+def test_tokenizers_that_zoo_cannot_be_are_refused(field, value, copy):
+    folder = copy("bert")
+    document = json.loads((folder / "tokenizer.json").read_text())
+    document["config"][field] = value
+    (folder / "tokenizer.json").write_text(json.dumps(document))
+    with pytest.raises(PresetError, match=re.escape(f"tokenizer.json: {field} is {value!r}")):
+        read(folder)
+    document["registered_name"] = "keras_hub>GemmaTokenizer"
+    (folder / "tokenizer.json").write_text(json.dumps(document))
+    with pytest.raises(PresetError, match="registered_name is 'keras_hub>GemmaTokenizer'"):
+        read(folder)
 
 
 @pytest.mark.neutral

@@ -157,7 +157,7 @@ def changed(*path, value):
         (["model", "vocab", 7], ["a"], r"vocab\[7\]"),
         (["model", "vocab", 7, 1], "x", "log probability"),
         (["model", "vocab", 7, 1], float("nan"), "log probability"),
-        (["added_tokens", 0, "special"], False, "special is false"),
+        (["added_tokens", 0, "special"], "no", "special is 'no'"),
         (["added_tokens", 0, "content"], "<t>", "id 0 is '<t>'"),
         (["added_tokens", 4, "id"], 500, "comes next"),
         (["added_tokens", 4, "content"], "今天", "two ids"),

@@ -1,5 +1,6 @@
 """Folders of the original (bert4keras, google-research/bert): bert_config.json, a TensorFlow checkpoint, vocab.txt."""
 
+import inspect
 import json
 import re
 
@@ -9,6 +10,7 @@ from zoo.formats.families import by_layer, families, family
 from zoo.formats.tensorflow.checkpoint import TFCheckpoint, write_tf_checkpoint
 from zoo.formats.vocabulary import read_vocabulary
 from zoo.store import PresetError
+from zoo.text.tokenizer import Tokenizer
 
 CONFIG = "bert_config.json"
 # Slots of the training script's optimizers; the published checkpoints that were not cleaned still carry them.
@@ -90,9 +92,22 @@ def to_files(model):
         **write_tf_checkpoint(arrays, "bert_model.ckpt"),
     }
     if model.tokenizer is not None:
-        if model.tokenizer.vocabulary_file != "vocab.txt":
-            raise ValueError(
-                f"a {type(model.tokenizer).__name__} has no vocab.txt, the only vocabulary of the original"
-            )
+        _refuse_tokenizer(model.tokenizer)
         files["vocab.txt"] = model.tokenizer.vocabulary_text.encode()
     return files
+
+
+def _refuse_tokenizer(tokenizer):
+    """Refuse a tokenizer that a vocab.txt alone would not give back."""
+    if tokenizer.vocabulary_file != "vocab.txt":
+        raise ValueError(f"a {type(tokenizer).__name__} has no vocab.txt, the only vocabulary of the original")
+    usual = {name: parameter.default for name, parameter in inspect.signature(Tokenizer).parameters.items()}
+    told = {name: getattr(tokenizer, name) for name in usual if name not in ("vocabulary", "strip_accents")}
+    odd = [f"{name}={value!r:.60}" for name, value in told.items() if value != usual[name] and value not in (None, [])]
+    odd += [f"strip_accents={tokenizer.strip_accents}"] * (tokenizer.strip_accents != tokenizer.lowercase)
+    if odd:
+        raise ValueError(
+            f"a folder of the original holds a vocab.txt and nothing else of a tokenizer, so {', '.join(odd)} would be lost "
+            "and ids would be others: save a zoo preset; or set model.tokenizer = None, save, and tell these to whoever reads "
+            "it (zoo: from_preset(..., lowercase=False), or a tokenizer of your own on the model)"
+        )

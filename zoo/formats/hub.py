@@ -18,6 +18,8 @@ HUGGING_FACE_FILES = (
     "model.safetensors.index.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
     "vocab.txt",
     "manifest.json",
     "README.md",  # a sealed folder is whole or refused

@@ -13,14 +13,10 @@ import shlex
 import numpy as np
 
 from zoo.backend.variables import backbone_of, to_numpy, weights_of
-from zoo.formats import fields, shards
+from zoo.formats import fields, shards, tokenizer_files
 from zoo.formats.checkpoint import TRANSFORMS, Checkpoint
 from zoo.formats.families import by_layer, families_of
-from zoo.formats.vocabulary import named, read_tokenizer_json, read_vocabulary
-from zoo.store import PresetError, safetensors_bytes, strict_json
-from zoo.text.text_tokenizer import ROLES
-from zoo.text.unigram import UnigramTokenizer
-from zoo.text.vocabulary import tokens_by_id
+from zoo.store import PresetError, safetensors_bytes
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _CONVERSION = (
@@ -117,7 +113,7 @@ def read(folder):
         ),
         source=file,
         known_extras=(*_KNOWN_EXTRAS, *cls.hugging_face.get("known_extras", ())),
-        **_tokenizer(folder),
+        **tokenizer_files.read(folder),
     )
 
 
@@ -255,55 +251,6 @@ def _shards(folder):
     return tensors
 
 
-def _tokenizer(folder):
-    """vocabulary and tokenizer_options of a folder; a vocab.txt goes before a tokenizer.json."""
-    vocabulary, options = None, {}
-    if folder.has("vocab.txt"):
-        vocabulary = read_vocabulary(folder)
-    if folder.has("tokenizer.json"):
-        content, source = read_tokenizer_json(folder), f"{folder.path}/tokenizer.json"
-        model, normalizer = content.get("model"), content.get("normalizer")
-        kind = model.get("type") if isinstance(model, dict) else None
-        if kind == "Unigram":
-            # transformers too takes everything but the special tokens from tokenizer.json, even with do_lower_case there
-            return {
-                "vocabulary": content,
-                "tokenizer_options": {"class": "UnigramTokenizer", **_special_tokens(folder)[0]},
-            }
-        if kind != "WordPiece" or not isinstance(model.get("vocab"), dict):
-            raise PresetError(
-                f"{source}: model must be a Unigram, or a WordPiece with a vocab; zoo reads no other kind"
-            )
-        vocabulary = vocabulary or named(source, tokens_by_id, model["vocab"])
-        options["word_max_length"] = fields.size(model, "max_input_chars_per_word", source, 100)
-        if isinstance(normalizer, dict) and normalizer.get("type") == "BertNormalizer":
-            options |= _folding(normalizer, "lowercase", source)
-    tokens, config = _special_tokens(folder)
-    options |= _folding(config, "do_lower_case", f"{folder.path}/tokenizer_config.json")
-    return {"vocabulary": vocabulary, "tokenizer_options": options | tokens}
-
-
-def _special_tokens(folder):
-    """Names of the special tokens as options of a tokenizer, and the whole tokenizer_config.json, {} where there is none."""
-    if not folder.has("tokenizer_config.json"):
-        return {}, {}
-    # transformers writes int(1e30) for "no limit", a number beyond the 64 bits of strict JSON
-    content = folder.bytes("tokenizer_config.json").replace(b"1000000000000000019884624838656", b"null")
-    config = strict_json.parse(content, f"{folder.path}/tokenizer_config.json")
-    tokens = {f"{role}_token": config.get(f"{role}_token") for role in ROLES}
-    tokens = {name: token.get("content") if isinstance(token, dict) else token for name, token in tokens.items()}
-    return {name: token for name, token in tokens.items() if isinstance(token, str)}, config
-
-
-def _folding(config, field, source):
-    """The tokenizer's `lowercase`, where a config states it in a way that zoo's tokenizer can honour."""
-    if config.get(field) is None:
-        return {}
-    lowercase = fields.choice(config, field, source, (True, False))
-    fields.choice(config, "strip_accents", source, (lowercase,), lowercase)
-    return {"lowercase": lowercase}
-
-
 # ---- writing
 
 
@@ -332,13 +279,8 @@ def to_files(model):
         WEIGHTS: safetensors_bytes(tensors, metadata={"format": "pt"}),
     }
     if tokenizer is not None:
-        files[tokenizer.vocabulary_file] = tokenizer.vocabulary_text.encode()
-        stated = {"tokenizer_class": "BertTokenizer", "do_lower_case": tokenizer.lowercase}
-        if isinstance(tokenizer, UnigramTokenizer):
-            names = {f"{role}_token": token for role, token in tokenizer.special_tokens.items()}
-            stated = {"tokenizer_class": "XLMRobertaTokenizer", **names}
-            files["config.json"] = _json_bytes({**config, "pad_token_id": tokenizer.pad_token_id})
-        files["tokenizer_config.json"] = _json_bytes(stated)
+        files |= tokenizer_files.to_files(tokenizer)
+        files["config.json"] = _json_bytes({**config, "pad_token_id": tokenizer.pad_token_id})
     return files
 
 

@@ -130,6 +130,19 @@ def _backbone_config(cls, config, source):
     return ours
 
 
+# Fields of a tokenizer's config: no id depends on them; they must have these values where they are there.
+_FREE = {"name", "trainable", "dtype", "config_file", "build_config"}
+_ONLY = {
+    "vocabulary": (None,),  # it lies in the assets
+    "sequence_length": (None,),
+    "split": (True,),
+    "split_on_cjk": (True,),
+    "suffix_indicator": ("##",),
+}
+_FLAGS = ("lowercase", "strip_accents", "special_tokens_in_strings")
+_SPECIAL = ["[CLS]", "[SEP]", "[PAD]", "[MASK]"]
+
+
 def _tokenizer(folder):
     """vocabulary and tokenizer_options of a folder."""
     assets = folder.subfolder("assets")
@@ -137,11 +150,30 @@ def _tokenizer(folder):
     vocabulary = assets and read_vocabulary(assets, VOCABULARY)
     if vocabulary is None:
         return {}
-    config = folder.json(TOKENIZER).get("config") if folder.has(TOKENIZER) else None
-    lowercase = (config if isinstance(config, dict) else {}).get("lowercase", False)
-    if not isinstance(lowercase, bool):
-        raise PresetError(f"{folder.path}/{TOKENIZER}: lowercase must be true or false, got {lowercase!r}")
-    return {"vocabulary": vocabulary, "tokenizer_options": {"lowercase": lowercase}}
+    source, document = f"{folder.path}/{TOKENIZER}", folder.json(TOKENIZER) if folder.has(TOKENIZER) else {}
+    config = {} if document.get("config") is None else document["config"]
+    if not isinstance(config, dict):
+        raise PresetError(f"{source}: config is {config!r:.80}; expected an object")
+    own = [name.replace("Backbone", "Tokenizer") for name in registered_names()]
+    fields.choice(document, "registered_name", source, [None, *own])
+    if unknown := sorted(set(config) - _FREE - {*_ONLY, *_FLAGS, "oov_token", "special_tokens"}):
+        raise PresetError(f"{source}: {unknown[0]} is {config[unknown[0]]!r:.80}, a field that zoo does not know")
+    for field, values in _ONLY.items():
+        if field in config:
+            fields.choice(config, field, source, values)
+    lowercase, strip_accents, in_strings = (fields.choice(config, one, source, (True, False), False) for one in _FLAGS)
+    special = config.get("special_tokens")
+    if special is not None and (not isinstance(special, list) or not set(map(str, special)) <= {*_SPECIAL, "[UNK]"}):
+        raise PresetError(f"{source}: special_tokens is {special!r:.80}; zoo reads only {', '.join(_SPECIAL)}")
+    options = {
+        "lowercase": lowercase,
+        "strip_accents": strip_accents,
+        "unk_token": config.get("oov_token") or "[UNK]",
+        "word_max_length": 100,  # keras-hub counts bytes, so words of other scripts end earlier there
+    }
+    if in_strings:
+        options["added_tokens"] = [{"content": token, "special": True} for token in _SPECIAL]
+    return {"vocabulary": vocabulary, "tokenizer_options": options}
 
 
 # ---- weights

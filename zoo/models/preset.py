@@ -46,6 +46,7 @@ class Preset(KeptWeights):
         load_weights: bool = True,
         keep_tokens: Sequence[int] | np.ndarray | None = None,
         pre_tokenize: Callable[[str], list[str]] | None = None,
+        lowercase: bool | None = None,
         **overrides: Any,
     ) -> Self:
         """Model from a preset.
@@ -59,13 +60,15 @@ class Preset(KeptWeights):
             keep_tokens: token ids to keep, in their new order; the rows of the others are dropped on loading and
                 the tokenizer is cut to match.
             pre_tokenize: function from a text to words, for word-level vocabularies (`jieba.lcut`), see `Tokenizer`.
+            lowercase: bool, whether the tokenizer lower-cases texts; None for what the files say, and True where they
+                do not (Google's TensorFlow checkpoints: False for a cased one).
             overrides: constructor arguments that replace the preset's.
 
         Raises:
             PresetError: the preset is unknown or damaged, or its weights are not exactly those of the model: missing,
                 unexpected and mis-shaped ones are listed. Nothing is half-loaded.
         """
-        return load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides)
+        return load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, lowercase, overrides)
 
     def save_to_preset(self, folder: str | os.PathLike, weights_dtype: str = "float32", format: str = "zoo") -> None:
         """Write a preset folder: config.json, model.safetensors, vocab.txt, README.md, manifest.json.
@@ -136,7 +139,7 @@ class Preset(KeptWeights):
         )
 
 
-def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides):
+def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, lowercase, overrides):
     """See `Preset.from_preset`."""
     asked = cls.__name__ if cls.__name__ in zoo.FAMILIES else None
     checkpoint = read(preset, asked)
@@ -187,7 +190,7 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, overrides)
     model.verified = checkpoint.verified
     if overrides.get("tokenizer") is None:
         # The backbone's too, which may be saved by itself.
-        model.tokenizer = backbone_of(model).tokenizer = _tokenizer(checkpoint, keep_tokens, pre_tokenize)
+        model.tokenizer = backbone_of(model).tokenizer = _tokenizer(checkpoint, keep_tokens, pre_tokenize, lowercase)
     return model
 
 
@@ -309,14 +312,21 @@ def _checked_tokens(keep_tokens, vocabulary_size):
     return keep
 
 
-def _tokenizer(checkpoint, keep_tokens, pre_tokenize):
-
+def _tokenizer(checkpoint, keep_tokens, pre_tokenize, lowercase):
     if checkpoint.vocabulary is None:
         return None
     options, size = checkpoint.tokenizer_options, checkpoint.config["vocabulary_size"]
     cls = tokenizer_class(options, checkpoint.source)
     if cls is not Tokenizer and pre_tokenize is not None:
         raise TypeError(f"{checkpoint.source}: its {cls.__name__} splits texts itself; leave pre_tokenize out")
+    if cls is not Tokenizer and lowercase is not None:
+        raise TypeError(
+            f"{checkpoint.source}: the files of its {cls.__name__} say how texts are folded; leave lowercase out"
+        )
+    if lowercase is not None:
+        options = {name: value for name, value in options.items() if name != "strip_accents"} | {"lowercase": lowercase}
+    elif cls is Tokenizer and "lowercase" not in options:
+        _doubt_case(checkpoint)
     try:
         words = (pre_tokenize,) if cls is Tokenizer else ()
         tokenizer = cls.from_config(options, checkpoint.vocabulary, *words)
@@ -328,3 +338,16 @@ def _tokenizer(checkpoint, keep_tokens, pre_tokenize):
             "is it the vocabulary of another checkpoint?"
         )
     return tokenizer if keep_tokens is None else tokenizer.keep(keep_tokens)
+
+
+def _doubt_case(checkpoint):
+    """Warn where texts are to be lower-cased because no file says otherwise, and the vocabulary looks cased."""
+    words = [word for word in checkpoint.vocabulary if word.isalpha() and word.isascii()]
+    upper = [word for word in words if word != word.lower()]
+    if len(upper) * 100 > len(words):
+        warnings.warn(
+            f"{checkpoint.source}: no file says whether texts are lower-cased, so they are; but {len(upper):,} of "
+            f"{len(words):,} words of the vocabulary have upper case ({', '.join(upper[:3])}), which no text will reach. "
+            "If the checkpoint is cased, from_preset(..., lowercase=False); else lowercase=True, and this warning is gone",
+            stacklevel=5,
+        )

@@ -76,6 +76,7 @@ class RepresentationMatcher(ThresholdMixin, TextTask):
         load_weights: bool = True,
         keep_tokens: Sequence[int] | np.ndarray | None = None,
         pre_tokenize: Callable[[str], list[str]] | None = None,
+        lowercase: bool | None = None,
         **overrides: Any,
     ) -> Self:
         """As `Preset.from_preset`; of a sentence-transformers folder also its pooling and its limit of tokens.
@@ -84,13 +85,14 @@ class RepresentationMatcher(ThresholdMixin, TextTask):
             PresetError: as there; the folder computes its embeddings by something that this matcher has not.
         """
         stated = sentence_transformers.matcher_options(resolve(preset))
-        lowercase = stated.pop("lowercase", False)
+        folded = stated.pop("lowercase", False)
         options = {**stated, **overrides}
-        model = super().from_preset(preset, dtype, load_weights, keep_tokens, pre_tokenize, **options)
-        if lowercase and not getattr(model.tokenizer, "lowercase", True):
+        model = super().from_preset(preset, dtype, load_weights, keep_tokens, pre_tokenize, lowercase, **options)
+        if folded and not getattr(model.tokenizer, "lowercase", True):
             raise PresetError(
-                f"{preset}/{sentence_transformers.TRANSFORMER}: do_lower_case is true, the vocabulary is cased; pass "
-                f"lowercased texts to a matcher made by hand from zoo.Backbone.from_preset"
+                f"{preset}/{sentence_transformers.TRANSFORMER}: do_lower_case is true, the vocabulary is cased; "
+                f"from_preset(..., lowercase=True) lower-cases texts, or pass lowercased ones to a matcher made by hand from "
+                f"zoo.Backbone.from_preset"
             )
         return model
 

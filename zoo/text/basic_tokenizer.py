@@ -59,15 +59,15 @@ class _OrderMatters(Exception):
 class _FoldingTable(dict):
     """Code point to its folded, spaced form; filled as characters are met, for `str.translate`."""
 
-    def __init__(self, lowercase):
-        self.lowercase = lowercase
+    def __init__(self, strip_accents):
+        self.strip_accents = strip_accents
 
     def __missing__(self, code_point):
         character = chr(code_point)
-        parts = fold(character) if self.lowercase else character
+        parts = fold(character) if self.strip_accents else character
         # Canonical decomposition sorts neighbouring marks. Those that folding removes need no sorting; a few
         # spacing marks (Balinese, musical notation, Hangul tones) stay, and only they need the slow way.
-        if self.lowercase and any(unicodedata.combining(part) for part in parts):
+        if self.strip_accents and any(unicodedata.combining(part) for part in parts):
             raise _OrderMatters
         self[code_point] = "".join(map(spaced, parts))
         return self[code_point]
@@ -78,7 +78,7 @@ def _combining(part):
 
 
 def fold(character):
-    """One lower-case character decomposed (NFD), without its accents (category Mn)."""
+    """One character decomposed (NFD), without its accents (category Mn)."""
     parts = unicodedata.normalize("NFD", character)
     return "".join(part for part in parts if unicodedata.category(part) != "Mn")
 
@@ -87,12 +87,14 @@ class WordSplitter:
     """Splits text into the words that WordPiece cuts further, at once or with the source of every character.
 
     Args:
-        lowercase: bool. Lower-case and strip accents (NFD without category Mn), as uncased models need.
+        lowercase: bool. Lower-case, as uncased models need.
+        strip_accents: bool. Strip accents (NFD without category Mn); None does as `lowercase`.
     """
 
-    def __init__(self, lowercase):
+    def __init__(self, lowercase, strip_accents=None):
         self.lowercase = lowercase
-        self._table = _FoldingTable(lowercase)
+        self.strip_accents = lowercase if strip_accents is None else strip_accents
+        self._table = _FoldingTable(self.strip_accents)
 
     def words(self, text):
         """The words of a text, in linear time."""
@@ -104,15 +106,14 @@ class WordSplitter:
 
     def characters(self, text):
         """The folded characters of a text, each with the index of the source character it came from."""
-        if not self.lowercase:
-            return [(character, index) for index, character in enumerate(text)]
-        # One character may become two in lower case (the dotted capital I), in context as alone.
-        sources = [index for index, character in enumerate(text) for _ in character.lower()]
-        parts = [
-            (part, index)
-            for character, index in zip(text.lower(), sources, strict=True)
-            for part in unicodedata.normalize("NFD", character)
-        ]
+        pairs = [(character, index) for index, character in enumerate(text)]
+        if self.lowercase:
+            # One character may become two in lower case (the dotted capital I), in context as alone.
+            sources = [index for character, index in pairs for _ in character.lower()]
+            pairs = list(zip(text.lower(), sources, strict=True))
+        if not self.strip_accents:
+            return pairs
+        parts = [(part, index) for character, index in pairs for part in unicodedata.normalize("NFD", character)]
         # The rest of NFD: a stable sort of every run of marks. `unicodedata.normalize` would take quadratic
         # time over a long run.
         runs = itertools.groupby(parts, key=lambda part: _combining(part) > 0)

@@ -4,6 +4,7 @@ Words come from `zoo.text.basic_tokenizer`, their pieces from the Rust WordPiece
 so their pieces are remembered: a batch costs one C-level pass per text and one dictionary look-up per word.
 """
 
+import dataclasses
 import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any, Self
 
 from tokenizers.models import WordPiece
 
+from zoo.text.added_tokens import AddedToken, AddedTokenFinder, read_config
 from zoo.text.basic_tokenizer import WordSplitter, is_dropped, is_ideograph, is_punctuation
 from zoo.text.text_tokenizer import ROLES, TextTokenizer
 from zoo.text.vocabulary import (
@@ -34,16 +36,20 @@ class Tokenizer(TextTokenizer):
     Args:
         vocabulary: list of str, where the position is the id, or dict of token to id with the ids 0 .. V-1.
             Never a path: `from_vocabulary_text` takes the content of a vocab.txt.
-        lowercase: bool. Lower-case and strip accents. False for cased models.
+        lowercase: bool. Lower-case and, unless `strip_accents` says otherwise, strip accents. False for cased models.
         word_max_length: int. Longer words are one unknown token. 200 in bert4keras, 100 in BERT.
         pad_token, unk_token, cls_token, sep_token, mask_token: str. The special tokens by name;
             `mask_token=None` for vocabularies without one.
         pre_tokenize: None or a function from text to a list of words (such as `jieba.lcut`) for word-level
             models such as RoFormer v1: words of the vocabulary stay whole. It sees the folded text. A
             configuration cannot hold it, so `from_config` asks for it again.
+        strip_accents: bool, or None to do as `lowercase`.
+        added_tokens: list of str, or of dict with content and the flags of Hugging Face's `AddedToken`: tokens of the
+            vocabulary that are found in a text as wholes, before it is folded and cut into words. A special token
+            that is named here is found too.
 
     Raises:
-        ValueError: a special token that the vocabulary lacks; a token that no vocab.txt could hold and give back.
+        ValueError: a special or added token that the vocabulary lacks; a token that no vocab.txt could hold and give back.
 
     Source: Wu et al. 2016 (WordPiece), Devlin et al. 2018; bert4keras' `tokenizers.py` for every corner.
     """
@@ -61,9 +67,13 @@ class Tokenizer(TextTokenizer):
         sep_token: str = "[SEP]",
         mask_token: str | None = "[MASK]",
         pre_tokenize: Callable[[str], list[str]] | None = None,
+        strip_accents: bool | None = None,
+        added_tokens: Iterable[str | dict | AddedToken] = (),
     ) -> None:
         if not isinstance(lowercase, bool):
             raise TypeError(f"Tokenizer: lowercase is {lowercase!r}, expected True or False.")
+        if not isinstance(strip_accents, bool | None):
+            raise TypeError(f"Tokenizer: strip_accents is {strip_accents!r}, expected True, False or None.")
         if not isinstance(word_max_length, int) or word_max_length < 1:
             raise ValueError(f"Tokenizer: word_max_length is {word_max_length!r}, expected a positive int.")
         self.vocabulary = tokens_by_id(vocabulary)
@@ -80,8 +90,16 @@ class Tokenizer(TextTokenizer):
 
         self._ids = {token: index for index, token in enumerate(self.vocabulary)}
         self._check_special_tokens()
-        self._splitter = WordSplitter(lowercase)
-        self._pieces = _PieceMemory(self._ids, unk_token, word_max_length)
+        self._splitter = WordSplitter(lowercase, strip_accents)
+        self.strip_accents = self._splitter.strip_accents
+        self.added_tokens = read_config(added_tokens, self._ids)
+        self._added = {token.content: token for token in self.added_tokens}
+        pieces = {
+            token: index for token, index in self._ids.items() if token not in self._added or self._added[token].piece
+        }
+        pieces[unk_token] = self._ids[unk_token]
+        self._pieces = _PieceMemory(pieces, unk_token, word_max_length)
+        self._finder = AddedTokenFinder(self.added_tokens, lowercase, self.strip_accents) if self._added else None
 
     @classmethod
     def from_vocabulary_text(cls, text: str | bytes, **options: Any) -> Self:
@@ -97,9 +115,7 @@ class Tokenizer(TextTokenizer):
 
     def tokenize(self, text: str, max_length: int | None = None) -> list[str]:
         """Tokens of a text between cls and sep. An unknown word stands as itself, folded."""
-        tokens = []
-        for word in self._words(self._checked(text, "text")):
-            tokens.extend(self._surface(word))
+        tokens = [token for word, token_ids in self.words(text) for token in self._surface(word, token_ids)]
         tokens = tokens[: self._room(max_length, 2)]
         return [self.cls_token, *tokens, self.sep_token]
 
@@ -109,7 +125,13 @@ class Tokenizer(TextTokenizer):
         Returns:
             list of (str, tuple of int).
         """
-        return [(word, self._pieces[word]) for word in self._words(self._checked(text, "text"))]
+        words = []
+        for part, token, _ in self._cut(self._checked(text, "text")):
+            if token is not None:
+                words.append((token, (self._ids[token],)))
+            else:
+                words.extend((word, self._pieces[word]) for word in self._words(part))
+        return words
 
     # Tokens back to the text
 
@@ -119,13 +141,17 @@ class Tokenizer(TextTokenizer):
         `text[start:end]` is the source of the token, with marks and control characters that stand inside it.
         """
         spans = [(0, 0)]
-        for word in self._traced_words(self._checked(text, "text")):
-            start = 0
-            for token in self._surface("".join(character for character, _ in word)):
-                end = start + (len(token.removeprefix("##")) if start else len(token))
-                sources = [index for _, index in word[start:end]]
-                spans.append((min(sources), max(sources) + 1))
-                start = end
+        for part, token, first in self._cut(self._checked(text, "text")):
+            if token is not None:
+                spans.append((first, first + len(part)))
+                continue
+            for word in self._traced_words(part):
+                folded, start = "".join(character for character, _ in word), 0
+                for token in self._surface(folded, self._pieces[folded]):
+                    end = start + (len(token.removeprefix("##")) if start else len(token))
+                    sources = [index for _, index in word[start:end]]
+                    spans.append((first + min(sources), first + max(sources) + 1))
+                    start = end
         return spans + [(0, 0)]
 
     def rematch(self, text: str, tokens: Iterable[str]) -> list[list[int]]:
@@ -136,12 +162,18 @@ class Tokenizer(TextTokenizer):
         Raises:
             ValueError: a token that the rest of the text does not hold.
         """
-        characters = self._splitter.characters(self._checked(text, "text"))
-        characters = [pair for pair in characters if not is_dropped(pair[0])]
+        characters = []
+        for part, token, first in self._cut(self._checked(text, "text")):
+            if token is None:
+                pairs = [(character, first + index) for character, index in self._splitter.characters(part)]
+                characters.extend(pair for pair in pairs if not is_dropped(pair[0]))
+            else:  # it may have been found in another case, and with blanks around it
+                first, last = first + len(part) - len(part.lstrip()), first + len(part.rstrip()) - 1
+                characters.extend((character, min(first + index, last)) for index, character in enumerate(token))
         folded = "".join(character for character, _ in characters)
         matches, position = [], 0
         for token in tokens:
-            if _looks_special(token):
+            if token not in self._added and _looks_special(token):
                 matches.append([])
                 continue
             stem = token.removeprefix("##")
@@ -157,7 +189,7 @@ class Tokenizer(TextTokenizer):
         """Readable text of ids: no special tokens, blanks where Latin words and punctuation want them."""
         text = ""
         for token in map(self.id_to_token, token_ids):
-            if _looks_special(token):
+            if self._added[token].special if token in self._added else _looks_special(token):
                 continue
             if token.startswith("##"):
                 text += token[2:]
@@ -182,7 +214,8 @@ class Tokenizer(TextTokenizer):
             token_ids: list of int, each once, the special tokens among them. Give the same list to the model.
         """
         tokens = [self.id_to_token(one) for one in self._kept_ids(token_ids)]
-        return Tokenizer(tokens, pre_tokenize=self.pre_tokenize, **self._options())
+        options = self._options() | {"added_tokens": [token for token in self.added_tokens if token.content in tokens]}
+        return Tokenizer(tokens, pre_tokenize=self.pre_tokenize, **options)
 
     def simplified_ids(self, first: Iterable[str] | None = None) -> list[int]:
         """Ids to keep of tokens that text can reach, special ones first (the lineage's `simplified=True`).
@@ -199,7 +232,7 @@ class Tokenizer(TextTokenizer):
             raise ValueError(f"Tokenizer: the vocabulary has no {missing} to put first.")
         ids = [self._ids[token] for token in first]
         rest = self._ids.keys() - set(first)
-        return ids + sorted(self._ids[token] for token in rest if not is_redundant(token))
+        return ids + sorted(self._ids[token] for token in rest if token in self._added or not is_redundant(token))
 
     # Configuration
 
@@ -216,12 +249,13 @@ class Tokenizer(TextTokenizer):
     ) -> Self:
         """Tokenizer from `get_config`'s options and a vocabulary; ValueError for options it does not know."""
         options = dict(config)
-        if options.pop("pre_tokenize", False) and pre_tokenize is None:
+        if (asked := options.pop("pre_tokenize", False)) and pre_tokenize is None:
             raise ValueError(
                 "Tokenizer: this one splits text with a function before WordPiece, which no configuration "
                 "can hold. Pass it: pre_tokenize=function (jieba.lcut for the published word-level RoFormer)."
+                + (f" {asked}." if isinstance(asked, str) else "")
             )
-        known = {"lowercase", "word_max_length", *(f"{role}_token" for role in ROLES)}
+        known = {"lowercase", "strip_accents", "word_max_length", "added_tokens", *(f"{role}_token" for role in ROLES)}
         if options.keys() - known:
             unknown = sorted(options.keys() - known)
             raise ValueError(f"Tokenizer: unknown options {unknown}; known are {sorted(known)}.")
@@ -234,6 +268,10 @@ class Tokenizer(TextTokenizer):
 
     def _options(self):
         options = {"lowercase": self.lowercase, "word_max_length": self.word_max_length}
+        if self.strip_accents != self.lowercase:
+            options["strip_accents"] = self.strip_accents
+        if self.added_tokens:
+            options["added_tokens"] = [dataclasses.asdict(token) for token in self.added_tokens]
         return options | {f"{role}_token": getattr(self, f"{role}_token") for role in ROLES}
 
     def _check_special_tokens(self):
@@ -249,6 +287,10 @@ class Tokenizer(TextTokenizer):
                 f"{', '.join(f'{name}={token!r}' for name, token in missing.items())}. "
                 "Name the tokens it uses instead, or mask_token=None if it has no mask."
             )
+
+    def _cut(self, text):
+        """Parts of a text as (part, added token or None, start)."""
+        return [(text, None, 0)] if self._finder is None else self._finder.cut(text)
 
     def _words(self, text):
         if self.pre_tokenize is None:
@@ -275,10 +317,11 @@ class Tokenizer(TextTokenizer):
         return words
 
     def content_ids(self, texts: Iterable[str]) -> list[list[int]]:
+        if self._finder is not None:
+            return [[index for _, token_ids in self.words(text) for index in token_ids] for text in texts]
         return [list(chain.from_iterable(map(self._pieces.__getitem__, self._words(text)))) for text in texts]
 
-    def _surface(self, word):
-        token_ids = self._pieces[word]
+    def _surface(self, word, token_ids):
         return [word] if token_ids == (self.unk_token_id,) else [self.vocabulary[one] for one in token_ids]
 
 

@@ -5,23 +5,21 @@ Pieces come from the Rust library of Hugging Face, which is given only what `zoo
 
 import functools
 import json
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 import tokenizers
 
+from zoo.text.added_tokens import AddedToken, whole
 from zoo.text.text_tokenizer import ROLES, TextTokenizer
 from zoo.text.unigram_fields import BLANK, read_fields
-
-_HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
 class UnigramTokenizer(TextTokenizer):
     """Text to the token ids of a Unigram language model, as XLM-R, multilingual E5 and their kin have it.
 
     Special tokens inside a text are ordinary characters: a user's "</s>" becomes "<", "/", "s", ">". For every other
-    text the ids are those of `transformers`.
+    text the ids are those of `transformers`. Tokens that were added to the vocabulary are found in texts as wholes.
 
     Args:
         content: dict, the parsed content of a tokenizer.json; never a path. `from_json` takes the text.
@@ -46,7 +44,8 @@ class UnigramTokenizer(TextTokenizer):
             self._fields = fields = read_fields(content)
         except ValueError as error:
             raise ValueError(f"UnigramTokenizer: {error}") from None
-        self.vocabulary = [piece for piece, _ in fields.pieces] + fields.added
+        self.vocabulary = [piece for piece, _ in fields.pieces]
+        self.vocabulary += [token.content for token in fields.added if not token.piece]
         self._ids = {token: index for index, token in enumerate(self.vocabulary)}
         self.separators, self.segments = fields.separators, fields.segments
         self.cls_token, self.sep_token, self.unk_token = (
@@ -62,8 +61,13 @@ class UnigramTokenizer(TextTokenizer):
                     f"UnigramTokenizer: {role}_token={token!r:.60} is not among the {len(self.vocabulary)} tokens. Name the "
                     "token that is, or mask_token=None if there is no mask."
                 )
-        self._special = fields.special | set(self.special_tokens.values())
+        roles = set(self.special_tokens.values())
+        self.added_tokens = [token for token in fields.added if token.content not in roles]
+        self._special = roles | {token.content for token in self.added_tokens if token.special}
         self._rust = self._pieces_of_texts()
+        # The library numbers added tokens anew, since it is not given those of a role.
+        numbers = {token.content: self._rust.token_to_id(token.content) for token in self.added_tokens}
+        self._own = {index: self._ids[token] for token, index in numbers.items() if index != self._ids[token]}
 
     @classmethod
     def from_json(cls, text: str | bytes, **options: Any) -> Self:
@@ -80,15 +84,14 @@ class UnigramTokenizer(TextTokenizer):
         second = {"Sequence": {"id": "B", "type_id": int(self.segments)}}
         between = [special["sep"]] * self.separators
         roles = sorted({self.cls_token, self.sep_token})
-        flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+        known = {token.content: token for token in self.added_tokens}
+        for token in self.special_tokens.values():
+            known[token] = AddedToken(token, lstrip=token == self.mask_token, special=True)
         return {
             "version": "1.0",
             "truncation": None,
             "padding": None,
-            "added_tokens": [
-                {"id": self._ids[token], "content": token, **flags, "lstrip": token == self.mask_token}
-                for token in sorted(self._special, key=self._ids.get)
-            ],
+            "added_tokens": [known[token].entry(self._ids[token]) for token in sorted(known, key=self._ids.get)],
             "normalizer": fields.normalizer,
             "pre_tokenizer": fields.pre_tokenizer,
             "post_processor": {
@@ -121,7 +124,8 @@ class UnigramTokenizer(TextTokenizer):
     # Text to tokens and ids
 
     def content_ids(self, texts: Iterable[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in self._rust.encode_batch_fast([*map(_whole, texts)])]
+        rows = [encoding.ids for encoding in self._rust.encode_batch_fast([*map(whole, texts)])]
+        return [[self._own.get(index, index) for index in row] for row in rows] if self._own else rows
 
     def tokenize(self, text: str, max_length: int | None = None) -> list[str]:
         """Tokens of a text between cls and sep. What is unknown stands as itself, normalized."""
@@ -151,8 +155,16 @@ class UnigramTokenizer(TextTokenizer):
             raise ValueError(f"UnigramTokenizer: the ids to keep lack those of {', '.join(missing)}.")
         scores, place = dict(self._fields.pieces), {token: index for index, token in enumerate(kept)}
         content = self.content
+        behind = len(kept)  # added tokens that are no piece may only stand behind the pieces
+        while behind and kept[behind - 1] not in scores:
+            behind -= 1
+        for token in self.added_tokens:
+            if not token.piece and token.content in kept[:behind]:
+                raise ValueError(
+                    f"UnigramTokenizer: {token.content!r:.60} was added behind the pieces; keep it among the last ids."
+                )
         content["model"] |= {
-            "vocab": [[token, scores.get(token, 0.0)] for token in kept],
+            "vocab": [[token, scores.get(token, 0.0)] for token in kept[:behind]],
             "unk_id": place[self.unk_token],
         }
         content["added_tokens"] = [
@@ -194,21 +206,18 @@ class UnigramTokenizer(TextTokenizer):
         return functools.partial(UnigramTokenizer.from_config, self.get_config()), (self.content,)
 
     def _encoding(self, text):
-        return self._rust.encode(_whole(self._checked(text, "text")))
+        return self._rust.encode(whole(self._checked(text, "text")))
 
     def _pieces_of_texts(self):
         """The Rust tokenizer without special tokens. Their pieces get names with a blank inside, which no text becomes."""
         content = self.content
         for index, (piece, _) in enumerate(self._fields.pieces):
-            if piece in self._special:
+            if piece in self.special_tokens.values():
                 content["model"]["vocab"][index][0] = f" {index}"
         content |= {"added_tokens": [], "post_processor": None, "decoder": None}
         try:
-            return tokenizers.Tokenizer.from_str(json.dumps(content))
+            rust = tokenizers.Tokenizer.from_str(json.dumps(content))
         except Exception as error:  # the library raises bare Exception
             raise ValueError(f"UnigramTokenizer: the tokenizers library refuses this content: {error}") from error
-
-
-def _whole(text):
-    """The text with halves of surrogate pairs, which UTF-8 cannot hold, as replacement characters."""
-    return text if text.isascii() else _HALF_PAIR.sub("\ufffd", text)
+        rust.add_tokens([token.for_library() for token in self.added_tokens])
+        return rust
