@@ -2,6 +2,7 @@
 
 import gzip
 import lzma
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -61,6 +62,59 @@ def test_more_lines_than_a_chunk(tmp_path, tok, monkeypatch):
     (tmp_path / "x.txt").write_text("\n".join(["人民", "中国", "北京"] * 3) + "\n上下\n", encoding="utf-8")
     stream = tokenize_corpus([tmp_path / "x.txt"], tok)
     assert (stream.ids == tok.sep_token_id).sum() == 10 and len(stream) == 30
+
+
+def test_one_long_line_takes_memory_for_itself_alone(tmp_path, tok):
+    """As one padded batch these lines were 8,001 x 30,002 places of 9 bytes, 2.2 GB."""
+    path = tmp_path / "book.txt"
+    path.write_text("今天天气很好\n" * 8000 + "天" * 30_000 + "\n", encoding="utf-8")
+    tokenize_corpus([path], tok)
+    tracemalloc.start()
+    try:
+        assert len(tokenize_corpus([path], tok)) == 8000 * 7 + 30_001
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
+    with pytest.raises(ValueError, match=r"9,001 rows padded to the 30,002 tokens of row 9000 take 2 GB.*content_ids"):
+        tok(["天"] * 9000 + ["天" * 30_000], max_length=None)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "says"),
+    [
+        ("gbk", r":1:1: byte 0 .*GB18030 the line is '今天天气很好'.*iconv"),
+        ("utf-16", ":1:1: .*UTF-16"),
+        ("utf-16-le", "NUL"),
+    ],
+)
+def test_a_file_that_is_not_utf8_is_named(tmp_path, tok, encoding, says):
+    good, bad = tmp_path / "good.txt", tmp_path / "bad.txt"
+    good.write_text("今天天气很好\n", encoding="utf-8")
+    bad.write_text("今天天气很好 the cat\n" if encoding == "utf-16-le" else "今天天气很好\n", encoding=encoding)
+    for call in (lambda paths: tokenize_corpus(paths, tok), corpus_characters):
+        with pytest.raises(zoo.data.DataError, match=rf"bad\.txt{says if says != 'NUL' else '.*(NUL|not UTF-8)'}"):
+            call([good, bad])
+
+
+def test_a_byte_order_mark_is_no_token(tmp_path, tok):
+    one, two, both = tmp_path / "one.txt", tmp_path / "two.txt", tmp_path / "both.txt"
+    one.write_text("今天\n", encoding="utf-8")
+    two.write_text("今天\n", encoding="utf-8-sig")
+    both.write_bytes(one.read_bytes() + two.read_bytes())
+    assert corpus_characters([two]) == corpus_characters([one])
+    assert "\ufeff" not in character_vocabulary([both], 60), "files put together have one inside"
+    assert tokenize_corpus([two], tok).ids.tolist() == tokenize_corpus([one], tok).ids.tolist()
+
+
+def test_running_text_is_no_table(tmp_path, tok):
+    """Lone carriage returns, empty files, extensions in capitals."""
+    (tmp_path / "a.txt").write_bytes("今天\r天气\n".encode())
+    (tmp_path / "b.txt").write_bytes(b"")
+    (tmp_path / "c.TXT.GZ").write_bytes(gzip.compress("今天\n".encode()))
+    stream = tokenize_corpus([tmp_path / name for name in ("a.txt", "b.txt", "c.TXT.GZ")], tok)
+    assert stream.ids.tolist() == [*tok.encode("今天天气")[0][1:], *tok.encode("今天")[0][1:]]
+    with pytest.raises(FileNotFoundError, match=r"none\.txt"):
+        tokenize_corpus(str(tmp_path / "none.txt"), tok)
 
 
 def test_no_text(tmp_path, tok):

@@ -91,12 +91,12 @@ def test_D04_odd_texts_have_finite_unit_vectors(model):
         "😀\u200d🔥",
         "[CLS] [SEP]",
     ]
-    with pytest.warns(UserWarning, match="2 of 9 records"):
+    with pytest.warns(UserWarning, match="4 of 9 texts"), pytest.warns(UserWarning, match="2 of 9 records"):
         vectors = model.encode(odd, batch_size=4)
     assert np.isfinite(vectors).all()
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6, err_msg="white space is no text")
-    with pytest.warns(UserWarning, match="2 of 9 records"):
+    with pytest.warns(UserWarning, match="4 of 9 texts"), pytest.warns(UserWarning, match="2 of 9 records"):
         scores = model.score([(text, "") for text in odd], batch_size=4)
     assert np.isfinite(scores).all() and scores[0] == pytest.approx(1.0)
 

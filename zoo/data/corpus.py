@@ -2,18 +2,20 @@
 
 import os
 import string
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from .lines import opener_of
+from .lines import Lines
 from .shuffling import ROWS, permutation
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
-_LINES = 8192  # tokenized at a time
+_LINES, _CHARACTERS = 8192, 1 << 20  # tokenized at a time: as many lines at most, and about as many characters
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +66,9 @@ def tokenize_corpus(
         `TokenStream`, ids as uint16 where they fit.
 
     Raises:
-        ValueError: the files hold no text.
+        ValueError: the files hold no text. As `zoo.data.DataError`, with file, line and byte: one is not UTF-8.
     """
+    paths = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     kind = "uint16" if tokenizer.vocabulary_size <= 2**16 else "int32"
     pieces, starts, tokens = [], [], 0
     for path in paths:
@@ -82,10 +85,9 @@ def tokenize_corpus(
 
 
 def _plain(lines, tokenizer):
-    batch = tokenizer(lines, max_length=None)
-    mask = batch["padding_mask"].copy()
-    mask[:, 0] = False  # the classification token; the separator at the end of each line stays
-    return batch["token_ids"][mask], None
+    end = (tokenizer.sep_token_id,)
+    rows = tokenizer.content_ids(lines)  # not a padded batch: one long line would make all rows as long
+    return np.fromiter(chain.from_iterable(chain(row, end) for row in rows), "int32"), None
 
 
 def _with_words(lines, tokenizer, cut):
@@ -96,15 +98,16 @@ def _with_words(lines, tokenizer, cut):
 
 
 def _chunks(path):
-    with opener_of(path)(path, "rt", encoding="utf-8", newline="\n") as file:
-        lines = []
-        for line in file:
+    with Lines(path, running_text=True) as file:
+        lines, characters = [], 0
+        while (line := file.read()) is not None:
             line = line.rstrip("\r\n")
             if line:
                 lines.append(line)
-            if len(lines) == _LINES:
+                characters += len(line)
+            if len(lines) == _LINES or characters >= _CHARACTERS:
                 yield lines
-                lines = []
+                lines, characters = [], 0
         if lines:
             yield lines
 
@@ -238,7 +241,9 @@ def character_vocabulary(paths: Iterable[str | os.PathLike], size: int) -> list[
     pieces = [f"##{character}" for character in string.ascii_lowercase + string.digits]
     if size < len(SPECIAL_TOKENS) + len(pieces) + 1:
         raise ValueError(f"size={size}, expected at least {len(SPECIAL_TOKENS) + len(pieces) + 1} tokens")
-    found = [c for c, _ in corpus_characters(paths) if not c.isspace() and c == c.lower()]
+    # Control and format characters, a byte order mark inside a file among them, are none that a tokenizer gives.
+    readable = lambda c: not c.isspace() and c != "\ufffd" and unicodedata.category(c) not in ("Cc", "Cf")
+    found = [c for c, _ in corpus_characters(paths) if readable(c) and c == c.lower()]
     return [*SPECIAL_TOKENS, *found[: size - len(SPECIAL_TOKENS) - len(pieces)], *pieces]
 
 

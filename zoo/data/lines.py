@@ -60,7 +60,7 @@ class DataError(ValueError):
 
 def opener_of(path):
     """`open`, or what opens a .gz or .xz file in its place."""
-    return {".gz": gzip.open, ".xz": lzma.open}.get(os.path.splitext(path)[1], open)
+    return {".gz": gzip.open, ".xz": lzma.open}.get(os.path.splitext(path)[1].lower(), open)
 
 
 class Lines:
@@ -68,20 +68,22 @@ class Lines:
 
     Args:
         path: str or path-like. The file.
+        running_text: bool. Of a corpus, not of a table: the file may be empty, a line as long as a book, and a lone carriage
+            return is white space.
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no such file.
         DataError: the file is empty or visibly something else than UTF-8 text.
     """
 
-    def __init__(self, path):
-        self.path = os.fspath(path)
+    def __init__(self, path, running_text=False):
+        self.path, self.running_text = os.fspath(path), running_text
         if os.path.isdir(self.path):
             raise IsADirectoryError(f"{self.path}: is a folder, expected a data file.")
         if not os.path.exists(self.path):
             raise FileNotFoundError(f"{self.path}: no such data file (looked from {os.getcwd()}).")
         self.number = 0  # of the line last read, from 1
-        self.compressed = self.path.endswith((".gz", ".xz"))
+        self.compressed = self.path.lower().endswith((".gz", ".xz"))
         self._stream = opener_of(self.path)(self.path, "rb")
         try:
             self._next_offset = 0  # in the decompressed text
@@ -104,12 +106,12 @@ class Lines:
             line is consumed, so reading may go on after an error that is `skippable`.
         """
         offset = self._next_offset
-        raw = self._take(self._stream.readline, MAX_LINE_BYTES + 1)
+        raw = self._take(self._stream.readline, -1 if self.running_text else MAX_LINE_BYTES + 1)
         if not raw:
             return None
         self._next_offset += len(raw)
         self.number += 1
-        if len(raw) > MAX_LINE_BYTES:
+        if len(raw) > MAX_LINE_BYTES and not self.running_text:
             raise self._error(
                 f"a line of more than {MAX_LINE_BYTES} bytes: is this a text file with one row a line?",
                 skippable=False,
@@ -140,13 +142,15 @@ class Lines:
             ),
         ):
             column = text.find(character)
-            if column >= 0:
+            if column >= 0 and not (character == "\r" and self.running_text):
                 where = self._at(offset + len(text[:column].encode()))
                 raise self._error(f"{name} at byte {where}. {hint} Text: {shown(text)}", column + 1)
         return text
 
     def _check_start(self):
         start = self._take(self._stream.peek, 8)
+        if not start and self.running_text:
+            return
         if not start:
             raise DataError("the file is empty (0 bytes), expected at least one row.", self.path, skippable=False)
         for magic, what in FOREIGN_STARTS:
@@ -184,4 +188,5 @@ def _guess(raw):
         text = raw.decode("gb18030")
     except UnicodeDecodeError:
         return " Expected UTF-8 text: convert the file, or remove the stray bytes."
-    return f" Read as GB18030 the line is {shown(text)}: if that is right, `iconv -f GB18030 -t UTF-8` the file."
+    mend = "`iconv -f GB18030 -t UTF-8` the file, or save it as UTF-8."
+    return f" Read as GB18030 the line is {shown(text)}: if that is right, {mend}"

@@ -103,7 +103,7 @@ class CausalLM(RecordTask, TokenHead):
     def _tokenize(self, records):
         text_pairs = records.text_b if self.is_unilm else None
         tokens = TokenRows(self._known_tokenizer(), records.columns[0], text_pairs, self.max_length, "pair")
-        self.warn_of_cut(tokens)
+        self.warn_of_lost(tokens, records.columns[0])
         return tokens
 
     def evaluate_records(self, records, batch_size, verbose):

@@ -36,7 +36,7 @@ class RecordTask(TokensOnly):
     head_in_loss = False  # whether the loss holds trained weights that `call` does not use
     default_batch_size = 64  # of evaluate and predict
     _micro_batch_size = None  # inside a `fit` that was given one
-    _one_cut_report = None  # within `fit` a bool: whether it has warned of cut texts yet
+    _reported = None  # within `fit` a set: what it has warned of yet, "cut" or "unreadable" texts
 
     # What a subclass says
 
@@ -251,18 +251,22 @@ class RecordTask(TokensOnly):
 
     @contextlib.contextmanager
     def _one_report(self):
-        """Inside, only the first cut is reported: `fit` tokenizes the validation records again after each epoch."""
-        self._one_cut_report = False
+        """Inside, each loss is reported once: `fit` tokenizes the validation records again after each epoch."""
+        self._reported = set()
         try:
             yield
         finally:
-            self._one_cut_report = None
+            self._reported = None
 
-    def warn_of_cut(self, tokens, stacklevel=3):
-        """Warn of rows that `max_length` cuts: once a call, and once a `fit`."""
-        if tokens.cut.any() and not self._one_cut_report:
+    def warn_of_lost(self, tokens, texts, stacklevel=3):
+        """Warn of rows that `max_length` cuts, and of texts of unknown tokens alone: once a call, and once a `fit`."""
+        reported = set() if self._reported is None else self._reported
+        if tokens.cut.any() and "cut" not in reported:
             warnings.warn(tokens.cut_message(self.backbone), stacklevel=stacklevel)
-            self._one_cut_report = None if self._one_cut_report is None else True
+            reported.add("cut")
+        if tokens.unreadable.any() and "unreadable" not in reported:
+            warnings.warn(tokens.unreadable_message(texts), stacklevel=stacklevel)
+            reported.add("unreadable")
 
     # Big batches in parts
 

@@ -89,13 +89,13 @@ class TextTask(RecordTask, Preset, keras.Model):
     # From strings to tokens
 
     def tokenize(self, texts, text_pairs=None):
-        """`TokenRows` of single texts or packed pairs; warns of those that `max_length` cuts."""
+        """`TokenRows` of single texts or packed pairs; warns of those that `max_length` cuts, or nobody can read."""
         if self.tokenizer is None:
             raise ValueError(
                 f"{type(self).__name__} has no tokenizer: use from_preset, or pass tokenizer=zoo.Tokenizer(...)"
             )
         tokens = TokenRows(self.tokenizer, texts, text_pairs, self.max_length, self.segment_ids)
-        self.warn_of_cut(tokens)
+        self.warn_of_lost(tokens, texts)
         return tokens
 
     @property

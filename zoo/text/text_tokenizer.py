@@ -7,6 +7,7 @@ from itertools import chain
 import numpy as np
 
 ROLES = ("pad", "unk", "cls", "sep", "mask")
+_LARGEST_BATCH = 1 << 27  # places of a padded batch, 9 bytes each: 1.2 GB
 
 
 class TextTokenizer:
@@ -122,7 +123,8 @@ class TextTokenizer:
 
         Raises:
             TypeError: a text that is no str (None, a number), with its index.
-            ValueError: texts and text_pairs of different lengths; a row longer than every pad_to.
+            ValueError: texts and text_pairs of different lengths; a row longer than every pad_to; one row so long that
+                padding all others to it takes gigabytes.
         """
         if segment_ids not in ("pair", "zeros"):
             raise ValueError(f'{self._name}: segment_ids is {segment_ids!r}, expected "pair" or "zeros".')
@@ -142,7 +144,13 @@ class TextTokenizer:
             first, second = longest_first(first, _lengths(second_rows), self._room(max_length, between + 2))
             total = first + second + between + 2
 
-        column = np.arange(self._width(total, pad_to))
+        column = np.arange(width := self._width(total, pad_to))
+        if width * len(total) > _LARGEST_BATCH and width * len(total) > 16 * total.sum():
+            raise ValueError(
+                f"{self._name}: {len(total):,} rows padded to the {width:,} tokens of row {total.argmax()} take "
+                f"{width * len(total) * 9 / 2**30:,.0f} GB, nearly all of it padding; give max_length, or take rows without "
+                "padding from content_ids(texts)."
+            )
         padding_mask = column < total[:, None]
         token_ids = np.full(padding_mask.shape, self.pad_token_id, np.int32)
         segments = np.zeros(padding_mask.shape, np.int32)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-_CHUNK = 8192  # texts tokenized at a time: padded arrays of a chunk, never of the whole corpus
+# Texts tokenized at a time, and places of their padded arrays: those of texts of like length, never of the whole corpus.
+_CHUNK, _PLACES = 8192, 1 << 22
 
 
 class TokenRows:
@@ -19,35 +20,36 @@ class TokenRows:
         lengths: int64 `[rows]`.
         cut: bool `[rows]`, where a row had more than `max_length` tokens. Not known of a keras-hub preprocessor: False.
         longest: int, tokens of the longest row before it was cut.
+        unreadable: bool `[rows]`, where a text, though not empty, holds nothing but unknown tokens.
     """
 
     def __init__(self, tokenizer, texts, text_pairs=None, max_length=512, segment_ids="zeros"):
         ids, segments, lengths = [np.zeros(0, "int32")], [np.zeros(0, "int8")], [np.zeros(0, "int64")]
         self.max_length, self.cut, self.longest = max_length, np.zeros(len(texts), bool), 0
-        for start in range(0, len(texts), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            batch = tokenizer(
-                texts[part],
-                None if text_pairs is None else text_pairs[part],
-                max_length=max_length,
-                segment_ids=segment_ids,
-            )
+        self.unreadable = np.zeros(len(texts), bool)
+        order, chunks = _by_length(texts, text_pairs, max_length)
+        for rows in chunks:
+            first = [texts[row] for row in rows]
+            second = None if text_pairs is None else [text_pairs[row] for row in rows]
+            batch = tokenizer(first, second, max_length=max_length, segment_ids=segment_ids)
             real = np.asarray(batch["padding_mask"], bool)
+            self.unreadable[rows] = _unreadable(tokenizer, first, second, np.asarray(batch["token_ids"]), real)
             ids.append(np.asarray(batch["token_ids"], "int32")[real])
             segments.append(np.asarray(batch["segment_ids"], "int8")[real])
             lengths.append(real.sum(axis=1))
             if hasattr(tokenizer, "encode"):
                 # Only a row that is full may have been cut; without padding a very long text costs what it is long.
-                full = (start + np.flatnonzero(lengths[-1] == max_length)).tolist()
+                full = rows[lengths[-1] == max_length].tolist()
                 whole = [
                     len(tokenizer.encode(texts[i], None if text_pairs is None else text_pairs[i])[0]) for i in full
                 ]
                 self.cut[full] = np.array(whole) > max_length
                 self.longest = max([self.longest, *whole])
         self._ids, self._segments = np.concatenate(ids), np.concatenate(segments)
-        self.lengths = np.concatenate(lengths).astype("int64")
-        self.longest = max(self.longest, int(self.lengths.max(initial=0)))
-        self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
+        kept = np.concatenate(lengths).astype("int64")
+        self.longest = max(self.longest, int(kept.max(initial=0)))
+        self.lengths, self._starts = np.empty(len(texts), "int64"), np.empty(len(texts), "int64")
+        self.lengths[order], self._starts[order] = kept, np.cumsum(kept) - kept
 
     def __len__(self):
         return len(self.lengths)
@@ -62,6 +64,14 @@ class TokenRows:
         return (
             f"{self.cut.sum():,} of {len(self):,} records have more than max_length={self.max_length} tokens, the longest "
             f"{self.longest:,}, and lose their ends; {more}"
+        )
+
+    def unreadable_message(self, texts):
+        """What to tell the user of texts that the vocabulary cannot tell apart."""
+        first = int(np.flatnonzero(self.unreadable)[0])
+        return (
+            f"{self.unreadable.sum():,} of {len(self):,} texts hold nothing but unknown tokens, such as {texts[first]!r:.60}: "
+            "to the model they are all the same; its vocabulary was made for other languages or scripts"
         )
 
     def batch(self, rows, length):
@@ -83,3 +93,36 @@ class TokenRows:
             "segment_ids": np.where(mask, self._segments[places], 0).astype("int32"),
             "padding_mask": mask,
         }
+
+
+def _by_length(texts, text_pairs, max_length):
+    """Rows in the order of their characters, and cut into chunks whose padded arrays are small: int array, list of them."""
+    characters = np.array([len(text) for text in texts], "int64")
+    if text_pairs is not None:
+        characters += [len(text) for text in text_pairs]
+    order = np.argsort(characters, kind="stable")
+    places = np.minimum(characters[order] + 4, max_length)  # hardly any text has more tokens than characters
+    chunks, start = [], 0
+    while start < len(order):
+        longest = places[start : start + _CHUNK]
+        fits = int(np.searchsorted(longest * np.arange(1, len(longest) + 1), _PLACES, "right"))
+        chunks.append(order[start : start + max(fits, 1)])
+        start += max(fits, 1)
+    return order, chunks
+
+
+def _unreadable(tokenizer, texts, text_pairs, ids, real):
+    """Bool `[rows]`, where the text, or one of the two, is not empty and has no token that is known."""
+    if not hasattr(tokenizer, "unk_token_id"):
+        return np.zeros(len(texts), bool)
+    empty = [tokenizer.unk_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id]
+    if "\u2581" in tokenizer.vocabulary[:1000]:  # the blank before a word, a token of its own before unknown characters
+        empty.append(tokenizer.token_to_id("\u2581"))
+    known = real & ~np.isin(ids, empty)
+    nothing = ~known.any(axis=1) & [bool(text.strip()) for text in texts]
+    if text_pairs is not None:
+        end = np.argmax(ids == tokenizer.sep_token_id, axis=1)[:, None]
+        column = np.arange(ids.shape[1])
+        nothing = ~(known & (column < end)).any(axis=1) & [bool(text.strip()) for text in texts]
+        nothing |= ~(known & (column > end)).any(axis=1) & [bool(text.strip()) for text in text_pairs]
+    return nothing
