@@ -188,6 +188,25 @@ def test_multi_task(run, tmp_path):
     assert f"{metrics['together']['match']:.3f}" in out
 
 
+@once
+def test_calibrated_classification(run, preset, tmp_path):
+    """Four losses on labels of which a known share was made wrong."""
+    small = [
+        "--epochs=1",
+        "--batch_size=8",
+        "--limit=24",
+        "--wrong=0.25",
+        f"--matcher={preset}",
+        f"--output={tmp_path}/out",
+    ]
+    out = run("calibrated_classification", *small)
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
+    assert list(metrics["test"]) == ["cross entropy", "smoothed labels", "TaiLr(0.1)", "EMO"]
+    assert 0.05 < metrics["wrong"] < 0.5 and (tmp_path / "out" / "calibration.png").exists()
+    for row in metrics["test"].values():
+        assert 0 <= row["ECE"] <= 1 and f"{row['log loss']:.3f}" in out
+
+
 @pytest.mark.parametrize("kind", ["representation", pytest.param("interaction", marks=once)])
 def test_mixture_matching(run, tmp_path, kind):
     """Sets of three kinds; the kept preset scores dev as the best epoch did."""

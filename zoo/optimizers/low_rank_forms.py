@@ -179,7 +179,7 @@ class RandomProjection(_TwoSided):
     plain SGD remembers nothing. The change has full rank in the end.
 
     Args:
-        refresh_every: int, steps for which U and V stay. Of 1, the post's, moments do not make sense of.
+        refresh_every: int, steps for which U and V stay. The post has 1, which leaves moments of earlier steps without meaning.
     """
 
     is_random, is_average = True, False
