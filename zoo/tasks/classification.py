@@ -34,6 +34,8 @@ class TextClassifier(TextTask):
     Inputs when called: token arrays `[B, n]`. Output: float32 `[B, C]`, logits.
     """
 
+    metrics_hint = "validation_data gives val_accuracy, val_macro_f1 and val_cross_entropy"
+
     def __init__(
         self,
         backbone,
@@ -52,6 +54,7 @@ class TextClassifier(TextTask):
         self.num_classes, self.dropout = num_classes, dropout
         self.class_names = None if class_names is None else list(class_names)
         self.output_shape_of_a_row = (num_classes,)
+        self.metric_outputs = "classes" if num_classes > 1 else "score"
         self.dropout_layer, self.classifier = dense_head(self, num_classes, dropout)
 
     def call(self, inputs, training=None):

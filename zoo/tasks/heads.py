@@ -1,5 +1,7 @@
 """Heads that the pretrained checkpoints of the lineage carry: masked language model, next sentence."""
 
+import warnings
+
 import keras
 from keras import ops
 
@@ -7,6 +9,7 @@ from zoo.layers import activations
 from zoo.layers.dense import Dense
 from zoo.layers.dropout import Dropout
 from zoo.layers.norm import LayerNorm
+from zoo.losses import outputs
 from zoo.models.backbone import OptionalInputs, _WithOptionalInputs
 from zoo.models.preset import Preset
 from zoo.training.checks import check_training
@@ -60,6 +63,26 @@ class PretrainedHead(TokensOnly, OptionalInputs, Preset, keras.Model):
     def layer(self, cls, *args, **kwargs):
         """A layer in this model's dtype policy; once the model is made, the one of this name that it has."""
         return self.get_layer(kwargs["name"]) if self._made else cls(*args, **{"dtype": self._policy, **kwargs})
+
+    def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, weighted_metrics=None, **kwargs):
+        """Keras' compile.
+
+        Raises:
+            ValueError: a loss or metric of probabilities, where this model gives logits; see `zoo.losses.outputs`.
+        """
+        outputs.check_loss(loss, "classes", type(self).__name__)
+        instead = 'outputs are logits, for "accuracy" or a metric with from_logits=True'
+        outputs.check_metrics([metrics, weighted_metrics], "classes", type(self).__name__, instead)
+        super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **kwargs)
+
+    def compile_from_config(self, config):
+        # Keras leaves out models with a `compile` of their own.
+        try:
+            self.compile(**keras.saving.deserialize_keras_object(config))
+        except ValueError as error:
+            warnings.warn(f"{type(self).__name__} is loaded, but not compiled as it was saved: {error}", stacklevel=2)
+        else:
+            self.optimizer.build(self.trainable_variables)
 
     def fit(self, x=None, *args, **kwargs):
         self.refuse_texts(".fit", x)

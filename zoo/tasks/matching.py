@@ -47,6 +47,8 @@ class RepresentationMatcher(ThresholdMixin, TextTask):
     Inputs when called: token arrays `[B, k, n]`, k texts a row. Output: float32 `[B, k, d]` embeddings, not normalised.
     """
 
+    metric_outputs = "cosine"
+
     def __init__(
         self,
         backbone,
@@ -113,6 +115,9 @@ class RepresentationMatcher(ThresholdMixin, TextTask):
         if self.num_classes is not None:
             return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
         return CoSENT()
+
+    def loss_outputs(self):
+        return "cosine" if self.num_classes is None else "classes"
 
     def loss_input(self, embeddings):
         """What the loss takes: logits of the head, embeddings, or the cosine of the two texts of a row."""

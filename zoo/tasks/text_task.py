@@ -6,9 +6,11 @@ from keras import ops
 
 from zoo.backend import compiles_each_shape, concurrently, made_once, padding_is_left_out, predict_function
 from zoo.callbacks import NonFiniteError
+from zoo.callbacks.resume import as_list
 from zoo.data import BUCKETS, Pairs, PredictionPlan, length_buckets
 from zoo.layers.dropout import Dropout
 from zoo.layers.pooling import Pooling
+from zoo.losses import outputs
 from zoo.models.backbone import check_distribution
 from zoo.models.preset import Preset
 from zoo.models.sizes import checked_length
@@ -39,6 +41,9 @@ class TextTask(RecordTask, Preset, keras.Model):
 
     fresh_head = True
     output_shape_of_a_row = ()
+    # What metrics given to `compile` see, see `zoo.losses.outputs`, and where to look instead.
+    metric_outputs = "score"
+    metrics_hint = "validation_data gives val_accuracy at the threshold fitted on it, val_auc and more"
 
     def __init__(self, backbone, tokenizer, pooling, max_length, segment_ids, name):
         check_distribution()
@@ -125,12 +130,25 @@ class TextTask(RecordTask, Preset, keras.Model):
     def default_loss(self):
         raise NotImplementedError(f"{type(self).__name__}.default_loss")
 
+    def loss_outputs(self):
+        """What the loss sees, see `zoo.losses.outputs`."""
+        return self.metric_outputs
+
     def compile(self, optimizer=None, loss=None, **kwargs):
-        """Keras' compile with defaults: see `default_optimizer` and `default_loss`."""
-        loss = self.default_loss() if loss is None else loss
+        """Keras' compile with defaults: see `default_optimizer` and `default_loss`.
+
+        Raises:
+            ValueError: a loss or metric of probabilities, where this model gives logits or cosines; see
+                `zoo.losses.outputs`.
+        """
+        if loss is None:
+            loss = self.default_loss()
+        else:
+            outputs.check_loss(loss, self.loss_outputs(), type(self).__name__)
         # Rows that only fill up a batch have weight 0, which Keras hides from what is called `metrics`.
-        if kwargs.get("metrics"):
-            kwargs["weighted_metrics"] = [*kwargs.pop("metrics"), *(kwargs.get("weighted_metrics") or [])]
+        given = [*as_list(kwargs.pop("metrics", None)), *as_list(kwargs.pop("weighted_metrics", None))]
+        outputs.check_metrics(given, self.metric_outputs, type(self).__name__, self.metrics_hint)
+        kwargs["weighted_metrics"] = given or None
         super().compile(optimizer=optimizer or self.default_optimizer(), loss=loss, **kwargs)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
