@@ -1,5 +1,6 @@
 """The strict reader: exact records or an error that names the place (reliability rows D1, D2, D3)."""
 
+import csv
 import gzip
 import json
 import lzma
@@ -369,6 +370,52 @@ def test_the_format_follows_the_extension_or_the_argument(tmp_path):
 def test_tsv_knows_no_quoting(tmp_path):
     path = write(tmp_path, f'{HEADER}\n"a\tb"\t1\n"x,y"\t""\t0\n')
     assert list(read_pairs(path)) == [('"a', 'b"', 1), ('"x,y"', '""', 0)]
+
+
+TEXT_ROWS = [
+    ('他说"好"', "a\tb", 1),
+    ("两行\n文字", 'x""y', 0),
+    ('"全部"', "普通", 1),
+    ("普通", "也普通", 0),
+]
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("rows", [TEXT_ROWS, TEXT_ROWS[2:], TEXT_ROWS[3:] * 2, TEXT_ROWS[:1]])
+def test_a_tsv_that_another_program_quoted_is_read_as_it_was_meant(tmp_path, quoting, header, rows):
+    """Python's own writer is the other program; spreadsheets and pandas write alike."""
+    path = tmp_path / "x.TSV"
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter="\t", quoting=quoting)
+        writer.writerows([HEADER.split("\t")] * header + rows)
+    assert list(read_pairs(path)) == rows
+
+
+def test_quotes_of_a_plain_tsv_are_text(tmp_path):
+    rows = ['"小姐" 是什么', '他说"好"', '"', '"喂"', "普通"]
+    for chosen in (rows, rows[3:], rows[2:]):
+        content = "".join(f"{text}\tb\t1\n" for text in chosen)
+        assert [text for text, *_ in read_pairs(write(tmp_path, f"{HEADER}\n{content}"))] == chosen
+
+
+def test_quotes_of_two_kinds_in_one_tsv_are_refused_by_line(tmp_path):
+    error = failure(write(tmp_path, f'{HEADER}\n"小姐" 是什么\tb\t1\na\t"他说""好"""\t0\n'))
+    assert (error.line, error.column) == (3, 3) and "quoted, its quotes doubled" in str(error)
+
+
+@pytest.mark.parametrize("name", ["x.tsv", "x.CSV", "x.jsonl"])
+def test_blank_lines_at_the_end_are_none(tmp_path, name):
+    row = {"x.tsv": "a\tb\t1", "x.CSV": "a,b,1", "x.jsonl": '{"text_a": "a", "text_b": "b", "label": 1}'}[name]
+    pairs = read_pairs(
+        write(tmp_path, f"{row}\n{row}\n\n \t\r\n\n", name), header="auto" if name == "x.jsonl" else False
+    )
+    assert list(pairs) == [("a", "b", 1)] * 2
+    path = write(tmp_path, f"{row}\n\n\n{row}\n\n", name)
+    options = {"header": "auto" if name == "x.jsonl" else False}
+    assert failure(path, **options).line == 2
+    with pytest.warns(UserWarning, match="skipped 2 of"):
+        assert read_pairs(path, skip_at_most=2, **options).line_numbers.tolist() == [1, 4]
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])

@@ -83,6 +83,9 @@ class Lines:
         if not os.path.exists(self.path):
             raise FileNotFoundError(f"{self.path}: no such data file (looked from {os.getcwd()}).")
         self.number = 0  # of the line last read, from 1
+        self.quoted = None  # of a TSV: whether its fields are quoted as CSV's are; None where nothing said so yet
+        self._waiting = []  # lines read ahead, the next one last
+        self._text_at = 0  # the last line known to hold more than white space
         self.compressed = self.path.lower().endswith((".gz", ".xz"))
         self._stream = opener_of(self.path)(self.path, "rb")
         try:
@@ -105,6 +108,9 @@ class Lines:
             DataError: bytes that are not UTF-8, NUL, a lone carriage return, an absurdly long line. The
             line is consumed, so reading may go on after an error that is `skippable`.
         """
+        if self._waiting:
+            self.number += 1
+            return self._waiting.pop()
         offset = self._next_offset
         raw = self._take(self._stream.readline, -1 if self.running_text else MAX_LINE_BYTES + 1)
         if not raw:
@@ -121,6 +127,23 @@ class Lines:
         if offset == 0 and raw.startswith(BOM):
             raw, offset = raw[len(BOM) :], len(BOM)
         return self._decode(raw, offset)
+
+    def only_blank_from_here(self):
+        """Whether the line last read, a blank one, and all that follow are blank: then the file has ended before it."""
+        if self.number < self._text_at:
+            return False
+        start, ahead = self.number, []
+        try:
+            while (text := self.read()) is not None:
+                ahead.append(text)
+                if text.strip():
+                    self._text_at = self.number
+                    break
+        except DataError:
+            self._text_at = self.number
+            raise
+        self.number, self._waiting = start, [*self._waiting, *reversed(ahead)]
+        return self._text_at <= start
 
     def _decode(self, raw, offset):
         try:

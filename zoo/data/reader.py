@@ -29,7 +29,9 @@ def read_pairs(
 
     Args:
         path: str or path-like. Extension .tsv, .csv, .jsonl or .ndjson, then perhaps .gz or .xz.
-            TSV knows no quoting; CSV follows RFC 4180. UTF-8, a leading BOM is ignored.
+            CSV follows RFC 4180. A TSV is plain, where quotes are part of the text, or as a whole quoted like a CSV, which
+            shows in doubled quotes, or in quotes around every text. Blank lines at the end are none. UTF-8, a leading BOM is
+            ignored.
         columns: the two text columns' names and the label column's. With a header (and in JSON lines)
             they are looked up by name and further columns are ignored; without, they are all the
             columns, in this order.

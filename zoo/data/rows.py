@@ -1,12 +1,13 @@
-"""Lines to rows: TSV (no quoting), CSV (RFC 4180) and JSON lines.
+"""Lines to rows: TSV (plain, or quoted as CSV is), CSV (RFC 4180) and JSON lines.
 
 A row is `(values, place)`: values a list of str (TSV, CSV) or a dict (JSON lines), and `place(key)` the
 `(line, column)` where a value begins, worked out only when an error needs it.
 """
 
 import json
+import os
 
-from .lines import DataError, shown
+from .lines import DataError, Lines, shown
 
 EXTENSIONS = {".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 COMPRESSIONS = (".gz", ".xz")
@@ -21,7 +22,7 @@ def format_of(path, declared=None):
         if declared not in READERS:
             raise ValueError(f"format={declared!r}, expected one of {sorted(READERS)} or None (by the extension).")
         return declared
-    name = path
+    name = path.lower()
     for compression in COMPRESSIONS:
         name = name.removesuffix(compression)
     for extension, kind in EXTENSIONS.items():
@@ -34,11 +35,12 @@ def format_of(path, declared=None):
 
 
 def read_tsv(lines):
-    """The next row of a TSV file; a quote is an ordinary character and a tab always separates."""
-    text = lines.read()
+    """The next row of a TSV file; a quote is an ordinary character, unless all of the file is quoted as CSV is."""
+    text = _next_line(lines)
     if text is None:
         return None
-    _refuse_blank(text, lines)
+    if '"' in text and _is_quoted(text, lines):
+        return _delimited(lines, text, "\t")
     if text.count("\t") >= MAX_COLUMNS:
         raise _too_many_columns(text, lines)
     values, number = text.split("\t"), lines.number
@@ -51,19 +53,74 @@ def read_tsv(lines):
 
 def read_csv(lines):
     """The next row of a CSV file; a quoted field may hold commas, doubled quotes and newlines (RFC 4180)."""
-    text = lines.read()
-    if text is None:
-        return None
-    _refuse_blank(text, lines)
+    text = _next_line(lines)
+    return None if text is None else _delimited(lines, text, ",")
+
+
+def _is_quoted(text, lines):
+    """Whether the TSV file that this line is of is quoted, as spreadsheets and `csv` write it; the whole file tells.
+
+    Raises:
+        DataError: this line looks so, other lines do not.
+    """
+    fields = text.split("\t")
+    if lines.quoted is None and any(field.startswith('"') for field in fields):
+        lines.quoted = os.path.isfile(lines.path) and _whole_file_is_quoted(lines.path)  # a pipe is read but once
+    for index, field in enumerate(fields):
+        inside = field[1:-1]
+        if not lines.quoted and _in_quotes(field) and '""' in inside and '"' not in inside.replace('""', ""):
+            raise DataError(
+                f"{shown(field)} is quoted, its quotes doubled, as spreadsheets write it, but other lines have quotes that are "
+                "not; write the file anew with one program, or as .csv or .jsonl",
+                lines.path,
+                lines.number,
+                1 + sum(len(value) + 1 for value in fields[:index]),
+            )
+    return bool(lines.quoted)
+
+
+def _in_quotes(field):
+    return len(field) > 1 and field.startswith('"') and field.endswith('"')
+
+
+def _whole_file_is_quoted(path):
+    """Whether a TSV file reads as quoted from end to end, and has a field that means something else when read so."""
+    width, rows, doubled, bare = None, 0, False, 0
+    try:
+        with Lines(path) as lines:
+            while (text := _next_line(lines)) is not None:
+                plain, number = text.split("\t"), lines.number
+                values, _ = _delimited(lines, text, "\t")
+                width = len(values) if width is None else width
+                if len(values) != width:
+                    return False
+                doubled |= lines.number > number or any('"' in value or "\t" in value for value in values)
+                # A program that quotes every text leaves none bare but numbers; a header may be.
+                bare += rows > 0 and any(not _in_quotes(field) and not _is_number(field) for field in plain)
+                rows += 1
+    except DataError:
+        return False
+    return doubled or (rows > 1 and not bare)
+
+
+def _is_number(text):
+    try:
+        return float(text) is not None
+    except ValueError:
+        return not text
+
+
+def _delimited(lines, text, delimiter):
+    """The row that begins with a line, and perhaps goes on in the next ones inside quotes."""
     values, places, position = [], [], 0
     while True:
         if len(values) == MAX_COLUMNS:
             raise _too_many_columns(text, lines, position + 1)
         places.append((lines.number, position + 1))
         if text.startswith('"', position):
-            value, text, position = _quoted(lines, text, position)
+            value, text, position = _quoted(lines, text, position, delimiter)
         else:
-            end = text.find(",", position)
+            end = text.find(delimiter, position)
             end = len(text) if end < 0 else end
             value = text[position:end]
             if '"' in value:
@@ -78,10 +135,10 @@ def read_csv(lines):
         values.append(value)
         if position == len(text):
             return values, places.__getitem__
-        position += 1  # over the comma
+        position += 1  # over the delimiter
 
 
-def _quoted(lines, text, start):
+def _quoted(lines, text, start, delimiter):
     """Value of the quoted field at `start`, with the line it ends on and the position after its quote."""
     opened = (lines.number, start + 1)
     parts, position = [], start + 1
@@ -103,9 +160,10 @@ def _quoted(lines, text, start):
             position = quote + 2
         else:
             parts.append(text[position:quote])
-            if quote + 1 < len(text) and text[quote + 1] != ",":
+            if quote + 1 < len(text) and text[quote + 1] != delimiter:
+                separator = "comma" if delimiter == "," else "tab"
                 raise DataError(
-                    f"{shown(text[quote + 1 :])} follows a closing quote, expected a comma or the line's "
+                    f"{shown(text[quote + 1 :])} follows a closing quote, expected a {separator} or the line's "
                     'end; a quote inside a quoted field is doubled ("").',
                     lines.path,
                     lines.number,
@@ -116,10 +174,9 @@ def _quoted(lines, text, start):
 
 def read_jsonl(lines):
     """The next row of a JSON-lines file: one object a line, no key twice, no NaN."""
-    text = lines.read()
+    text = _next_line(lines)
     if text is None:
         return None
-    _refuse_blank(text, lines)
     number = lines.number
     if sum(map(text.count, ",[{")) > MAX_JSON_VALUES:
         raise DataError(
@@ -177,9 +234,14 @@ def _too_many_columns(text, lines, column=1):
     )
 
 
-def _refuse_blank(text, lines):
-    if not text or text.isspace():
-        raise DataError("a blank line; remove it, or allow it with skip_at_most.", lines.path, lines.number, 1)
+def _next_line(lines):
+    """The next line, None at the end; blank lines there end the file, one between rows is an error."""
+    text = lines.read()
+    if text is None or text.strip():
+        return text
+    if lines.only_blank_from_here():
+        return None
+    raise DataError("a blank line; remove it, or allow it with skip_at_most.", lines.path, lines.number, 1)
 
 
 READERS = {"tsv": read_tsv, "csv": read_csv, "jsonl": read_jsonl}
