@@ -20,6 +20,9 @@ from zoo.models.kept_weights import KeptWeights
 from zoo.store import Folder, PresetError, write_folder
 from zoo.text.tokenizer import Tokenizer
 
+# The weights that have an entry for each token, and along which axis.
+_VOCABULARY_AXES = {"token_embedding/embeddings": 0, "mlm_bias/bias": 0, "output_embedding/kernel": 1}
+
 
 class Preset(KeptWeights):
     """A keras.Model that is loaded from and saved to preset folders, with the tokenizer it belongs to.
@@ -98,6 +101,8 @@ class Preset(KeptWeights):
         """Refuse what no format of others can hold."""
         if weights_dtype != "float32":
             raise ValueError(f"format={format!r} is written in float32, not in {weights_dtype!r}")
+        if getattr(self, "output_transform", None) is not None:
+            raise ValueError(f"format={format!r} has no place for output_transform={self.output_transform!r}")
         if self.fresh_head:
             lost = ", ".join(self.task_config())
             raise ValueError(
@@ -277,12 +282,14 @@ def fill(model, checkpoint, keep_tokens=None, whole=False):
             model._untrained = tuple((path, _checksum(variables[path])) for path in head)
         variables = {path: variable for path, variable in variables.items() if path not in head}
     wanted = {path: tuple(variable.shape) for path, variable in variables.items()}
-    cut = [p for p in ("token_embedding/embeddings", "mlm_bias/bias") if p in wanted and keep_tokens is not None]
-    for path in cut:
-        wanted[path] = (checkpoint.config["vocabulary_size"], *wanted[path][1:])
+    cut = {path: axis for path, axis in _VOCABULARY_AXES.items() if path in wanted and keep_tokens is not None}
+    for path, axis in cut.items():
+        shape = list(wanted[path])
+        shape[axis] = checkpoint.config["vocabulary_size"]
+        wanted[path] = tuple(shape)
     arrays = match(checkpoint, wanted)
-    for path in cut:
-        arrays[path] = arrays[path][keep_tokens]
+    for path, axis in cut.items():
+        arrays[path] = np.take(arrays[path], keep_tokens, axis)
     arrays = {path: np.asarray(array, "float32") for path, array in arrays.items()}
     spoilt = [path for path, array in arrays.items() if not np.isfinite(array).all()]
     if spoilt:

@@ -38,18 +38,20 @@ class CausalLM(RecordTask, TokenHead):
     Args:
         backbone: a zoo backbone, causal or UniLM.
         max_length: int or None, tokens a training row is cut to; None means what the backbone was built for, at most 512.
+        output_transform: see `zoo.MaskedLM`.
 
     Inputs: those of the backbone. Output: float32 `[B, n, V]`, logits of token i + 1 at place i.
     """
 
     default_batch_size = 32  # of evaluate: logits over the vocabulary take memory
 
-    def __init__(self, backbone, max_length=None, name=None):
+    def __init__(self, backbone, max_length=None, output_transform=None, name=None):
         if backbone.attention_mask == "bidirectional":
             raise ValueError(
                 f"CausalLM over a {type(backbone).__name__} with attention_mask='bidirectional', which sees the token that "
                 "it has to predict; give attention_mask='causal' or 'unilm' (from_preset takes it too)"
             )
+        self.take_transform(output_transform)
         self.max_length = checked_length(min(512, backbone.max_sequence_length) if max_length is None else max_length)
         super().__init__(backbone, name=name)
         self.tokenizer = backbone.tokenizer
@@ -58,7 +60,7 @@ class CausalLM(RecordTask, TokenHead):
         return self.token_logits(backbone, x)
 
     def task_config(self):
-        return {"max_length": self.max_length}
+        return {"max_length": self.max_length, **self.transform_config()}
 
     @property
     def is_unilm(self):

@@ -5,6 +5,7 @@ import warnings
 import keras
 from keras import ops
 
+from zoo.backend.arguments import Configured
 from zoo.layers import activations
 from zoo.layers.dense import Dense
 from zoo.layers.dropout import Dropout
@@ -36,6 +37,43 @@ class GatherPositions(keras.layers.Layer):
 
     def compute_output_spec(self, hidden_states, positions):
         return keras.KerasTensor((*positions.shape, hidden_states.shape[-1]), dtype=hidden_states.dtype)
+
+
+TRANSFORMS = (None, "orthogonal", "swap_halves", "shuffle", "untied")
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class OutputTransform(Configured, keras.layers.Layer):
+    """Turns hidden states before they meet a tied output embedding, so that a token does not predict itself.
+
+    Args:
+        kind: `"orthogonal"`, x W with a trained W that starts orthogonal; `"swap_halves"`, [x₂, x₁] of the halves x₁ and x₂;
+            `"shuffle"`, their features by turns.
+
+    Input and output: float `[B, n, d]`, d even.
+    """
+
+    def __init__(self, kind, **kwargs):
+        super().__init__(**kwargs)
+        self.kind = kind
+
+    def build(self, input_shape):
+        width = input_shape[-1]
+        if self.kind == "orthogonal":
+            self.kernel = self.add_weight(shape=(width, width), initializer="orthogonal", name="kernel")
+        elif width % 2:
+            raise ValueError(f"output_transform={self.kind!r} takes the features in two halves; the width is {width}")
+
+    def call(self, x):
+        if self.kind == "orthogonal":
+            return ops.matmul(x, self.kernel)
+        first, second = ops.split(x, 2, axis=-1)
+        if self.kind == "swap_halves":
+            return ops.concatenate([second, first], axis=-1)
+        return ops.reshape(ops.stack([first, second], axis=-1), ops.shape(x))
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
 
 
 class PretrainedHead(TokensOnly, OptionalInputs, Preset, keras.Model):
@@ -117,7 +155,40 @@ class TokenHead(PretrainedHead):
     """Logits over the vocabulary from hidden states, through the backbone's own token embedding.
 
     BERT, ALBERT and RoFormer: dense, activation, norm, tied embedding, bias. RoFormerV2 and GAU-α: dropout, tied embedding.
+
+    `output_transform`, before the embedding, is for models that are pretrained from nothing: where hidden states are still
+    the input's own embeddings, a tied output predicts the input itself, at a loss of ln(exp(d σ) + V − 1) for embeddings of
+    deviation σ instead of ln V (kexue.fm/archives/9698).
     """
+
+    output_transform = None
+
+    def take_transform(self, output_transform):
+        """Keep the option.
+
+        Raises:
+            ValueError: there is no such transform.
+        """
+        if output_transform not in TRANSFORMS:
+            raise ValueError(
+                f"output_transform={output_transform!r}; expected {', '.join(map(repr, TRANSFORMS[:-1]))} or "
+                f"{TRANSFORMS[-1]!r}"
+            )
+        self.output_transform = output_transform
+
+    def transform_config(self):
+        """The option where it is set: a preset without it is as it always was."""
+        return {} if self.output_transform is None else {"output_transform": self.output_transform}
+
+    def embedding_logits(self, backbone, x):
+        """Products with the token embedding, or with an output embedding of its own, float32 `[B, n, V]`."""
+        if self.output_transform == "untied":
+            units, initializer = backbone.vocabulary_size, backbone.embedding_initializer()
+            dense = self.layer(Dense, units, use_bias=False, kernel_initializer=initializer, name="output_embedding")
+            return ops.cast(dense(x), "float32")
+        if self.output_transform is not None:
+            x = self.layer(OutputTransform, self.output_transform, name="output_transform")(x)
+        return backbone.token_embedding(x, reverse=True)
 
     def token_logits(self, backbone, x):
         """float32 `[B, n, V]` of hidden states `[B, n, d]`: symbolic, or of tensors once the model is made."""
@@ -131,7 +202,7 @@ class TokenHead(PretrainedHead):
             )(x)
             # 1e-12 also in RoFormer, whose other norms have another ε (bert4keras, BERT.apply_final_layers)
             x = self.layer(LayerNorm, epsilon=1e-12, name="mlm_norm")(x)
-            logits = backbone.token_embedding(x, reverse=True)
+            logits = self.embedding_logits(backbone, x)
             return self.layer(OutputBias, dtype="float32", name="mlm_bias")(logits)
         if backbone.embedding_dim != backbone.hidden_dim:
             x = self.layer(
@@ -142,7 +213,7 @@ class TokenHead(PretrainedHead):
                 name="mlm_mapping",
             )(x)
         x = self.layer(Dropout, backbone.dropout, name="mlm_dropout")(x)
-        return backbone.token_embedding(x, reverse=True)
+        return self.embedding_logits(backbone, x)
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -153,12 +224,15 @@ class MaskedLM(TokenHead):
         backbone: a zoo backbone.
         masked_positions: bool. Adds the input `masked_positions` int `[B, P]`: only these places go through the head,
             which saves most of its cost in pretraining.
+        output_transform: None; `"orthogonal"`, a trained matrix that starts orthogonal; `"swap_halves"` or `"shuffle"` of
+            the features, without weights; or `"untied"`, an output embedding of its own. For pretraining from nothing.
 
     Inputs: those of the backbone. Output: float32 `[B, n, V]`, logits; `[B, P, V]` with masked_positions.
     """
 
-    def __init__(self, backbone, masked_positions=False, name=None):
+    def __init__(self, backbone, masked_positions=False, output_transform=None, name=None):
         self.masked_positions = masked_positions
+        self.take_transform(output_transform)
         super().__init__(backbone, name=name)
 
     def extra_inputs(self):
@@ -167,7 +241,7 @@ class MaskedLM(TokenHead):
         return {"masked_positions": keras.Input((None,), dtype="int32", name="masked_positions")}
 
     def task_config(self):
-        return {"masked_positions": self.masked_positions}
+        return {"masked_positions": self.masked_positions, **self.transform_config()}
 
     def head(self, backbone, x, masked_positions=None):
         if masked_positions is not None:
