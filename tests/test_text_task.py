@@ -293,7 +293,7 @@ def test_default_training_in_bfloat16():
 
 def test_default_optimizer_does_not_decay_norms_and_biases(model):
     optimizer = model.default_optimizer()
-    assert float(optimizer.learning_rate) == pytest.approx(2e-5 * 768 / 16)
+    assert float(optimizer.learning_rate) == pytest.approx(4e-5 * 768 / 16)
     names = ("kernel", "embeddings", "bias", "gamma", "beta")
     weights = [keras.Variable(np.ones(2, "float32"), name=name) for name in names]
     optimizer.apply([keras.ops.zeros(2)] * 5, weights)

@@ -187,6 +187,7 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, lowercase,
         model = _built(cls.from_backbone, (model,), {**options, **chosen}, checkpoint, overrides)
     if load_weights:
         fill(model, checkpoint, keep_tokens, whole)
+        backbone_of(model).trained_as = None if checkpoint.task is None else checkpoint.task["class"]
     if is_task and same:
         known = {**checkpoint.config, **options}
         changes = {name: f"{name}={value!r:.40}" for name, value in overrides.items() if value != known.get(name)}

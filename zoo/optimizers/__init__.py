@@ -3,6 +3,7 @@
 from zoo.optimizers.bert4keras_adafactor import Bert4KerasAdaFactor
 from zoo.optimizers.bert4keras_adam import Bert4KerasAdam
 from zoo.optimizers.decay import NORMS_AND_BIASES, ExcludeFromDecay
+from zoo.optimizers.decay_over_fit import DecayOverFit
 from zoo.optimizers.fused_adam import FusedAdam, FusedAdamW
 from zoo.optimizers.layer_adaptation import LayerAdaptation
 from zoo.optimizers.layerwise import LayerwiseLearningRate, layer_decay
@@ -20,6 +21,7 @@ __all__ = [
     "AdditiveLoRA",
     "Bert4KerasAdaFactor",
     "Bert4KerasAdam",
+    "DecayOverFit",
     "EvaluateAverages",
     "ExcludeFromDecay",
     "ExponentialMovingAverage",

@@ -24,6 +24,9 @@ class WarmupDecay(Configured, keras.optimizers.schedules.LearningRateSchedule):
         end: float, the last learning rate.
         shape: `"linear"` or `"cosine"` (half a period), of the decay.
 
+    Attributes:
+        warmup: int, steps of the warm-up.
+
     Raises:
         ValueError: both kinds of warm-up, a warm-up as long as the training, another shape, or a negative rate.
 
@@ -47,13 +50,17 @@ class WarmupDecay(Configured, keras.optimizers.schedules.LearningRateSchedule):
             )
         self.peak, self.total_steps, self.end, self.shape, self.name = peak, total_steps, end, shape, name
         self.warmup_steps, self.warmup_share = warmup_steps, warmup_share
-        self._warmup = warmup
+        self.warmup = warmup
 
     def __call__(self, step):
-        step = ops.cast(step, "float32")
-        done = ops.clip((step - self._warmup) / (self.total_steps - self._warmup), 0.0, 1.0)
-        left = 1.0 - done if self.shape == "linear" else 0.5 * (1.0 + ops.cos(math.pi * done))
-        decayed = self.end + (self.peak - self.end) * left
-        return ops.where(step < self._warmup, self.peak * step / max(1, self._warmup), decayed)
+        share = share_of_peak(ops.cast(step, "float32"), self.total_steps, self.warmup, self.shape)
+        return ops.where(step < self.warmup, self.peak * share, self.end + (self.peak - self.end) * share)
 
     get_config = Configured.described_arguments  # Keras' class has none
+
+
+def share_of_peak(step, total, warmup, shape):
+    """From 0 at step 0 to 1 after `warmup` steps, and back to 0 at step `total`: scalar, of numbers or scalar tensors."""
+    done = ops.clip((step - warmup) / (total - warmup), 0.0, 1.0)
+    falling = 1.0 - done if shape == "linear" else 0.5 * (1.0 + ops.cos(math.pi * done))
+    return ops.where(step < warmup, step / ops.maximum(ops.cast(warmup, "float32"), 1.0), falling)

@@ -15,6 +15,7 @@ from zoo.data import Records, Triplets, as_pairs, as_texts, as_triplets
 from zoo.data.labels import refuse_label_texts
 from zoo.data.raw_rows import plain_rows
 from zoo.formats import sentence_transformers
+from zoo.formats.families import task_name
 from zoo.losses import CoSENT, cosine_similarity, needs
 from zoo.metrics import accuracy
 from zoo.metrics.threshold import check_decision
@@ -90,6 +91,8 @@ class RepresentationMatcher(ThresholdMixin, TextTask):
         folded = stated.pop("lowercase", False)
         options = {**stated, **overrides}
         model = super().from_preset(preset, dtype, load_weights, keep_tokens, pre_tokenize, lowercase, **options)
+        if stated and load_weights:
+            model.backbone.trained_as = task_name(RepresentationMatcher)
         if folded and not getattr(model.tokenizer, "lowercase", True):
             raise PresetError(
                 f"{preset}/{sentence_transformers.TRANSFORMER}: do_lower_case is true, the vocabulary is cased; "

@@ -13,7 +13,8 @@ from zoo.backend import give_back_freed_memory
 from zoo.callbacks import prepare_callbacks
 from zoo.callbacks.resume import as_list
 from zoo.data.records import joined
-from zoo.optimizers import EvaluateAverages
+from zoo.optimizers import DecayOverFit, EvaluateAverages
+from zoo.optimizers.wrapper import chain
 from zoo.training.checks import check_training
 from zoo.training.gradient_cache import cached_train_function
 from zoo.training.records import RecordBatches, TokensOnly, check_numbers, named_records, refuse_with_records
@@ -104,6 +105,9 @@ class RecordTask(TokensOnly):
         labels are 0 and 1 at the threshold that is fitted on it then, and once more when training is over. A threshold
         from before belongs to weights that are no more, so training drops it.
 
+        Without an optimizer of your own (`compile()`) the learning rate warms up over a tenth of this fit's steps and
+        decays to 0 at its end; a second `fit` does so again, see `zoo.optimizers.DecayOverFit`.
+
         Args:
             x: records, see the class; a `zoo.data` type or a list of tuples. Or several sets, a dict from name to
                 records: each batch is of one set, so that a loss compares no labels of two.
@@ -147,7 +151,7 @@ class RecordTask(TokensOnly):
             # Before others, which can monitor val_*, but after what puts averages of the weights into the model.
             averages = [callback for callback in as_list(callbacks) if isinstance(callback, EvaluateAverages)]
             others = [callback for callback in as_list(callbacks) if callback not in averages]
-            callbacks = prepare_callbacks([*follow, *averages, _Epochs(self, validation), *others], data)
+            callbacks = prepare_callbacks([*follow, *averages, _Epochs(self, validation, initial_epoch), *others], data)
             with self._in_parts(micro_batch_size):
                 history = super().fit(
                     data, epochs=epochs, verbose=verbose, callbacks=callbacks, initial_epoch=initial_epoch, **kwargs
@@ -300,14 +304,26 @@ class RecordTask(TokensOnly):
 
 
 class _Epochs(keras.callbacks.Callback):
-    """Of every `fit`: drops what held for older weights, puts `val_*` of the whole validation sets into the logs."""
+    """Of every `fit`: drops what held for older weights, puts `val_*` of the whole validation sets into the logs, and
+    tells optimizers that decay over the fit how long it is.
+    """
 
-    def __init__(self, task, validation=None):
+    def __init__(self, task, validation=None, initial_epoch=0):
         super().__init__()
-        self.task, self.validation = task, validation
+        self.task, self.validation, self.initial_epoch = task, validation, initial_epoch
+
+    def on_train_begin(self, logs=None):
+        for optimizer in self._decaying():
+            optimizer.begin_fit()
 
     def on_epoch_begin(self, epoch, logs=None):
         self.task.weights_changed()
+        # Here, since a state that `Resume` has put back may be of fewer epochs.
+        for optimizer in self._decaying():
+            optimizer.set_steps((self.params["epochs"] - self.initial_epoch) * (self.params["steps"] or 0))
+
+    def _decaying(self):
+        return [one for one in chain(self.task.optimizer) if isinstance(one, DecayOverFit)]
 
     def on_epoch_end(self, epoch, logs=None):
         give_back_freed_memory()

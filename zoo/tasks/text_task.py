@@ -8,13 +8,14 @@ from zoo.backend import compiles_each_shape, concurrently, made_once, padding_is
 from zoo.callbacks import NonFiniteError
 from zoo.callbacks.resume import as_list
 from zoo.data import BUCKETS, Pairs, PredictionPlan, length_buckets
+from zoo.formats.families import task_name
 from zoo.layers.dropout import Dropout
 from zoo.layers.pooling import Pooling
 from zoo.losses import outputs
 from zoo.models.backbone import check_distribution
 from zoo.models.preset import Preset
 from zoo.models.sizes import checked_length
-from zoo.optimizers import ExcludeFromDecay, FusedAdamW
+from zoo.optimizers import DecayOverFit, ExcludeFromDecay, FusedAdamW
 from zoo.tasks import comparison
 from zoo.tasks.record_task import RecordTask
 from zoo.text.keras_hub import KerasHubTokenizer
@@ -124,8 +125,9 @@ class TextTask(RecordTask, Preset, keras.Model):
     # Training
 
     def default_optimizer(self):
-        """See `fine_tuning_optimizer`."""
-        return fine_tuning_optimizer(self.hidden_dim)
+        """See `fine_tuning_optimizer`; trained is a model that was loaded from a preset of its own task."""
+        trained = getattr(self.backbone, "trained_as", None) == task_name(type(self)) and not self._untrained
+        return fine_tuning_optimizer(self.hidden_dim, trained)
 
     def default_loss(self):
         raise NotImplementedError(f"{type(self).__name__}.default_loss")
@@ -233,9 +235,19 @@ def _columns(y, y_pred):
     return y, y_pred
 
 
-def fine_tuning_optimizer(width):
-    """AdamW, 2e-5 at width 768 and more for narrower models, no decay on norms and biases."""
-    return ExcludeFromDecay(FusedAdamW(2e-5 * 768 / width, weight_decay=0.01))
+# Times 2e-5 · 768 / width, chosen by `benchmarks/default_recipe.py`: a task that is there already takes gentler steps.
+PEAK, PEAK_OF_TRAINED = 2.0, 0.25
+
+
+def fine_tuning_optimizer(width, trained=False):
+    """AdamW, no decay on norms and biases, linear warm-up and decay to 0 over the steps of each `fit`.
+
+    Args:
+        width: int, d of the backbone: the peak is 4e-5 at width 768 and more for narrower models.
+        trained: bool, whether the weights are of a model that was trained for its task: an eighth of the peak.
+    """
+    peak = (PEAK_OF_TRAINED if trained else PEAK) * 2e-5 * 768 / width
+    return DecayOverFit(ExcludeFromDecay(FusedAdamW(peak, weight_decay=0.01)))
 
 
 def hidden_width(backbone):
