@@ -29,7 +29,7 @@ flags.DEFINE_string("texts", None, "File of texts to distil on, column text; def
 flags.DEFINE_string("pairs", f"{FAQ}/train.tsv", "Labelled pairs (0, 1) to tune on.")
 flags.DEFINE_string("test", f"{FAQ}/test.tsv", "Pairs (0, 1) that are reported.")
 flags.DEFINE_list("epochs", ["20", "3"], "Of distillation and of tuning.")
-flags.DEFINE_integer("batch_size", 32, "Pairs of texts a step.")
+flags.DEFINE_integer("batch_size", 32, "Pairs of texts a step.", lower_bound=1)
 flags.DEFINE_float("learning_rate", 5e-4, "Peak of each stage, after a warm-up of 10 %.")
 flags.DEFINE_string("dtype", "float32", "float32, mixed_bfloat16 or mixed_float16.")
 flags.DEFINE_string("output", "student", "Folder of the results.")

@@ -31,10 +31,10 @@ WAYS = {
 }
 flags.DEFINE_string("preset", "roformer_v2_mini_zh", "Name or folder of a pretrained backbone.")
 flags.DEFINE_enum("combine", "real_time", list(WAYS), "How the gradients of the tasks become one update.")
-flags.DEFINE_integer("epochs", 4, "Epochs: passes over the largest of the three sets.")
-flags.DEFINE_integer("batch_size", 32, "Rows of each task in a step.")
+flags.DEFINE_integer("epochs", 4, "Epochs: passes over the largest of the three sets.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 32, "Rows of each task in a step.", lower_bound=1)
 flags.DEFINE_float("learning_rate", 5e-4, "Peak learning rate of AdamW; 2e-5 suits base-size models.")
-flags.DEFINE_integer("max_length", 48, "Tokens of a text; a packed pair has twice as many.")
+flags.DEFINE_integer("max_length", 48, "Tokens of a text; a packed pair has twice as many.", lower_bound=1)
 flags.DEFINE_integer("limit", None, "Only so many rows of each set, to try things out.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Random seed.")
 flags.DEFINE_string("output", "multi_task", "Folder of the results.")

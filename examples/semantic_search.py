@@ -26,11 +26,11 @@ flags.DEFINE_list("corpus_columns", None, "Names of its columns of id and text; 
 flags.DEFINE_string("queries", None, "Texts with the id each should find; default: the FAQ's, where it is the corpus.")
 flags.DEFINE_list("queries_columns", "text,id", "Names of its columns of text and id.")
 flags.DEFINE_string("query", None, "A text to search for; its nearest texts are printed.")
-flags.DEFINE_integer("k", 5, "Texts to find.")
+flags.DEFINE_integer("k", 5, "Texts to find.", lower_bound=1)
 flags.DEFINE_string("pooling", None, "Default: that of the matcher; mean for a backbone.")
 flags.DEFINE_string("dtype", "float32", "float32, mixed_bfloat16 or mixed_float16.")
-flags.DEFINE_integer("max_length", 64, "Tokens of a text.")
-flags.DEFINE_integer("batch_size", 64, "Texts a step.")
+flags.DEFINE_integer("max_length", 64, "Tokens of a text.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 64, "Texts a step.", lower_bound=1)
 
 
 def compare_usearch(queries, corpus, exact):

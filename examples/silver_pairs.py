@@ -31,7 +31,7 @@ flags.DEFINE_integer("limit", None, "So many texts, drawn at random; default: al
 flags.DEFINE_list("columns", "text_a,text_b", "Names of the columns.")
 flags.DEFINE_integer("neighbours", 10, "The second partner of a text is drawn from so many nearest.", lower_bound=2)
 flags.DEFINE_string("dtype", "float32", "float32, mixed_bfloat16 or mixed_float16.")
-flags.DEFINE_integer("batch_size", 64, "Texts or pairs a step.")
+flags.DEFINE_integer("batch_size", 64, "Texts or pairs a step.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Of the second partners.")
 flags.DEFINE_string("output", "silver.jsonl", "JSON lines of text_a, text_b, score; .gz compresses.")
 

@@ -31,14 +31,14 @@ flags.DEFINE_string("test", None, "Pairs that are reported.")
 flags.DEFINE_string("label", "binary", "binary, int, score, or names of classes, lowest first: no,maybe,yes.")
 flags.DEFINE_list("columns", "text_a,text_b,label", "Names of the columns.")
 flags.DEFINE_enum("loss", None, LOSSES, "Of the representation matcher; others have one.", case_sensitive=False)
-flags.DEFINE_string("pooling", None, "See zoo.layers.Pooling; default: as the matcher has it.")
-flags.DEFINE_integer("epochs", 3, "Epochs; the best on dev is kept.")
-flags.DEFINE_integer("batch_size", 64, "Pairs a step.")
-flags.DEFINE_integer("micro_batch_size", None, "Compute the same big batches in parts of this size (not sbert).")
+flags.DEFINE_string("pooling", None, "See zoo.layers.Pooling; default: as the preset has it; else mean, comparison.")
+flags.DEFINE_integer("epochs", 3, "Epochs; the best on dev is kept.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 64, "Pairs a step.", lower_bound=1)
+flags.DEFINE_integer("micro_batch_size", None, "Compute batches in parts of this size (not sbert).", lower_bound=1)
 flags.DEFINE_float("learning_rate", 5e-4, "Peak, after a warm-up of 10 %; 2e-5 suits base-size models.")
 flags.DEFINE_string("dtype", "float32", "float32, mixed_bfloat16 or mixed_float16.")
 flags.DEFINE_enum("jit_compile", "auto", ["auto", "true", "false"], "XLA.")
-flags.DEFINE_integer("max_length", 64, "Tokens of a text; a packed pair has twice as many.")
+flags.DEFINE_integer("max_length", 64, "Tokens of a text; a packed pair has twice as many.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Seed of everything.")
 flags.DEFINE_string("output", "matchers", "Folder of the results.")
 
@@ -51,17 +51,19 @@ def read(names):
     if missing := [name for name in names if name not in data]:
         shares = (1 - 0.05 * len(missing), *[0.05] * len(missing))
         data.update(zip(["train", *missing], zoo.data.split(data["train"], shares, seed=F.seed, groups="texts")))
+    small = [f"; {n} is too small to judge by" for n in names[1:] if len(data[n]) < 50 or len(set(data[n].labels)) < 2]
     leaked = zoo.data.leakage_report(*(data[name] for name in names)).leaked
-    print(*(f"{name}: {len(data[name]):,} pairs;" for name in names), f"{leaked} leaked between them")
+    print(*(f"{name}: {len(data[name]):,} pairs;" for name in names), f"{leaked} leaked between them", *small)
     return classes, *(data[name] for name in names)
 
 
 def train(kind, classes, pairs, dev):
     """A matcher at its best epoch, the threshold fitted on dev, and the history."""
     keras.utils.set_random_seed(F.seed)
-    own = "roformer_v2_mini_zh_interaction" if kind == "interaction" else "roformer_v2_mini_zh_matching"
-    preset, pooling = F.preset or own, {"pooling": F.pooling} if F.pooling else {}
-    options = {"dtype": F.dtype, "max_length": F.max_length * (1 + (kind == "interaction")), **pooling}
+    preset = F.preset or "roformer_v2_mini_zh_" + ("interaction" if kind == "interaction" else "matching")
+    pooling = F.pooling or (kind == "interaction" and zoo.models.preset.read(preset).task is None and "comparison")
+    options = {"dtype": F.dtype, "max_length": F.max_length * (1 + (kind == "interaction"))}
+    options |= {"pooling": pooling} if pooling else {}
     loss, monitor, part = None, "val_spearman", F.micro_batch_size if kind != "sbert" else None
     if kind == "sbert":
         grades = len(classes) if classes else int(pairs.labels.max()) + 1
@@ -70,7 +72,7 @@ def train(kind, classes, pairs, dev):
         model = zoo.RepresentationMatcher.from_preset(preset, **options)
         loss = F.loss and getattr(zoo.losses, F.loss)()
         pairs = pairs.take(np.flatnonzero(pairs.labels == 1)) if F.loss == "InfoNCE" else pairs
-    elif classes:
+    elif classes and len(classes) > 2:
         model = zoo.TextClassifier.from_preset(preset, num_classes=len(classes), class_names=classes, **options)
         monitor = "val_accuracy"
     else:
@@ -95,7 +97,7 @@ def main(_):
     if F.loss == "InfoNCE" and F.label != "binary":
         raise app.UsageError("--loss=InfoNCE trains on the pairs labelled 1 as matches; it takes --label=binary")
     classes, pairs, dev, test = read(("train", "dev", "test"))
-    decision = fit_decision(dev.labels, overlap(dev), "accuracy", dev.sha256) if F.label == "binary" else None
+    decision = fit_decision(dev.labels, overlap(dev), "accuracy", dev.sha256) if set(dev.labels) == {0, 1} else None
     report, models, histories = {"shared characters": pair_metrics(test.labels, overlap(test), decision)}, {}, {}
     for kind in KINDS.get(F.matcher, [F.matcher]):
         start, (models[kind], histories[kind]) = time.time(), train(kind, classes, pairs, dev)

@@ -6,6 +6,7 @@ Masks are explicit arguments: `padding_mask` bool `[B, n]`, True at real tokens;
 where a query may see a key. Keras' implicit mask is not used: it is lost in additions.
 """
 
+from zoo.backend.near_names import no_attribute
 from zoo.layers.attention import MultiHeadAttention
 from zoo.layers.attention_options import AttentionOptions
 from zoo.layers.blocks import FLASHBlock, GAUBlock, TransformerBlock
@@ -116,3 +117,7 @@ __all__ = [
     "scale_for_entropy",
     "unilm_mask",
 ]
+
+
+def __getattr__(name):
+    raise no_attribute(__name__, name, __all__)

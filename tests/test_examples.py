@@ -138,6 +138,25 @@ def test_text_matching_with_classes(matching):
 
 
 @once
+def test_two_classes_are_no_match_and_match(matching):
+    """The interaction matcher that was promised, not a classifier; its columns are those of the representation matcher."""
+    _, folder, metrics = matching(["no", "yes"], "--label=no,yes", "--epochs=1")
+    assert set(metrics["test"]["interaction"]) == set(metrics["test"]["representation"])
+    assert "auc" in metrics["test"]["shared characters"]
+    model = zoo.InteractionMatcher.from_preset(folder / "interaction")
+    assert model.decision is not None and model.pooling == "comparison", "of a plain backbone"
+
+
+@once
+@pytest.mark.filterwarnings("ignore:validation_data", "ignore:Early stopping conditioned")
+def test_a_dev_set_of_one_label_ends_with_the_plots_there_are(matching, tmp_path):
+    dev = pair_file(tmp_path / "ones.tsv", [1], rows=3)
+    out, folder, _ = matching([1, 0], "--matcher=representation", f"--dev={dev}", "--epochs=1")
+    assert "dev is too small to judge by" in out
+    assert {path.stem for path in folder.glob("*.png")} == {"representation_scores"}
+
+
+@once
 def test_text_matching_with_scores_and_micro_batches(matching):
     """Graded labels under another column name; CoSENT for both, the big batch in parts."""
     labels, header = [0.5, 2, 3.25, 5], ("text_a", "text_b", "score")

@@ -122,7 +122,7 @@ def test_a_label_that_is_a_string_is_no_text():
 
 def test_names_of_classes_are_no_texts(tasks):
     model, _ = tasks["classifier"]
-    named = [("密码忘了", "account"), ("快递到哪了", "parcel")]
+    named = [("今天", "account"), ("天气", "parcel")]
     for call in (model.fit, model.evaluate, model.predict, model.classify):
         with pytest.raises(
             TypeError, match=r"records\[0\] .*the str 'account', the name of class 0; expected its number"
@@ -132,7 +132,61 @@ def test_names_of_classes_are_no_texts(tasks):
         with pytest.raises(
             TypeError, match=r"records\[0\] .*its label is the str '1'; expected a number, int\(label\)"
         ):
-            verb([("密码忘了", "1")])
+            verb([("今天", "1")])
         with pytest.raises(TypeError, match=r"the str 'account', the name of class 0"):
-            verb([("密码忘了", "密码", "account")])
-    assert model.predict([("密码忘了", "密码")]).shape == (1, 2), "pairs without labels are pairs"
+            verb([("今天", "天气", "account")])
+    assert model.predict([("今天", "天气")]).shape == (1, 2), "pairs without labels are pairs"
+
+
+def test_a_name_is_no_backbone():
+    for task in (zoo.RepresentationMatcher, zoo.InteractionMatcher, zoo.CausalLM, zoo.MaskedLM, zoo.NextSentence):
+        with pytest.raises(TypeError, match=rf"{task.__name__}\.from_preset\('roformer_v2_tiny_zh'\)"):
+            task("roformer_v2_tiny_zh")
+
+
+@pytest.mark.parametrize(
+    ("ask", "says"),
+    [
+        (lambda: zoo.losses.Cosent, "did you mean CoSENT"),
+        (lambda: zoo.optimizers.AdamW, "did you mean FusedAdamW"),
+        (lambda: zoo.data.read_csv, "did you mean read_"),
+        (lambda: zoo.layers.RotaryEmbeding, "did you mean RotaryEmbedding"),
+        (lambda: zoo.callbacks.resume_, "did you mean Resume"),
+        (lambda: zoo.training.Mixtur, "did you mean Mixture"),
+        (lambda: zoo.RepresentationMatchr, "did you mean RepresentationMatcher"),
+    ],
+)
+def test_a_misspelt_name_is_told_the_nearest(ask, says):
+    with pytest.raises(AttributeError, match=says):
+        ask()
+
+
+def test_misspelt_options_of_presets_and_losses():
+    load = zoo.RepresentationMatcher.from_preset
+    for options, says in (
+        ({"max_lenght": 32}, "did you mean max_length"),
+        ({"with_mlm": True}, r"zoo\.MaskedLM\.from_preset"),
+    ):
+        with pytest.raises(TypeError, match=says):
+            load("roformer_v2_tiny_zh", load_weights=False, **options)
+    with pytest.raises(ValueError, match=r"did you mean zoo\.losses\.CoSENT\(\)\?"):
+        matcher().compile(loss="cosent")
+    with pytest.raises(zoo.store.PresetError, match="Did you mean 'hf://junnyu/roformer_v2_chinese_char_small'"):
+        load("junnyu/roformer_v2_chinese_char_small")
+
+
+def test_no_bar_where_nobody_sees_it(tasks, capsys):
+    """`verbose="auto"` in a file or a pipe: a line an epoch, no backspaces."""
+    for task, rows in tasks.values():
+        task.fit(rows, epochs=2, batch_size=2)
+        out = capsys.readouterr().out
+        assert "\b" not in out and "\r" not in out and out.count("\n") <= 4
+    task, rows = tasks["representation"]
+    task.encode([f"{text}{number}" for number in range(200) for text in TEXTS], batch_size=256)
+    assert capsys.readouterr().out == ""
+
+
+def test_language_models_have_a_validation_loss(tasks):
+    task, rows = tasks["language model"]
+    history = task.fit(rows, validation_data=rows, verbose=0).history
+    assert history["val_loss"] == history["val_cross_entropy"]

@@ -59,7 +59,10 @@ def __getattr__(name):
     elif name in _MODULES:
         value = importlib.import_module(f"zoo.{name}")
     else:
-        raise AttributeError(f"module 'zoo' has no attribute {name!r}; public names are {', '.join(__all__)}")
+        if name.startswith("_"):  # asked by tools, not by people
+            raise AttributeError(f"module 'zoo' has no attribute {name!r}")
+        error = importlib.import_module("zoo.backend.near_names").no_attribute("zoo", name, __all__)
+        raise AttributeError(f"{error}; public names are {', '.join(__all__)}")
     globals()[name] = value
     return value
 

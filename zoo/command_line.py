@@ -1,28 +1,44 @@
-"""Programs with the manners of a terminal: Ctrl-C and `| head` end them without a traceback."""
+"""Programs with the manners of a terminal: a wrong flag is one line, Ctrl-C and `| head` end them without a traceback."""
 
 import os
 import sys
 
-from absl import app
+from absl import app, flags
 
 from zoo.backend import keep_freed_memory
 
-INTERRUPTED, PIPE_CLOSED = 130, 141  # what a shell shows after SIGINT and SIGPIPE
+WRONG_USE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # as shells have it; the others after SIGINT and SIGPIPE
+
+flags.DEFINE_bool("traceback", False, "Show where in the code an error was raised.")
 
 
 def run(main):
     """`absl.app.run` for scripts that print or train: parses flags, calls main(argv), ends the process.
 
-    Ctrl-C ends it with 130 and one line, a closed standard output (`| head`) with 141 and none. The process, which is
-    the script's own, keeps the memory it frees: see `zoo.backend.keep_freed_memory`.
+    What is wrong with flags, files or values ends it with 2 and one line (--traceback shows more). A character that the
+    terminal's encoding lacks is printed as its code. Ctrl-C ends it with 130 and one line, a closed standard output
+    (`| head`) with 141 and none. The process, which is the script's own, keeps the memory it frees: see
+    `zoo.backend.keep_freed_memory`.
 
     Args:
         main: function of the list of arguments that are no flags.
     """
     keep_freed_memory()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+    def told(argv):
+        try:
+            main(argv)
+        except (app.UsageError, ValueError, TypeError, OSError, ImportError) as error:
+            if isinstance(error, BrokenPipeError) or "traceback" in flags.FLAGS and flags.FLAGS.traceback:
+                raise
+            _leave(argv[0], error)
+
     try:
         try:
-            app.run(main)
+            app.run(told, flags_parser=_parsed)
         finally:
             sys.stdout.flush()  # else a closed pipe shows only when Python shuts down
     except KeyboardInterrupt as interrupt:
@@ -31,3 +47,21 @@ def run(main):
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         os._exit(PIPE_CLOSED)  # at once: an ordinary end would flush into the pipe once more
+
+
+def _parsed(arguments):
+    """The arguments that are no flags, once flags are read."""
+    try:
+        rest = flags.FLAGS(arguments)
+    except flags.Error as error:
+        _leave(arguments[0], error)
+    if rest[1:]:
+        _leave(arguments[0], f"unexpected {' '.join(rest[1:])}; flags are written --name=value")
+    return rest
+
+
+def _leave(script, error):
+    sys.stdout.flush()
+    text = " ".join(str(error).split()) or type(error).__name__
+    sys.stderr.write(f"{os.path.basename(script)}: {text} (--help lists the flags)\n")
+    sys.exit(WRONG_USE)

@@ -24,7 +24,8 @@ def matching_figures(matchers: Mapping[str, Any], histories: Mapping[str, Any], 
 
     Args:
         matchers: dict from a name to a matcher; classifiers, which have no `score`, are left out.
-        histories: dict from the same names to `History.history`, with `val_spearman`.
+        histories: dict from the same names to `History.history`; those without `val_spearman` (a dev set of one label has
+            none) are left out of the curves.
         dev, test: labelled `zoo.data.Pairs`. Probabilities for the reliability diagram are fitted on dev.
 
     Returns:
@@ -34,15 +35,15 @@ def matching_figures(matchers: Mapping[str, Any], histories: Mapping[str, Any], 
     matchers = {name: matcher for name, matcher in matchers.items() if hasattr(matcher, "score")}
     if not matchers:
         return {}
-    histories = {name: histories[name] for name in matchers}
+    histories = {name: histories[name] for name in matchers if histories[name].get("val_spearman")}
     labels = np.round(test.labels)
     scores = {name: matcher.score(test, verbose=0) for name, matcher in matchers.items()}
     thresholds = {name: matcher.decision and matcher.decision["threshold"] for name, matcher in matchers.items()}
-    figures = {"training": training_curves(histories, "val_spearman", "Spearman on dev")}
+    figures = {"training": training_curves(histories, "val_spearman", "Spearman on dev")} if histories else {}
     for name, values in scores.items():
         kind = "cosine" if hasattr(matchers[name], "encode") else "score"
         figures[f"{name}_scores"] = score_histogram(labels, values, thresholds[name], kind, f"{name}, test pairs")
-    if set(np.unique(labels)) == {0, 1} and None not in thresholds.values():
+    if set(np.unique(labels)) == set(np.unique(dev.labels)) == {0, 1} and None not in thresholds.values():
         lines = {name: PlattScaling(dev.labels, matchers[name].score(dev, verbose=0)) for name in scores}
         fitted = {name: line(scores[name]) for name, line in lines.items()}
         title = "test pairs, probabilities fitted on dev"

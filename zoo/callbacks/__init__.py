@@ -1,5 +1,6 @@
 """Callbacks: training that survives being killed, stops before a NaN does harm, and keeps its best model."""
 
+from zoo.backend.near_names import no_attribute
 from zoo.callbacks.best_preset import BestPreset
 from zoo.callbacks.learning_log import LearningLog, tensorboard
 from zoo.callbacks.residual_warmup import ResidualWarmup
@@ -17,3 +18,7 @@ __all__ = [
     "prepare_callbacks",
     "tensorboard",
 ]
+
+
+def __getattr__(name):
+    raise no_attribute(__name__, name, __all__)

@@ -81,4 +81,6 @@ def __getattr__(name):
         from . import language_model_rows
 
         return getattr(language_model_rows, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from zoo.backend.near_names import no_attribute
+
+    raise no_attribute(__name__, name, __all__)

@@ -1,11 +1,11 @@
 """Presets by name: those that come with zoo, and the published ones of the lineage with a way to get them."""
 
 import dataclasses
-import difflib
 import os
 import re
 
 import zoo
+from zoo.backend.near_names import did_you_mean
 from zoo.store import Folder, PresetError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -70,8 +70,10 @@ def not_on_disk(name):
             f"published, but not on this disk. Ways to get it:\n{preset.how_to_get()}{note}"
         )
     names = [preset.name for preset in presets()]
-    close = difflib.get_close_matches(str(name), names, n=3)
-    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    guess = did_you_mean(name, names)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):  # as hubs name their models
+        guess = f"did you mean 'hf://{name}' (needs keras-zoo[hub])" + (f", or{guess[12:]}" if guess else "?")
+    hint = f" {guess[:1].upper()}{guess[1:]}" if guess else ""
     return PresetError(
         f"{str(name)[:200]!r} is no folder and no preset that zoo knows.{hint} Known names: {', '.join(names)}. "
         f"Presets on a hub are written hf://org/name or kaggle://owner/model/framework/variation"

@@ -19,6 +19,7 @@ Softmax over classes of a pair (Sentence-BERT, interaction models) is Keras' own
 not grow over-confident.
 """
 
+from zoo.backend.near_names import no_attribute
 from zoo.losses.angle import AnglE
 from zoo.losses.circle import Circle
 from zoo.losses.contrastive import Contrastive
@@ -50,3 +51,7 @@ __all__ = [
     "cosine_similarity",
     "normalize",
 ]
+
+
+def __getattr__(name):
+    raise no_attribute(__name__, name, __all__)

@@ -12,6 +12,7 @@ import numpy as np
 import zoo
 from zoo import formats
 from zoo.backend.arguments import constructor_arguments
+from zoo.backend.near_names import did_you_mean
 from zoo.backend.variables import backbone_of, to_numpy, weights_of
 from zoo.formats.checkpoint import match
 from zoo.formats.families import family, task, task_name
@@ -144,6 +145,17 @@ class Preset(KeptWeights):
         )
 
 
+# Arguments of bert4keras' build_transformer_model and what is meant by them here.
+_OF_OTHERS = {
+    "with_mlm": "call zoo.MaskedLM.from_preset.",
+    "with_nsp": "call zoo.NextSentence.from_preset.",
+    "with_pool": "call zoo.NextSentence.from_preset; its `pooled` is that model.",
+    "application": 'call zoo.CausalLM.from_preset(..., attention_mask="causal") or "unilm".',
+    "maxlen": "did you mean max_length?",
+    "do_lower_case": "did you mean lowercase?",
+}
+
+
 def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, lowercase, overrides):
     """See `Preset.from_preset`."""
     asked = cls.__name__ if cls.__name__ in zoo.FAMILIES else None
@@ -160,8 +172,11 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, lowercase,
     )
     unknown = sorted(set(overrides) - set(backbone.arguments()) - set(task_arguments))
     if unknown:
+        meant = _OF_OTHERS.get(unknown[0]) or did_you_mean(
+            unknown[0], [*backbone.arguments(), *task_arguments, "dtype", "load_weights", "keep_tokens", "pre_tokenize"]
+        )
         raise TypeError(
-            f"{cls.__name__}.from_preset got {', '.join(unknown)}; {backbone.__name__} takes "
+            f"{cls.__name__}.from_preset got {', '.join(unknown)}; {meant and meant + ' '}{backbone.__name__} takes "
             f"{', '.join(backbone.arguments())}"
             + (f" and {cls.__name__} {', '.join(task_arguments)}" if is_task else "")
         )

@@ -1,5 +1,6 @@
 """Optimizers: `keras.optimizers.Optimizer` subclasses that know no model."""
 
+from zoo.backend.near_names import no_attribute
 from zoo.optimizers.bert4keras_adafactor import Bert4KerasAdaFactor
 from zoo.optimizers.bert4keras_adam import Bert4KerasAdam
 from zoo.optimizers.decay import NORMS_AND_BIASES, ExcludeFromDecay
@@ -41,3 +42,7 @@ __all__ = [
     "averaged_weights",
     "layer_decay",
 ]
+
+
+def __getattr__(name):
+    raise no_attribute(__name__, name, __all__)

@@ -20,7 +20,7 @@ from zoo.tasks.heads import TokenHead
 from zoo.tasks.record_task import RecordTask
 from zoo.tasks.text_task import fine_tuning_optimizer
 from zoo.text.token_rows import TokenRows
-from zoo.training.records import check_numbers
+from zoo.training.records import check_numbers, refuse_name
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -45,7 +45,12 @@ class CausalLM(RecordTask, TokenHead):
 
     default_batch_size = 32  # of evaluate: logits over the vocabulary take memory
 
+<<<<<<< HEAD
     def __init__(self, backbone, max_length=None, output_transform=None, name=None):
+=======
+    def __init__(self, backbone, max_length=None, name=None):
+        refuse_name(type(self), backbone)
+>>>>>>> d891b9d (Misspelt names, wrong flags and names in the place of models are told what is meant)
         if backbone.attention_mask == "bidirectional":
             raise ValueError(
                 f"CausalLM over a {type(backbone).__name__} with attention_mask='bidirectional', which sees the token that "
@@ -119,6 +124,10 @@ class CausalLM(RecordTask, TokenHead):
         if not tokens:
             raise ValueError("no token to predict: the records are empty")
         return {"cross_entropy": total / tokens, "perplexity": float(np.exp(total / tokens)), "tokens": int(tokens)}
+
+    def validate(self, sets):
+        """Also as `val_loss`, which callbacks of Keras watch where they are not told otherwise."""
+        return {name: {**found, "loss": found["cross_entropy"]} for name, found in super().validate(sets).items()}
 
     def predict_records(self, x, batch_size, verbose):
         """Of arrays alone: the logits of many texts over a vocabulary fill a memory."""

@@ -14,7 +14,8 @@ from zoo.losses import outputs
 from zoo.models.backbone import OptionalInputs, _WithOptionalInputs
 from zoo.models.preset import Preset
 from zoo.training.checks import check_training
-from zoo.training.records import TokensOnly
+from zoo.training.progress import resolved
+from zoo.training.records import TokensOnly, refuse_name
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -82,6 +83,7 @@ class PretrainedHead(TokensOnly, OptionalInputs, Preset, keras.Model):
     _made = False  # whether the graph is there
 
     def __init__(self, backbone, name=None):
+        refuse_name(type(self), backbone)
         self._policy = backbone.dtype_policy
         extra = self.extra_inputs()
         outputs = self.head(backbone, backbone.output, **extra)
@@ -130,6 +132,8 @@ class PretrainedHead(TokensOnly, OptionalInputs, Preset, keras.Model):
                 "logits of tokens compile(keras.optimizers.AdamW(1e-4), zoo.losses.TokenCrossEntropy())"
             )
         check_training(self)
+        if "verbose" in kwargs or len(args) < 3:  # Keras' order: y, batch_size, epochs, verbose
+            kwargs["verbose"] = resolved(kwargs.get("verbose", "auto"))
         return super().fit(x, *args, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):

@@ -17,6 +17,7 @@ from zoo.optimizers import DecayOverFit, EvaluateAverages
 from zoo.optimizers.wrapper import chain
 from zoo.training.checks import check_training
 from zoo.training.gradient_cache import cached_train_function
+from zoo.training.progress import resolved
 from zoo.training.records import RecordBatches, TokensOnly, check_numbers, named_records, refuse_with_records
 
 
@@ -154,7 +155,12 @@ class RecordTask(TokensOnly):
             callbacks = prepare_callbacks([*follow, *averages, _Epochs(self, validation, initial_epoch), *others], data)
             with self._in_parts(micro_batch_size):
                 history = super().fit(
-                    data, epochs=epochs, verbose=verbose, callbacks=callbacks, initial_epoch=initial_epoch, **kwargs
+                    data,
+                    epochs=epochs,
+                    verbose=resolved(verbose),
+                    callbacks=callbacks,
+                    initial_epoch=initial_epoch,
+                    **kwargs,
                 )
             if validation is not None:
                 self.after_fit(validation)
@@ -173,7 +179,7 @@ class RecordTask(TokensOnly):
         x, named = self.named_records(x, y)
         batch_size = self._size_of_batches("evaluate", batch_size)
         if named is None:
-            return super().evaluate(x, y, batch_size=batch_size, verbose=verbose, **kwargs)
+            return super().evaluate(x, y, batch_size=batch_size, verbose=resolved(verbose, 0), **kwargs)
         if kwargs.pop("return_dict", True) is not True:
             raise ValueError("evaluate(return_dict=False): the metrics of records are a dict; take the ones you need")
         refuse_with_records("evaluate", y, kwargs)
@@ -188,7 +194,7 @@ class RecordTask(TokensOnly):
         x, named = self.named_records(x)
         batch_size = self._size_of_batches("predict", batch_size)
         if named is None:
-            return super().predict(x, batch_size=batch_size, verbose=verbose, **kwargs)
+            return super().predict(x, batch_size=batch_size, verbose=resolved(verbose, 0), **kwargs)
         refuse_with_records("predict", None, kwargs)
         found = {name: self.predict_records(part, batch_size, verbose) for name, part in named.items()}
         return found[None] if None in found else found

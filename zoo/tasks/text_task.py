@@ -4,7 +4,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo import losses
 from zoo.backend import compiles_each_shape, concurrently, made_once, padding_is_left_out, predict_function
+from zoo.backend.near_names import near
 from zoo.callbacks import NonFiniteError
 from zoo.callbacks.resume import as_list
 from zoo.data import BUCKETS, Pairs, PredictionPlan, length_buckets
@@ -20,7 +22,8 @@ from zoo.tasks import comparison
 from zoo.tasks.record_task import RecordTask
 from zoo.text.keras_hub import KerasHubTokenizer
 from zoo.text.token_rows import TokenRows
-from zoo.training.records import Examples
+from zoo.training.progress import shows_bar
+from zoo.training.records import Examples, refuse_name
 
 QUIET = 2048  # more texts than this at a time show a progress bar
 
@@ -48,6 +51,7 @@ class TextTask(RecordTask, Preset, keras.Model):
 
     def __init__(self, backbone, tokenizer, pooling, max_length, segment_ids, name):
         check_distribution()
+        refuse_name(type(self), backbone)
         super().__init__(name=name)
         self.backbone = backbone
         tokenizer = getattr(backbone, "tokenizer", None) if tokenizer is None else tokenizer
@@ -146,6 +150,7 @@ class TextTask(RecordTask, Preset, keras.Model):
         if loss is None:
             loss = self.default_loss()
         else:
+            _check_name(loss)
             outputs.check_loss(loss, self.loss_outputs(), type(self).__name__)
         # Rows that only fill up a batch have weight 0, which Keras hides from what is called `metrics`.
         given = [*as_list(kwargs.pop("metrics", None)), *as_list(kwargs.pop("weighted_metrics", None))]
@@ -186,7 +191,7 @@ class TextTask(RecordTask, Preset, keras.Model):
             batch_size = min(batch_size, 1 << max(len(rows) - 1, 0).bit_length())
         plan = PredictionPlan(tokens.lengths[rows], batch_size, self.buckets, last=last)
         bar = None
-        if verbose == 1 or (verbose == "auto" and len(rows) > QUIET):
+        if verbose == 1 or (verbose == "auto" and len(rows) > QUIET and shows_bar()):
             bar = keras.utils.Progbar(len(plan), unit_name="batch")
 
         step = made_once(self, "_predict_step", lambda: predict_function(self))
@@ -226,6 +231,17 @@ class TextTask(RecordTask, Preset, keras.Model):
         config = dict(config)
         config["backbone"] = keras.saving.deserialize_keras_object(config["backbone"])
         return cls(**config)
+
+
+def _check_name(loss):
+    """Refuse the name of a loss that Keras does not know, before `fit` meets it."""
+    if isinstance(loss, str):
+        try:
+            keras.losses.get(loss)
+        except ValueError:
+            found = [f"zoo.losses.{name}()" for name in near(loss, losses.__all__, 1) if name[0].isupper()]
+            meant = f"did you mean {found[0]}?" if found else "expected a loss, such as zoo.losses.CoSENT()"
+            raise ValueError(f"compile(loss={loss!r}): Keras has no such loss; {meant}") from None
 
 
 def _columns(y, y_pred):

@@ -1,5 +1,6 @@
 """Training on records: mixtures of several sets, records to batches, exact big batches; several tasks' losses as one."""
 
+from zoo.backend.near_names import no_attribute
 from zoo.training.gradient_combination import min_norm_weights, primary_task_weights
 from zoo.training.mixture import Mixture, MixturePlan
 from zoo.training.records import Examples, RecordBatches
@@ -32,3 +33,7 @@ __all__ = [
     "min_norm_weights",
     "primary_task_weights",
 ]
+
+
+def __getattr__(name):
+    raise no_attribute(__name__, name, __all__)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from numbers import Integral
+from os import PathLike
 
 import numpy as np
 
@@ -90,6 +91,15 @@ class TokensOnly:
     def predict_on_batch(self, x):
         self.refuse_texts(".predict_on_batch", x)
         return super().predict_on_batch(x)
+
+
+def refuse_name(task, backbone):
+    """TypeError where a task is made with a preset's name or folder in the place of a backbone."""
+    if isinstance(backbone, str | PathLike):
+        raise TypeError(
+            f"{task.__name__} takes a backbone, got the {type(backbone).__name__} {str(backbone)!r:.80}; from a preset it is "
+            f"made by {task.__name__}.from_preset({str(backbone)!r:.80})"
+        )
 
 
 def check_numbers(verb, **numbers):

@@ -6,7 +6,6 @@ here by hand: a handful of fields. Source: tensorflow/core/util/tensor_bundle an
 tensorflow/core/protobuf/tensor_bundle.proto.
 """
 
-import difflib
 import re
 import struct
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from collections.abc import Mapping
 import ml_dtypes
 import numpy as np
 
+from zoo.backend.near_names import near
 from zoo.formats.tensorflow.crc32c import crc32c, mask
 from zoo.formats.tensorflow.leveldb_table import MAGIC, read_table, read_varint, write_table, write_varint
 from zoo.store import PresetError, check_name, check_shape, check_tensor_name
@@ -81,8 +81,8 @@ class TFCheckpoint(Mapping):
 
     def __getitem__(self, name):
         if name not in self._tensors:
-            near = difflib.get_close_matches(str(name), self._tensors, 3)
-            raise KeyError(f"{name!r} is not in checkpoint {self.prefix}" + (f"; near: {near}" if near else ""))
+            found = near(name, self._tensors)
+            raise KeyError(f"{name!r} is not in checkpoint {self.prefix}" + (f"; near: {found}" if found else ""))
         return self._tensors[name]
 
     def __iter__(self):
