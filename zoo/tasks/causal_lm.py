@@ -45,12 +45,8 @@ class CausalLM(RecordTask, TokenHead):
 
     default_batch_size = 32  # of evaluate: logits over the vocabulary take memory
 
-<<<<<<< HEAD
     def __init__(self, backbone, max_length=None, output_transform=None, name=None):
-=======
-    def __init__(self, backbone, max_length=None, name=None):
         refuse_name(type(self), backbone)
->>>>>>> d891b9d (Misspelt names, wrong flags and names in the place of models are told what is meant)
         if backbone.attention_mask == "bidirectional":
             raise ValueError(
                 f"CausalLM over a {type(backbone).__name__} with attention_mask='bidirectional', which sees the token that "
