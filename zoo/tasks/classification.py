@@ -134,7 +134,18 @@ class TextClassifier(TextTask):
     def evaluate_records(self, records, batch_size=64, verbose="auto"):
         """Accuracy, macro F1 and mean cross entropy over all records."""
         self.check_labels(records)
-        probabilities = self.predict(records, batch_size, verbose).astype("float64")
+        return self.metrics_of(records, self.outputs_of(records, batch_size, verbose))
+
+    def validate(self, sets):
+        found = {}
+        for name, records in sets.items():
+            logits = self.outputs_of(records, self.default_batch_size, 0)
+            loss = self.mean_loss(self.targets(records.labels), logits)
+            found[name] = {**self.metrics_of(records, logits), "loss": loss}
+        return found
+
+    def metrics_of(self, records, logits):
+        probabilities = softmax(logits)
         labels, best = np.asarray(records.labels).astype("int64"), probabilities.argmax(axis=-1)
         chosen = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12)
         return {

@@ -234,13 +234,14 @@ class RepresentationMatcher(ThresholdMixin, TextTask):
             parts.append(ops.convert_to_numpy(ops.softmax(logits)))
         return self.check_finite(np.concatenate(parts), "pairs")
 
-    def score_labelled(self, pairs, batch_size, verbose):
+    def score_labelled(self, pairs, batch_size, verbose, with_loss=False):
         """Cosines of labelled pairs; with a head of classes, whose labels the pairs have, also its `head_accuracy`."""
         embeddings = self.pair_embeddings(pairs, batch_size, verbose)
+        loss = self.loss_of_pairs(pairs, embeddings) if with_loss else {}
         if self.num_classes is None or not set(np.unique(pairs.labels)) <= set(range(self.num_classes)):
-            return cosines(embeddings), {}
+            return cosines(embeddings), loss
         best = self._head_probabilities(embeddings).argmax(axis=1)
-        return cosines(embeddings), {"head_accuracy": accuracy(pairs.labels, best)}
+        return cosines(embeddings), {"head_accuracy": accuracy(pairs.labels, best), **loss}
 
     def task_config(self):
         return {

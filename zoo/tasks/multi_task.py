@@ -15,6 +15,7 @@ from zoo.models.preset import Preset
 from zoo.tasks.prior_loss import prior_loss
 from zoo.tasks.record_task import RecordTask
 from zoo.tasks.text_task import TextTask, fine_tuning_optimizer
+from zoo.tasks.threshold import ThresholdMixin
 from zoo.training import task_weights
 from zoo.training.host_steps import host_train_function
 from zoo.training.task_batches import TaskBatches
@@ -213,6 +214,13 @@ class MultiTask(RecordTask, Preset, keras.Model):
 
     def after_fit(self, sets):
         self._each(sets, "after_fit")
+
+    def set_threshold_metric(self, metric):
+        matchers = [task for task in self.tasks.values() if isinstance(task, ThresholdMixin)]
+        if not matchers:
+            super().set_threshold_metric(metric)
+        for task in matchers:
+            task.set_threshold_metric(metric)
 
     def weights_changed(self):
         for task in self.tasks.values():

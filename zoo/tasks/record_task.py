@@ -1,6 +1,7 @@
 """Keras' verbs on raw records: fit, evaluate and predict of every task that reads texts."""
 
 import contextlib
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from zoo.backend import give_back_freed_memory
 from zoo.callbacks import prepare_callbacks
@@ -19,6 +21,9 @@ from zoo.training.checks import check_training
 from zoo.training.gradient_cache import cached_train_function
 from zoo.training.progress import resolved
 from zoo.training.records import RecordBatches, TokensOnly, check_numbers, named_records, refuse_with_records
+
+# Callbacks that compare a metric with its best.
+_MONITORS = (keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau, keras.callbacks.ModelCheckpoint)
 
 
 class RecordTask(TokensOnly):
@@ -75,6 +80,45 @@ class RecordTask(TokensOnly):
     def after_fit(self, sets):
         """What is fitted to the validation sets once training is over."""
 
+    def set_threshold_metric(self, metric):
+        """What a threshold is to make best; only matchers have one."""
+        if metric is not None:
+            raise TypeError(f"fit(threshold_metric={metric!r}): {type(self).__name__} has no threshold, matchers have")
+
+    def mean_loss(self, labels, outputs):
+        """Mean of the compiled loss over batches of 64 rows, in a fixed random order.
+
+        Args:
+            labels: `[N]`, as the loss takes them. outputs: array `[N, ...]`, what the model computes.
+        """
+        order = np.random.default_rng(0).permutation(len(labels))
+        total = 0.0
+        for start in range(0, len(order), 64):
+            rows = order[start : start + 64]
+            y, y_pred = ops.convert_to_tensor(labels[rows]), ops.convert_to_tensor(outputs[rows])
+            loss = self.compute_loss(None, y, y_pred, None, training=False)
+            total += len(rows) * float(ops.convert_to_numpy(loss))
+        return total / len(order)
+
+    def _check_monitors(self, callbacks):
+        """Refuse before training what Keras' callbacks would find out after an epoch: which way is better."""
+        for one in [*as_list(callbacks), *(inner for c in as_list(callbacks) for inner in getattr(c, "own", ()))]:
+            if not isinstance(one, _MONITORS) or one.mode != "auto" or not getattr(one, "save_best_only", True):
+                continue
+            known = {"loss", *self._metric_names()}
+            if one.monitor.removeprefix("val_") not in known:
+                better = "min" if re.search("loss|entropy|perplexity|error", one.monitor) else "max"
+                raise ValueError(
+                    f"fit: {type(one).__name__}({one.monitor!r}) does not say whether more is better, and Keras does not know "
+                    f"it of this metric: {type(one).__name__}({one.monitor!r}, mode={better!r})"
+                )
+
+    def _metric_names(self):
+        """Names of the metrics given to `compile`, whose direction Keras knows."""
+        compiled = getattr(self, "_compile_metrics", None)
+        given = [getattr(compiled, name, None) for name in ("_user_metrics", "_user_weighted_metrics")]
+        return [one if isinstance(one, str) else getattr(one, "name", "") for part in given for one in as_list(part)]
+
     def weights_changed(self):
         """Drop what held for the weights before."""
 
@@ -97,12 +141,14 @@ class RecordTask(TokensOnly):
         micro_batch_size: int | None = None,
         initial_epoch: int = 0,
         mixture: Any = None,
+        threshold_metric: str | None = None,
         **kwargs: Any,
     ) -> keras.callbacks.History:
         """Train on records of raw strings (or, as `keras.Model.fit`, on arrays and datasets).
 
         Rows are shuffled by `seed` and the epoch, in batches of nearly equal length. With labelled
-        `validation_data` each epoch ends with `evaluate` on all of it (`val_spearman`, `val_accuracy`, ...), where its
+        `validation_data` each epoch ends with `evaluate` on all of it (`val_spearman`, `val_accuracy`, ...) and, where the
+        loss can mean its labels, `val_loss`, the mean over batches of 64; where its
         labels are 0 and 1 at the threshold that is fitted on it then, and once more when training is over. A threshold
         from before belongs to weights that are no more, so training drops it.
 
@@ -118,6 +164,8 @@ class RecordTask(TokensOnly):
             micro_batch_size: int or None. The loss is that of the whole batch, computed exactly from parts of this
                 size that fit in memory (gradient caching, arXiv 2101.06983).
             mixture: `zoo.training.Mixture`, how often each of several sets comes; None: `Mixture()`.
+            threshold_metric: of matchers, `"accuracy"` or `"f1"`: what their threshold makes best on the validation set,
+                `"f1"` where matches are rare; None: that of the threshold before, else `"accuracy"`.
 
         Returns:
             `keras.callbacks.History`.
@@ -129,6 +177,7 @@ class RecordTask(TokensOnly):
         x, named = self.named_records(x, y)
         check_numbers("fit", batch_size=batch_size, epochs=epochs, initial_epoch=initial_epoch)
         _check_callbacks(callbacks)
+        self.set_threshold_metric(threshold_metric)
         if named is not None:
             refuse_with_records("fit", y, kwargs)
         if not self.compiled:
@@ -142,6 +191,8 @@ class RecordTask(TokensOnly):
         if validation_data is not None and validation is None:
             kwargs["validation_data"] = validation_data
         self._check_micro_batch_size(micro_batch_size)
+        if validation is not None:
+            self._check_monitors(callbacks)
         with self._one_report():
             if named is None:
                 data, follow, kwargs = x, [], {"y": y, "batch_size": batch_size, **kwargs}

@@ -28,6 +28,7 @@ class ThresholdMixin:
     """
 
     decision = None
+    _threshold_metric = None  # what the last fit was told
     _dropped = None  # the threshold that is void
     _why_dropped = "was fitted before the last fit changed the weights"
     score: Callable  # of the matcher: pairs -> float `[N]`
@@ -50,7 +51,18 @@ class ThresholdMixin:
             dict of threshold, metric, value (what applying it to these pairs gives), pairs and sha256.
         """
         pairs = as_pairs(pairs, labelled=True)
-        return self._decide(pairs, self.score(pairs, batch_size, verbose), metric)
+        scores = self.score(pairs, batch_size, verbose)
+        decision = self._decide(pairs, scores, metric)
+        matches = int(np.sum(np.asarray(scores, "float64") >= decision["threshold"]))
+        if has_both_labels(pairs) and matches in (0, len(pairs)):
+            called, real = "all" if matches else "none", int(np.sum(pairs.labels))
+            mend = "" if metric == "f1" else "; metric='f1' weighs matches alone (fit: threshold_metric='f1')"
+            warnings.warn(
+                f"the threshold {decision['threshold']:.4g}, best for {metric}, calls {called} of {len(pairs):,} pairs a "
+                f"match, of which {real:,} are{mend}",
+                stacklevel=2,
+            )
+        return decision
 
     def _decide(self, pairs, scores, metric):
         self.decision, self._dropped = fit_decision(pairs.labels, scores, metric, pairs.sha256), None
@@ -108,7 +120,7 @@ class ThresholdMixin:
                 break
 
     def validate(self, sets):
-        scored = {name: self.score_labelled(pairs, batch_size=64, verbose=0) for name, pairs in sets.items()}
+        scored = {name: self.score_labelled(pairs, 64, 0, with_loss=True) for name, pairs in sets.items()}
         for name, pairs in sets.items():
             if has_both_labels(pairs):
                 self._decide(pairs, scored[name][0], self._metric())
@@ -121,13 +133,29 @@ class ThresholdMixin:
                 del found[name]["spearman"], found[name]["pearson"]
         return found
 
+    def set_threshold_metric(self, metric):
+        if metric not in (None, "accuracy", "f1"):
+            raise ValueError(f"fit(threshold_metric={metric!r}): expected 'accuracy', 'f1' or None")
+        self._threshold_metric = metric
+
     def _metric(self):
+        if self._threshold_metric is not None:
+            return self._threshold_metric
         before = self.decision or self._dropped
         return before["metric"] if before else "accuracy"
 
-    def score_labelled(self, pairs, batch_size, verbose):
-        """Scores float `[N]` of labelled pairs, and metrics by other outputs than these."""
-        return self.score(pairs, batch_size, verbose), {}
+    def score_labelled(self, pairs, batch_size, verbose, with_loss=False):
+        """Scores float `[N]` of labelled pairs, and metrics by other outputs than these; with_loss: `loss` too."""
+        scores = self.score(pairs, batch_size, verbose)
+        return scores, self.loss_of_pairs(pairs, scores) if with_loss else {}
+
+    def loss_of_pairs(self, pairs, outputs):
+        """{"loss": the mean} of labelled pairs, {} where the loss cannot mean their labels, or wants other rows."""
+        try:
+            self.check_labels(pairs)
+            return {"loss": self.mean_loss(self.targets(pairs.labels), outputs)}
+        except ValueError:
+            return {}
 
     def evaluate_records(self, pairs, batch_size=64, verbose="auto"):
         scores, more = self.score_labelled(pairs, batch_size, verbose)
