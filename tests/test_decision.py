@@ -29,7 +29,7 @@ def f1_by_hand(labels, decided):
     return 2 * hits / (sum(labels) + sum(decided))
 
 
-@pytest.mark.filterwarnings("ignore:the threshold .* calls all")
+@pytest.mark.filterwarnings("ignore:the threshold .* calls")
 def test_D09_what_is_reported_is_what_classify_gives():
     """Small sets of few distinct scores: ties, constants and one class come up all the time."""
     rng = np.random.default_rng(3)
