@@ -57,7 +57,7 @@ def visible_keys(padding_mask, attention_mask, rank):
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class PaddingMask(keras.layers.Layer):
+class PaddingMask(Configured, keras.layers.Layer):
     """Real tokens of a batch: the given mask, or else `token_ids != 0` with position 0 always real.
 
     The original never masks the first position, so that no row is fully masked (bert4keras, `Embedding.compute_mask`).

@@ -4,7 +4,10 @@ Public names are loaded on first use, so that `import zoo` costs next to nothing
 """
 
 import importlib
+import importlib.util
+import json
 import os
+import sys
 
 __version__ = "0.1.0.dev0"
 
@@ -50,6 +53,26 @@ _MODULES = (
     "samplers", "training",
 )  # fmt: skip
 
+# Name in Keras' table of classes, without its "zoo>" -> module whose import puts the class there.
+_REGISTERED = {
+    **FAMILIES,
+    **TASKS,
+    "_WithOptionalInputs": "zoo.models.backbone",
+    "GatherPositions": "zoo.tasks.heads",
+    "OutputBias": "zoo.tasks.heads",
+}
+for _module, _names in {
+    "zoo.layers": "AlphaResidual AttentionMask ConditionalLayerNorm DeepNorm Dense Dropout FLASHBlock FeedForward GAUBlock "
+    "GatedAttentionUnit LayerNorm LinearAttention MixedChunkAttention MultiHeadAttention NTKDense PaddingMask ParallelRNN "
+    "Pooling PositionEmbedding RMSNorm RotaryEmbedding ScaleOffset ScaledInitializer SegmentEmbedding Softmax SoftmaxPlus "
+    "SquaredReLU TokenEmbedding TransformerBlock gelu_tanh",
+    "zoo.losses": "AnglE Circle CoSENT CoSENTInfoNCE Contrastive CosineRegression EMO InfoNCE TaiLr TokenCrossEntropy Triplet",
+    "zoo.optimizers": "AdditiveLoRA Bert4KerasAdaFactor Bert4KerasAdam ExcludeFromDecay ExponentialMovingAverage FusedAdam "
+    "FusedAdamW GaLore LayerAdaptation LayerwiseLearningRate LazyUpdates LoRA Lookahead LowRank PiecewiseLinear "
+    "RandomProjection WarmupDecay",
+}.items():
+    _REGISTERED.update(dict.fromkeys(_names.split(), _module))
+
 __all__ = sorted([*_NAMES, *_MODULES])
 
 
@@ -69,3 +92,91 @@ def __getattr__(name):
 
 def __dir__():
     return sorted({*globals(), *__all__})
+
+
+class _Later:
+    """Stands in Keras' table of classes for one of ours, which is imported when Keras asks anything of it."""
+
+    def __init__(self, name):
+        self.__dict__["name"] = name
+
+    def imported(self):
+        importlib.import_module(_REGISTERED[self.name])
+        return sys.modules["keras"].saving.get_custom_objects()[f"zoo>{self.name}"]
+
+    def __getattr__(self, attribute):
+        return getattr(self.imported(), attribute)
+
+    def __call__(self, *args, **kwargs):
+        return self.imported()(*args, **kwargs)
+
+    def __repr__(self):
+        return repr(self.imported())
+
+
+def _register():
+    """Let Keras find all of our classes, those too that are not imported yet: `.keras` files and pickles name them."""
+    table = sys.modules["keras"].saving.get_custom_objects()
+    for name in _REGISTERED:
+        table.setdefault(f"zoo>{name}", _Later(name))
+
+
+def _choose_backend():
+    """Where nobody has chosen a backend, or its file names one that is not there, take the only one that is.
+
+    Raises:
+        ImportError: Keras would take one that is not installed, and there is not one alone to take instead.
+    """
+    if os.environ.get("KERAS_BACKEND"):
+        return
+    home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
+    wanted = "tensorflow"
+    try:
+        with open(os.path.join(home, "keras.json"), encoding="utf-8") as file:
+            wanted = json.load(file).get("backend", wanted)
+    except (OSError, ValueError):  # Keras writes it when it is first imported, in places that it may write to
+        pass
+    there = [name for name in ("torch", "jax", "tensorflow") if _is_installed(name)]
+    if wanted in there or wanted not in ("torch", "jax", "tensorflow"):
+        return
+    if len(there) != 1:
+        raise ImportError(
+            f"Keras would take the backend {wanted}, which is not installed; "
+            + (
+                f"set KERAS_BACKEND to one that is, {' or '.join(there)}, before Python starts or before zoo is used"
+                if there
+                else "install one: pip install torch (or jax, tensorflow)"
+            )
+        )
+    os.environ["KERAS_BACKEND"] = there[0]
+
+
+def _is_installed(name):
+    spec = importlib.util.find_spec(name)
+    return spec is not None and spec.loader is not None  # a folder of that name that is no package has none
+
+
+class _WhenKerasIsImported:
+    """Chooses the backend before and registers our classes after: `import zoo` itself does not import Keras."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "keras":
+            return None
+        sys.meta_path.remove(self)
+        _choose_backend()
+        spec = importlib.util.find_spec(name)
+        if spec is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_register(module):
+                execute(module)
+                _register()
+
+            spec.loader.exec_module = execute_and_register
+        return spec
+
+
+if "keras" in sys.modules:
+    _register()
+else:
+    sys.meta_path.insert(0, _WhenKerasIsImported())

@@ -1,5 +1,8 @@
-"""The vocabulary file of a folder."""
+"""The tokenizer of a folder, and of a config of Keras."""
 
+import json
+
+from zoo.backend.variables import backbone_of
 from zoo.formats import fields
 from zoo.store import PresetError
 from zoo.text.tokenizer import Tokenizer
@@ -32,3 +35,44 @@ def named(source, function, content):
         return function(content)
     except (TypeError, ValueError) as error:
         raise PresetError(f"{source}: {error}") from None
+
+
+def tokenizer_config(model):
+    """JSON form of the tokenizer of a model; None where it has none, or none beside that of its backbone.
+
+    Raises:
+        ValueError: a function, or an object that zoo does not know, is part of the tokenizer.
+    """
+    tokenizer, backbone = model.tokenizer, backbone_of(model)
+    if tokenizer is None or (backbone is not model and tokenizer is getattr(backbone, "tokenizer", None)):
+        return None
+    options = tokenizer.get_config() if type(tokenizer) in TOKENIZERS.values() else None
+    if options is None or options.get("pre_tokenize"):
+        held = "a function (pre_tokenize)" if options else f"a tokenizer of class {type(tokenizer).__name__}"
+        way = (
+            "from_preset(folder, pre_tokenize=function)"
+            if options
+            else "load_weights into a model made as this one was"
+        )
+        raise ValueError(
+            f"this {type(model).__name__} cannot be saved or copied by Keras, whose files and copies hold configs, and no "
+            f"config can hold {held}; use {'save_to_preset' if options else 'save_weights'} and {way}"
+        )
+    return {"options": options, "vocabulary": tokenizer.vocabulary_text}
+
+
+def tokenizer_from(config):
+    """The tokenizer of a config of `tokenizer_config`, or None.
+
+    Raises:
+        ValueError: options that no tokenizer has.
+    """
+    if config is None:
+        return None
+    options, text = config["options"], config["vocabulary"]
+    if options.get("class", "Tokenizer") not in TOKENIZERS:
+        raise ValueError(f"a tokenizer of class {options['class']!r}; known are {', '.join(TOKENIZERS)}")
+    cls = TOKENIZERS[options.get("class", "Tokenizer")]
+    return cls.from_config(
+        options, json.loads(text) if cls.vocabulary_file.endswith(".json") else load_vocabulary(text)
+    )

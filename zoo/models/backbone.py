@@ -7,6 +7,7 @@ from keras import ops
 
 from zoo.backend import ignoring_distribution
 from zoo.backend.arguments import REQUIRED, constructor_arguments, described
+from zoo.formats.vocabulary import tokenizer_config, tokenizer_from
 from zoo.layers import options
 from zoo.layers.attention_options import AttentionOptions
 from zoo.layers.masks import AttentionMask, PaddingMask
@@ -27,20 +28,42 @@ class OptionalInputs:
     def call(self, inputs, training=None, mask=None):  # named: Keras passes `training` only to what it sees here
         return super().call(self.complete(inputs), training=training, mask=mask)  # JAX' trainer calls it directly
 
+    def compute_output_spec(self, inputs, training=None, mask=None):
+        """Of symbolic inputs; Keras wants shapes of those left out too, and each of them is that of the token ids."""
+        inputs = self.complete(inputs)
+        missing = {
+            name: keras.KerasTensor(inputs["token_ids"].shape, dtype=self.input[name].dtype)
+            for name in inputs
+            if inputs[name] is None
+        }
+        return super().compute_output_spec({**inputs, **missing}, training=training, mask=mask)
+
     def build(self, input_shape=None):
         self.built = True  # the constructor has built the graph
 
+    @functools.cached_property
+    def _needed_inputs(self):
+        return tuple(name for name in self.input if not self.get_layer(name).optional)
+
     def complete(self, inputs):
-        """The inputs as a dict with all names, None for those left out."""
+        """The inputs as a dict with all names, None for those left out.
+
+        Args:
+            inputs: a dict; token_ids alone; or a list of inputs in the order token_ids, segment_ids, padding_mask, ...
+        """
+        names = list(self.input)
+        if isinstance(inputs, list | tuple) and all(len(getattr(x, "shape", ())) == 2 for x in inputs):
+            if len(inputs) > len(names):
+                raise ValueError(f"{type(self).__name__} got {len(inputs)} inputs; it has {', '.join(names)}")
+            inputs = dict(zip(names, inputs))
         if not isinstance(inputs, dict):
             inputs = {"token_ids": inputs}
-        unknown = sorted(set(inputs) - set(self.input))
-        if unknown or "token_ids" not in inputs:
+        if set(inputs) - set(names) or any(inputs.get(name) is None for name in self._needed_inputs):
             raise ValueError(
-                f"{type(self).__name__} got inputs {sorted(inputs)}; expected token_ids and optionally "
-                f"{sorted(set(self.input) - {'token_ids'})}"
+                f"{type(self).__name__} got inputs {sorted(inputs)}; expected {', '.join(self._needed_inputs)} and optionally "
+                f"{', '.join(name for name in names if name not in self._needed_inputs)}"
             )
-        return {name: inputs.get(name) for name in self.input}
+        return {name: inputs.get(name) for name in names}
 
 
 class Backbone(OptionalInputs, Preset, keras.Model):
@@ -61,6 +84,12 @@ class Backbone(OptionalInputs, Preset, keras.Model):
     sizes = ()  # constructor arguments that are whole numbers
     derived_arguments = ()  # arguments of the parent's constructor that a family does not take
     _made = False  # whether the graph is there
+
+    def __new__(cls, *args, **kwargs):
+        if len(args) == 2 and isinstance(args[0], dict) and isinstance(args[1], keras.KerasTensor):
+            # keras.models.clone_model, which takes a constructor of *args and **kwargs for that of a functional model
+            return keras.Model(*args, **kwargs)
+        return super().__new__(cls, *args, **kwargs)
 
     def __init__(self, dtype=None, name=None):
         check_distribution()
@@ -298,7 +327,7 @@ class Backbone(OptionalInputs, Preset, keras.Model):
 
     def get_config(self):
         dtype = keras.dtype_policies.serialize(self.dtype_policy)
-        return {**self.architecture(), "dtype": dtype, "name": self.name}
+        return {**self.architecture(), "dtype": dtype, "name": self.name, "tokenizer": tokenizer_config(self)}
 
     @classmethod
     def arguments(cls):
@@ -332,9 +361,13 @@ class Backbone(OptionalInputs, Preset, keras.Model):
         config = dict(config)
         if isinstance(config.get("dtype"), dict):
             config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
-        return cls(**config)
+        tokenizer = tokenizer_from(config.pop("tokenizer", None))
+        model = cls(**config)
+        model.tokenizer = tokenizer
+        return model
 
 
+@keras.saving.register_keras_serializable(package="zoo")
 class _WithOptionalInputs(OptionalInputs, KeptWeights, keras.Model):
     """A plain functional model that also lets optional inputs be left out."""
 

@@ -135,18 +135,20 @@ def _with_log_n(options, index, length):
 
 def _rebuilt(model, layer_attention, factor):
     """A model with other attention and the same weights, tokenizer and origin."""
-    config = model.get_config()
-    backbone_config = config if model is backbone_of(model) else config["backbone"]["config"]
+    backbone = backbone_of(model)
     same = all(options == layer_attention[0] for options in layer_attention)
-    backbone_config["layer_attention"] = layer_attention[0] if same else layer_attention
-    if "max_length" in config:
-        # A second method, put on the first, makes it no longer.
-        most = min(model.max_length, backbone_of(model).max_sequence_length) * factor
-        config["max_length"] = max(model.max_length, int(most))
-    longer = type(model).from_config(config)
+    config = {**backbone.architecture(), "layer_attention": layer_attention[0] if same else layer_attention}
+    longer = type(backbone)(**config, dtype=backbone.dtype_policy, name=backbone.name)
+    if model is not backbone:
+        config = model.task_config()
+        if "max_length" in config:
+            # A second method, put on the first, makes it no longer.
+            most = min(model.max_length, backbone.max_sequence_length) * factor
+            config["max_length"] = max(model.max_length, int(most))
+        longer = type(model)(longer, **config)
     values, variables = weights_of(model), weights_of(longer)
     for path, variable in variables.items():
         variable.assign(ops.copy(values[path].value))  # JAX gives the memory of one model's weights away
-    for old, new in ((model, longer), (backbone_of(model), backbone_of(longer))):
+    for old, new in ((model, longer), (backbone, backbone_of(longer))):
         new.tokenizer, new.verified = old.tokenizer, getattr(old, "verified", None)
     return longer

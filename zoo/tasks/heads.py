@@ -13,13 +13,14 @@ from zoo.layers.norm import LayerNorm
 from zoo.losses import outputs
 from zoo.models.backbone import OptionalInputs, _WithOptionalInputs
 from zoo.models.preset import Preset
+from zoo.tasks.keras_config import task_arguments, task_config
 from zoo.training.checks import check_training
 from zoo.training.progress import resolved
 from zoo.training.records import TokensOnly, refuse_name
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class OutputBias(keras.layers.Layer):
+class OutputBias(Configured, keras.layers.Layer):
     """Adds a bias over the vocabulary to logits float `[B, n, V]`."""
 
     def build(self, input_shape):
@@ -30,7 +31,7 @@ class OutputBias(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class GatherPositions(keras.layers.Layer):
+class GatherPositions(Configured, keras.layers.Layer):
     """Hidden states `[B, P, d]` at positions int `[B, P]` of hidden states `[B, n, d]`."""
 
     def call(self, hidden_states, positions):
@@ -145,14 +146,15 @@ class PretrainedHead(TokensOnly, OptionalInputs, Preset, keras.Model):
         return super().predict(x, *args, **kwargs)
 
     def get_config(self):
-        return {"backbone": keras.saving.serialize_keras_object(self.backbone), **self.task_config()}
+        return task_config(self)
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        config = dict(config)
-        if isinstance(config["backbone"], dict):
-            config["backbone"] = keras.saving.deserialize_keras_object(config["backbone"])
-        return cls(**config)
+        arguments = task_arguments(config)
+        tokenizer = arguments.pop("tokenizer")
+        model = cls(**arguments)
+        model.tokenizer = model.backbone.tokenizer if tokenizer is None else tokenizer
+        return model
 
 
 class TokenHead(PretrainedHead):

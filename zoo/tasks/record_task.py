@@ -259,6 +259,18 @@ class RecordTask(TokensOnly):
             raise TypeError(f"batches takes records or a dict from name to records, got {type(x).__name__}")
         return self._batches(self._training_sets(named), batch_size, seed, epoch, mixture)
 
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        if config:
+            config["optimizer"]["built"] = self.optimizer.built
+        return config
+
+    def compile_from_config(self, config):
+        """Compiled as the model that Keras has kept; an optimizer that had a state is ready for it."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if config["optimizer"].get("built", True):
+            self.optimizer.build(self.trainable_variables)
+
     def named_records(self, x, y=None):
         """(x, its raw records by the name of their set), see `zoo.training.records.named_records`."""
         return named_records(x)

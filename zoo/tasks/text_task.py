@@ -19,6 +19,7 @@ from zoo.models.preset import Preset
 from zoo.models.sizes import checked_length
 from zoo.optimizers import DecayOverFit, ExcludeFromDecay, FusedAdamW
 from zoo.tasks import comparison
+from zoo.tasks.keras_config import task_arguments, task_config
 from zoo.tasks.record_task import RecordTask
 from zoo.text.keras_hub import KerasHubTokenizer
 from zoo.text.token_rows import TokenRows
@@ -224,13 +225,11 @@ class TextTask(RecordTask, Preset, keras.Model):
         return outputs
 
     def get_config(self):
-        return {"backbone": keras.saving.serialize_keras_object(self.backbone), **self.task_config()}
+        return task_config(self)
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        config = dict(config)
-        config["backbone"] = keras.saving.deserialize_keras_object(config["backbone"])
-        return cls(**config)
+        return cls(**task_arguments(config))
 
 
 def _check_name(loss):
