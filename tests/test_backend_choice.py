@@ -13,7 +13,7 @@ from support.paths import ROOT
 pytestmark = pytest.mark.neutral
 
 SITE = pathlib.Path(sysconfig.get_path("purelib"))
-PARTS = {"torch": "torch", "jax": "jax", "tensorflow": "tensorflow"}
+HIDDEN = {"torch", "jax", "tensorflow"}
 
 
 @pytest.fixture
@@ -22,10 +22,11 @@ def python(tmp_path):
 
     def run(backends, code, **variables):
         packages = tmp_path / "-".join(["with", *backends])
-        packages.mkdir(exist_ok=True)
-        for path in SITE.iterdir():
-            if path.name not in PARTS or path.name in backends:
-                (packages / path.name).symlink_to(path)
+        if not packages.exists():
+            packages.mkdir()
+            for path in SITE.iterdir():
+                if path.name not in HIDDEN or path.name in backends:
+                    (packages / path.name).symlink_to(path)
         kept = {name: value for name, value in os.environ.items() if name not in ("KERAS_BACKEND", "KERAS_HOME")}
         where = {"HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join([str(ROOT), str(packages)])}
         command = [sys.executable, "-S", "-c", code]  # -S: without the site-packages that hold them all

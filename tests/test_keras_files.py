@@ -112,6 +112,7 @@ MODELS = {
 @pytest.mark.parametrize(
     "kind, way", [*((kind, "file") for kind in MODELS), *(("matcher", way) for way in WAYS), ("unigram", "config")]
 )
+@pytest.mark.filterwarnings("ignore:.*unknown tokens")  # the small Unigram vocabulary
 def test_a_copy_says_what_the_model_says(kind, way, tmp_path):
     model = scatter_weights(MODELS[kind]())
     other = WAYS[way](model, tmp_path)

@@ -148,6 +148,27 @@ def test_wheel_holds_the_library_and_nothing_else(wheel):
     assert packed == expected, f"lacks {sorted(expected - packed)}, has beside {sorted(packed - expected)}"
 
 
+def test_an_editable_install_is_found_from_wherever_python_is_started(tmp_path):
+    """Beside the clone too, where its folder `zoo` without __init__.py comes first on the path."""
+    clone = tmp_path / "zoo"
+    shutil.copytree(
+        ROOT, clone, ignore=shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info", "tests")
+    )
+    build = "import sys; from setuptools import build_meta; build_meta.build_editable(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", build, tmp_path], cwd=clone, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    with zipfile.ZipFile(*tmp_path.glob("*.whl")) as archive:
+        archive.extractall(tmp_path / "site")
+    ask = "import site, sys; site.addsitedir(sys.argv[1]); import zoo, zoo.losses.needs, zoo.layers; print(zoo.layers.__file__)"
+    others = os.pathsep.join(path for path in sys.path if path.endswith("site-packages"))
+    for place in (tmp_path, clone, tmp_path / "site"):
+        command = [sys.executable, "-S", "-c", ask, tmp_path / "site"]
+        done = subprocess.run(
+            command, cwd=place, env={**os.environ, "PYTHONPATH": others}, capture_output=True, text=True
+        )
+        assert done.stdout.strip() == str(clone / "layers/__init__.py"), done.stderr[-2000:]
+
+
 def test_wheel_carries_the_licence(wheel):
     assert list(wheel.glob("*.dist-info/licenses/LICENSE"))
 
