@@ -49,12 +49,12 @@ def test_the_only_one_is_taken_whatever_keras_wrote(python, tmp_path):
 
 def test_none_and_two_are_one_sentence(python):
     for backends, mend in (
-        ([], "install one: pip install torch"),
-        (["jax", "torch"], "KERAS_BACKEND to one that is, torch or jax"),
+        ([], "pip install torch, jax"),
+        (["jax", "torch"], "set KERAS_BACKEND=torch or jax, before"),
     ):
         said = python(backends, ASK)[1].splitlines()[-1]
         assert (
-            said.startswith("ImportError: Keras would take the backend tensorflow, which is not installed")
+            said.startswith("ImportError: Keras takes the backend tensorflow, which is not installed: ")
             and mend in said
         )
 

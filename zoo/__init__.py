@@ -5,7 +5,6 @@ Public names are loaded on first use, so that `import zoo` costs next to nothing
 
 import importlib
 import importlib.util
-import json
 import os
 import sys
 
@@ -60,6 +59,7 @@ _REGISTERED = {
     "_WithOptionalInputs": "zoo.models.backbone",
     "GatherPositions": "zoo.tasks.heads",
     "OutputBias": "zoo.tasks.heads",
+    "OutputTransform": "zoo.tasks.heads",
 }
 for _module, _names in {
     "zoo.layers": "AlphaResidual AttentionMask ConditionalLayerNorm DeepNorm Dense Dropout FLASHBlock FeedForward GAUBlock "
@@ -121,34 +121,8 @@ def _register():
         table.setdefault(f"zoo>{name}", _Later(name))
 
 
-def _choose_backend():
-    """Where nobody has chosen a backend, or its file names one that is not there, take the only one that is.
-
-    Raises:
-        ImportError: Keras would take one that is not installed, and there is not one alone to take instead.
-    """
-    if os.environ.get("KERAS_BACKEND"):
-        return
-    home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
-    wanted = "tensorflow"
-    try:
-        with open(os.path.join(home, "keras.json"), encoding="utf-8") as file:
-            wanted = json.load(file).get("backend", wanted)
-    except (OSError, ValueError):  # Keras writes it when it is first imported, in places that it may write to
-        pass
-    there = [name for name in ("torch", "jax", "tensorflow") if _is_installed(name)]
-    if wanted in there or wanted not in ("torch", "jax", "tensorflow"):
-        return
-    if len(there) != 1:
-        raise ImportError(
-            f"Keras would take the backend {wanted}, which is not installed; "
-            + (
-                f"set KERAS_BACKEND to one that is, {' or '.join(there)}, before Python starts or before zoo is used"
-                if there
-                else "install one: pip install torch (or jax, tensorflow)"
-            )
-        )
-    os.environ["KERAS_BACKEND"] = there[0]
+def _installed_backends():
+    return [name for name in ("torch", "jax", "tensorflow") if _is_installed(name)]
 
 
 def _is_installed(name):
@@ -163,17 +137,28 @@ class _WhenKerasIsImported:
         if name != "keras":
             return None
         sys.meta_path.remove(self)
-        _choose_backend()
+        if not os.environ.get("KERAS_BACKEND") and len(there := _installed_backends()) == 1:
+            os.environ["KERAS_BACKEND"] = there[0]  # Keras would take tensorflow, there or not
         spec = importlib.util.find_spec(name)
         if spec is not None:
-            execute = spec.loader.exec_module
-
-            def execute_and_register(module):
-                execute(module)
-                _register()
-
-            spec.loader.exec_module = execute_and_register
+            self.execute, spec.loader.exec_module = spec.loader.exec_module, self.execute_and_register
         return spec
+
+    def execute_and_register(self, module):
+        try:
+            self.execute(module)
+        except ModuleNotFoundError as error:
+            sys.meta_path.insert(0, self)
+            if error.name not in ("torch", "jax", "tensorflow"):
+                raise
+            there = " or ".join(_installed_backends())
+            mend = (
+                f"set KERAS_BACKEND={there}, before keras or zoo is used"
+                if there
+                else "pip install torch, jax or tensorflow"
+            )
+            raise ImportError(f"Keras takes the backend {error.name}, which is not installed: {mend}") from error
+        _register()
 
 
 if "keras" in sys.modules:
