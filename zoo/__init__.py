@@ -67,9 +67,9 @@ for _module, _names in {
     "Pooling PositionEmbedding RMSNorm RotaryEmbedding ScaleOffset ScaledInitializer SegmentEmbedding Softmax SoftmaxPlus "
     "SquaredReLU TokenEmbedding TransformerBlock gelu_tanh",
     "zoo.losses": "AnglE Circle CoSENT CoSENTInfoNCE Contrastive CosineRegression EMO InfoNCE TaiLr TokenCrossEntropy Triplet",
-    "zoo.optimizers": "AdditiveLoRA Bert4KerasAdaFactor Bert4KerasAdam ExcludeFromDecay ExponentialMovingAverage FusedAdam "
-    "FusedAdamW GaLore LayerAdaptation LayerwiseLearningRate LazyUpdates LoRA Lookahead LowRank PiecewiseLinear "
-    "RandomProjection WarmupDecay",
+    "zoo.optimizers": "AdditiveLoRA Bert4KerasAdaFactor Bert4KerasAdam DecayOverFit ExcludeFromDecay "
+    "ExponentialMovingAverage FusedAdam FusedAdamW GaLore LayerAdaptation LayerwiseLearningRate LazyUpdates LoRA Lookahead "
+    "LowRank PiecewiseLinear RandomProjection WarmupDecay",
 }.items():
     _REGISTERED.update(dict.fromkeys(_names.split(), _module))
 
