@@ -2,11 +2,10 @@
 
 import json
 
+import zoo
 from zoo.backend.variables import backbone_of
 from zoo.formats import fields
 from zoo.store import PresetError
-from zoo.text.tokenizer import Tokenizer
-from zoo.text.unigram import UnigramTokenizer
 from zoo.text.vocabulary import load_vocabulary
 
 
@@ -15,7 +14,7 @@ def read_vocabulary(folder, name="vocab.txt"):
     return named(f"{folder.path}/{name}", load_vocabulary, folder.text(name)) if folder.has(name) else None
 
 
-TOKENIZERS = {"Tokenizer": Tokenizer, "UnigramTokenizer": UnigramTokenizer}  # those that a file may name
+TOKENIZERS = ("Tokenizer", "UnigramTokenizer")  # classes of the gate that a file may name, imported when one does
 _TOKENIZER_CAP = 32 << 20  # XLM-R's tokenizer.json, with blanks between its 250,000 pieces, has 17 MB
 
 
@@ -26,7 +25,7 @@ def read_tokenizer_json(folder):
 
 def tokenizer_class(options, source):
     """The class that a tokenizer's options name; `zoo.Tokenizer` where they name none, as in presets of before."""
-    return fields.choice(options, "class", source, TOKENIZERS, "Tokenizer")
+    return getattr(zoo, fields.choice(options, "class", source, TOKENIZERS, "Tokenizer"))
 
 
 def named(source, function, content):
@@ -46,7 +45,8 @@ def tokenizer_config(model):
     tokenizer, backbone = model.tokenizer, backbone_of(model)
     if tokenizer is None or (backbone is not model and tokenizer is getattr(backbone, "tokenizer", None)):
         return None
-    options = tokenizer.get_config() if type(tokenizer) in TOKENIZERS.values() else None
+    known = type(tokenizer).__name__ in TOKENIZERS and type(tokenizer) is getattr(zoo, type(tokenizer).__name__)
+    options = tokenizer.get_config() if known else None
     if options is None or options.get("pre_tokenize"):
         held = "a function (pre_tokenize)" if options else f"a tokenizer of class {type(tokenizer).__name__}"
         way = (
@@ -72,7 +72,7 @@ def tokenizer_from(config):
     options, text = config["options"], config["vocabulary"]
     if options.get("class", "Tokenizer") not in TOKENIZERS:
         raise ValueError(f"a tokenizer of class {options['class']!r}; known are {', '.join(TOKENIZERS)}")
-    cls = TOKENIZERS[options.get("class", "Tokenizer")]
+    cls = getattr(zoo, options.get("class", "Tokenizer"))
     return cls.from_config(
         options, json.loads(text) if cls.vocabulary_file.endswith(".json") else load_vocabulary(text)
     )
