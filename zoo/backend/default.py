@@ -173,7 +173,7 @@ def gram_matrix(gradients):
     products = {}
     for i, a in enumerate(rows):
         for j, b in enumerate(rows[: i + 1]):
-            products[i, j] = products[j, i] = sum(ops.sum(x * y) for x, y in zip(a, b))
+            products[i, j] = products[j, i] = sum((ops.sum(x * y) for x, y in zip(a, b)), ops.zeros(()))
     return ops.stack([ops.stack([products[i, j] for j in range(len(rows))]) for i in range(len(rows))])
 
 

@@ -167,6 +167,8 @@ class MicroSteps(default.MicroSteps):
 def gradient_function(model, objective, variables):
     def gradients(*inputs):
         loss = objective(*keras.tree.map_structure(ops.convert_to_tensor, inputs))
+        if not variables:  # torch refuses to differentiate by nothing
+            return float(loss.detach()), []
         scaled = model.optimizer.scale_loss(loss)
         found = torch.autograd.grad(scaled, default.values(variables), allow_unused=True, materialize_grads=True)
         return float(loss.detach()), list(found)

@@ -82,16 +82,24 @@ class Checkpoint:
             if name in config and (config[name] is not None or needed[name] is not None or name in cls.needed()):
                 fields.size(config, name, self.source, least=0 if name == "num_segments" else 1)
         shapes = cls.telling_shapes(config)
-        classes = self.task and self.task["config"].get("num_classes")
-        if classes is not None:
-            fields.size(self.task["config"], "num_classes", self.source)
+        for prefix, options in self._heads():
+            if options.get("num_classes") is None:
+                continue
+            classes = fields.size(options, "num_classes", self.source)
             # A head reads one to three vectors of the backbone's width; how many is for its constructor to say.
-            head, width = self.weights.get("classifier/kernel"), config["hidden_dim"]
-            shapes["classifier/kernel"] = (
-                max(width, head.shape[0]) if head is not None and head.shape else width,
-                classes,
-            )
+            path, width = f"{prefix}classifier/kernel", config["hidden_dim"]
+            head = self.weights.get(path)
+            shapes[path] = (max(width, head.shape[0]) if head is not None and head.shape else width, classes)
         self.check_shapes(shapes)
+
+    def _heads(self):
+        """(prefix of its weights, options) of the task, or of each task of several."""
+        options = self.task["config"] if self.task else {}
+        several = options.get("tasks")
+        if not isinstance(several, dict):
+            return [("", options)]
+        entries = {name: entry.get("config") if isinstance(entry, dict) else None for name, entry in several.items()}
+        return [(f"{name}/", entry) for name, entry in entries.items() if isinstance(entry, dict)]
 
     def check_shapes(self, shapes):
         """Refuse a config by the shapes that it implies.

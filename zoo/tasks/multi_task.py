@@ -33,8 +33,9 @@ class MultiTask(RecordTask, Preset, keras.Model):
         both.fit({"match": pairs, "topic": rows}, validation_data={"match": dev_pairs, "topic": dev_rows})
         tasks["match"].encode(texts)                     # each is an ordinary task, before and after
 
-    Each step has a batch of every task, and an epoch is the longest set once; with `mixture=` each step is of one task.
-    Losses are those that each task was compiled with, or its default.
+    Each step has a batch of every task, of `batch_size` rows each, and an epoch is the longest set once; with `mixture=`
+    each step is of one task. Losses are those that each task was compiled with, or its default; in the log they are means
+    over the steps.
 
     Args:
         tasks: dict from a name to a task, two or more with the same backbone object (one is allowed).
@@ -70,6 +71,10 @@ class MultiTask(RecordTask, Preset, keras.Model):
     @classmethod
     def from_backbone(cls, backbone, tasks, combine=None, name=None):
         """From a backbone and descriptions of tasks, see `task_config`."""
+        if not isinstance(tasks, dict):
+            raise ValueError(
+                f"tasks={str(tasks)[:80]}; expected a dict from name to {{'class': name, 'config': arguments}}"
+            )
         made = {name: _described_task(backbone, name, entry) for name, entry in tasks.items()}
         return cls(made, _described_combine(combine), name)
 
@@ -94,6 +99,8 @@ class MultiTask(RecordTask, Preset, keras.Model):
         Args:
             loss: dict from name to the loss of a task, for those that are to have another than they were compiled with.
         """
+        if loss is not None and not isinstance(loss, Mapping):
+            raise TypeError(f"compile: loss={loss!r:.80}; expected a dict from the names of the tasks to their losses")
         if unknown := sorted(set(loss or ()) - set(self.tasks)):
             raise ValueError(f"compile: loss for {', '.join(unknown)}; the tasks are {', '.join(self.tasks)}")
         for name in ("metrics", "weighted_metrics", "loss_weights"):
@@ -105,11 +112,19 @@ class MultiTask(RecordTask, Preset, keras.Model):
                 )
                 raise ValueError(f"compile: MultiTask takes no {name}; use {mend}")
         for name, task in self.tasks.items():
-            if not task.compiled or name in (loss or {}):
+            if not task.compiled:
                 task.compile(loss=(loss or {}).get(name))
-        optimizer = optimizer or fine_tuning_optimizer(next(iter(self.tasks.values())).hidden_dim)
-        super().compile(optimizer=optimizer, loss=None, **kwargs)
+            elif name in (loss or {}):  # all else stays as it was compiled
+                metrics = task._compile_metrics and task._compile_metrics._user_weighted_metrics
+                task.compile(task.optimizer, loss[name], weighted_metrics=metrics)
+        super().compile(optimizer=optimizer or self.default_optimizer(), loss=None, **kwargs)
         self._compile_loss = _LossesOfTasks(self.tasks)
+
+    def default_optimizer(self):
+        """See `zoo.tasks.text_task.fine_tuning_optimizer`: the smaller peak where all tasks are trained already."""
+        trained = getattr(self.backbone, "trained_as", None) == task_name(type(self))
+        width = next(iter(self.tasks.values())).hidden_dim
+        return fine_tuning_optimizer(width, trained or all(task.is_trained() for task in self.tasks.values()))
 
     def objective(self, name):
         """Function from inputs, labels and weights of a task to its loss, in training."""
@@ -140,7 +155,7 @@ class MultiTask(RecordTask, Preset, keras.Model):
             value = self.combine.value(list(losses), np.array(list(losses.values())))
             self._loss_tracker.update_state(value)
             for name, loss in losses.items():
-                self.task_losses[name].update_state(loss, np.count_nonzero(weights[name]))
+                self.task_losses[name].update_state(loss)
             return {metric.name: float(metric.result()) for metric in (self._loss_tracker, *self.task_losses.values())}
 
         return one_step
@@ -178,16 +193,15 @@ class MultiTask(RecordTask, Preset, keras.Model):
         if x is None:
             return None, None
         _, named = self.named_records(x)
-        return x, {name: self.tasks[name]._validation_sets({name: part})[1][name] for name, part in named.items()}
+        return x, {name: self.tasks[name]._validation_set(name, part) for name, part in named.items()}
 
     def _check_micro_batch_size(self, size):
         if size is not None:
             raise ValueError("MultiTask takes no micro_batch_size; use an optimizer with gradient_accumulation_steps")
 
     def _batches(self, sets, batch_size, seed, epoch, mixture):
-        sizes = {name: batch_size[name] if isinstance(batch_size, Mapping) else batch_size for name in sets}
         parts = {
-            name: self.tasks[name]._batches({None: records}, sizes[name], seed, epoch, None)
+            name: self.tasks[name]._batches({None: records}, batch_size, seed, epoch, None)
             for name, records in sets.items()
         }
         counts = None

@@ -12,8 +12,8 @@ BATCHES = 16  # of the first epoch, over which the loss is averaged
 def prior_loss(task, batches):
     """Mean loss over some batches, where the output is the same for every row and the best such one.
 
-    For classes it is the logarithm of their shares, and the loss is the entropy of the labels. For a score or cosine it is
-    searched for. A loss on embeddings sees equal ones.
+    For classes it is a power of their shares, 1 for cross entropy, whose loss is then the entropy of the labels. A score or
+    cosine is searched for. A loss on embeddings sees equal ones.
 
     Args:
         task: a compiled matcher or classifier. batches: `zoo.training.RecordBatches` of its training records.
@@ -36,8 +36,18 @@ def prior_loss(task, batches):
 
     if classes is not None and classes > 1:
         counts = np.bincount(examples.labels.astype("int64"), minlength=classes)
-        return loss(np.log(np.maximum(counts, 1e-6) / counts.sum()))
+        shares = np.log(np.maximum(counts, 1e-6) / counts.sum())
+        # Cross entropy is least at power 1; a bounded loss where the likeliest class takes all.
+        return min(loss(power * shares) for power in (1.0, 0.0, 0.5, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0))
     if needs.inputs_of(task.loss) == "embeddings":
         return loss(np.ones((examples.rows.shape[1], task.hidden_dim)))
-    similarity = np.ndim(examples.rows) == 2  # a cosine, else a free score
-    return min(loss(np.float64(output)) for output in np.linspace(-1, 1, 81) * (1 if similarity else 10))
+    low, high = -1.0, 1.0  # of a cosine
+    if np.ndim(examples.rows) == 1:  # a free score: as far as logits go, and the labels
+        low, high = min(-10.0, float(np.min(examples.labels))), max(10.0, float(np.max(examples.labels)))
+    bounds = low, high
+    for _ in range(3):  # each time nearer to the best of 41
+        outputs = np.linspace(low, high, 41)
+        losses = [loss(output) for output in outputs]
+        best, step = outputs[np.argmin(losses)], (high - low) / 40
+        low, high = max(bounds[0], best - step), min(bounds[1], best + step)
+    return min(losses)

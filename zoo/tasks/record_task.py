@@ -175,6 +175,7 @@ class RecordTask(TokensOnly):
                 Keras that mean nothing with records; all before anything is trained.
         """
         x, named = self.named_records(x, y)
+        batch_size = 32 if batch_size is None else batch_size  # as Keras takes it
         check_numbers("fit", batch_size=batch_size, epochs=epochs, initial_epoch=initial_epoch)
         _check_callbacks(callbacks)
         self.set_threshold_metric(threshold_metric)
@@ -304,13 +305,17 @@ class RecordTask(TokensOnly):
             return None, None
         x, named = self.named_records(x)
         for name, part in (named or {}).items():
-            where = "validation_data" if name is None else f"validation_data[{name!r}]"
-            if hasattr(part, "__len__") and not len(part):
-                raise ValueError(f"{where} is empty; expected labelled records, or None to train without")
-            with _naming(where):
-                named[name] = self.as_records(part, labelled=True)
-                self.check_validation(named[name], several=name is not None)
+            named[name] = self._validation_set(name, part)
         return x, named
+
+    def _validation_set(self, name, part):
+        where = "validation_data" if name is None else f"validation_data[{name!r}]"
+        if hasattr(part, "__len__") and not len(part):
+            raise ValueError(f"{where} is empty; expected labelled records, or None to train without")
+        with _naming(where):
+            records = self.as_records(part, labelled=True)
+            self.check_validation(records, several=name is not None)
+        return records
 
     def _warn_of_left_out(self, data):
         if len(left_out := data.left_out()):

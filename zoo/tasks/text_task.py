@@ -130,9 +130,12 @@ class TextTask(RecordTask, Preset, keras.Model):
     # Training
 
     def default_optimizer(self):
-        """See `fine_tuning_optimizer`; trained is a model that was loaded from a preset of its own task."""
-        trained = getattr(self.backbone, "trained_as", None) == task_name(type(self)) and not self._untrained
-        return fine_tuning_optimizer(self.hidden_dim, trained)
+        """See `fine_tuning_optimizer`."""
+        return fine_tuning_optimizer(self.hidden_dim, self.is_trained())
+
+    def is_trained(self):
+        """Whether the model was loaded from a preset of its own task."""
+        return getattr(self.backbone, "trained_as", None) == task_name(type(self)) and not self._untrained
 
     def default_loss(self):
         raise NotImplementedError(f"{type(self).__name__}.default_loss")

@@ -105,9 +105,6 @@ def refuse_name(task, backbone):
 def check_numbers(verb, **numbers):
     """Refuse what is no whole number of at least 1 (`initial_epoch`: of at least 0), before Keras trains by it."""
     for name, value in numbers.items():
-        if isinstance(value, Mapping):  # several tasks, by name
-            check_numbers(verb, **{f"{name}[{key!r}]": part for key, part in value.items()})
-            continue
         least = int(name != "initial_epoch")
         if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
             raise ValueError(f"{verb}({name}={value!r}): expected a whole number of at least {least}")

@@ -8,6 +8,8 @@ Su, "Multi-task learning" (1) to (3), kexue.fm/archives/8870, 8896 and 8907.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from numbers import Real
 
 import numpy as np
 
@@ -71,7 +73,11 @@ class WeightedSum(TaskWeights):
     """
 
     def __init__(self, weights=None):
-        if weights is not None and not all(value > 0 for value in weights.values()):
+        if weights is not None and not isinstance(weights, Mapping):
+            raise ValueError(
+                f"WeightedSum: weights={weights!r}; expected a dict from names of tasks to numbers, or None"
+            )
+        if weights is not None and not all(isinstance(value, Real) and value > 0 for value in weights.values()):
             raise ValueError(f"WeightedSum: weights={weights}; expected numbers above 0")
         self.weights = None if weights is None else {name: float(value) for name, value in weights.items()}
 
@@ -155,7 +161,8 @@ class GradientNormalization(TaskWeights):
 
     def factors(self, names, losses, gram=None, first=None, prior=None):
         lengths = np.sqrt(np.diag(gram))
-        return _both(np.divide(1.0, lengths, out=np.zeros(len(names)), where=lengths > 0))
+        shared = np.divide(1.0, lengths, out=np.zeros(len(names)), where=lengths > 0)
+        return shared, np.where(lengths > 0, shared, 1.0)  # over a frozen backbone heads go on by themselves
 
 
 class MinNorm(TaskWeights):
