@@ -36,7 +36,7 @@ from zoo.layers.pooling import Pooling
 from zoo.layers.recurrent_attention import recurrent_attention
 from zoo.layers.rerope import XPOS, LeakyReRoPE, ReRoPE
 from zoo.layers.residuals import AlphaResidual, DeepNorm, Residual
-from zoo.layers.rotary import Position, RotaryEmbedding, interleaved_to_half_split
+from zoo.layers.rotary import Position, RelativePosition, RotaryEmbedding, interleaved_to_half_split
 from zoo.layers.score_biases import KERPLE, ALiBi, Sandwich, ScoreBias
 from zoo.layers.score_normalizers import Normalizer, Softmax, SoftmaxPlus, SquaredReLU
 from zoo.layers.score_products import (
@@ -90,6 +90,7 @@ __all__ = [
     "QueryNorm",
     "RMSNorm",
     "ReRoPE",
+    "RelativePosition",
     "Residual",
     "RotaryEmbedding",
     "Sandwich",

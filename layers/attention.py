@@ -46,7 +46,13 @@ class AttentionLayer(OptionsLayer):
         """A v: `[B, (H,) n, s]`, `[B, (H,) m, s]`, `[B, (H,) m, e]` -> `[B, (H,) n, e]`."""
         weights = self.options.attention_weights(query, key, num_heads, self.trained_options, **places)
         weights = ops.cast(weights, value.dtype)
-        return ops.matmul(self.dropout_layer(weights, training=True) if training else weights, value)
+        if training:
+            weights = self.dropout_layer(weights, training=True)
+        mixed, position = ops.matmul(weights, value), self.options.position
+        if position is None or not position.in_values:
+            return mixed
+        here = places.get("first_query", 0) + ops.arange(ops.shape(query)[-2])
+        return mixed + position.mixed(weights, here, ops.arange(ops.shape(key)[-2]), value.shape[-1])
 
     def check_cross(self):
         """Raise ValueError where keys of another sequence meet rules about places in one sequence."""
@@ -55,6 +61,8 @@ class AttentionLayer(OptionsLayer):
                 f"{', '.join(map(repr, self.options.visibility))} in cross attention: windows and directions compare "
                 "places in one sequence; give an attention_mask instead"
             )
+        if self.options.position is not None and self.options.position.counts_places:
+            raise ValueError(f"{self.options.position!r} in cross attention: it compares places in one sequence")
 
     def empty_cache(self, batch_size, capacity):
         """Zeros for the keys and values of `capacity` tokens, see the module's docstring."""

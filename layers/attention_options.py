@@ -55,7 +55,8 @@ class AttentionOptions(options.Option):
             without biases: with rotary positions they favour near keys (kexue.fm/archives/9577).
         product: None (q·k / sqrt(s)), `KeyNorm()`, `QueryNorm()` or `CosA()`.
         log_n: None or `LogN(train_length)`.
-        position: None (no positions), `RotaryEmbedding()`, `ReRoPE(w)`, `LeakyReRoPE(w, k)` or `XPOS()`.
+        position: None (no positions), `RotaryEmbedding()`, `ReRoPE(w)`, `LeakyReRoPE(w, k)`, `XPOS()` or
+            `RelativePosition()`.
         score_scale: float or None; None means that of the product, 1/sqrt(s) where there is none.
         score_bias: None, `ALiBi()`, `KERPLE()` or `Sandwich()`.
         visibility: an option or a list of them, all of which must allow a key: `Window(w)`, `Direction(side)`.
@@ -230,7 +231,10 @@ class AttentionOptions(options.Option):
         for part in self.counting():
             query = query * part.factor(visible_count(num_keys, visible))
         scale = self.scale(query.shape[-1])
-        scores = attention_scores(query, key, self.position, scale, positions, key_positions, rotated_keys)
+        where = positions, key_positions
+        if self.position is not None and self.position.counts_places:
+            where = first_query + ops.arange(length), ops.arange(num_keys)
+        scores = attention_scores(query, key, self.position, scale, *where, rotated_keys)
         if self.score_bias is not None:
             here = counted(positions, length)
             there = counted(positions if key_positions is None else key_positions, num_keys)

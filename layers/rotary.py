@@ -1,4 +1,6 @@
-"""Rotary position embedding, RoPE (Su et al., arXiv 2104.09864; kexue.fm/archives/8265)."""
+"""Positions in scores: rotary embedding, RoPE (Su et al., arXiv 2104.09864; kexue.fm/archives/8265), and relative vectors."""
+
+import functools
 
 import keras
 import numpy as np
@@ -30,6 +32,8 @@ class Position(options.Option):
     argument, method = "position", "scores"
     causal_only = False  # whether it makes sense only where no query sees a key on its right
     logit_factor = 1.0  # the scores before a softmax are multiplied by it
+    counts_places = False  # whether it is given places in the row, as windows are, in place of positions
+    in_values = False  # whether values carry positions too: then it has a method `mixed`
 
     def scores(self, query, key, query_positions=None, key_positions=None):
         """Scores float32 `[..., n, m]`.
@@ -40,6 +44,14 @@ class Position(options.Option):
             key_positions: `[m]` or `[B, m]`; None means the queries' positions.
         """
         raise NotImplementedError(f"{type(self).__name__}.scores")
+
+    def mixed(self, weights, query_places, key_places, width):
+        """What positions add to the mixed values, `[..., n, width]` of weights `[..., n, m]`; where `in_values`.
+
+        Args:
+            query_places, key_places: int `[n]`, `[m]`, places in the row.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.mixed")
 
 
 @options.register_option("rotary")
@@ -155,3 +167,57 @@ def interleaved_to_half_split(kernel, num_heads):
     *rest, width = kernel.shape
     pairs = ops.reshape(kernel, (*rest, num_heads, width // num_heads // 2, 2))
     return ops.reshape(ops.swapaxes(pairs, -1, -2), (*rest, width))
+
+
+@options.register_option("relative")
+class RelativePosition(Position):
+    """A fixed vector for each distance, which keys and values carry: q_i · (k_j + r_ij), and Σ_j A_ij (v_j + r_ij).
+
+        r_ij = P[j − i], j − i held within −M .. M,  P[δ]_2m = sin((δ + M) θ_m),  P[δ]_2m+1 = cos((δ + M) θ_m),
+        θ_m = 10000^(−2m/s)
+
+    Source: Shaw et al., arXiv 1803.02155. As in NEZHA (arXiv 1909.00204), distances are those of places in the row,
+    whatever positions a layer is given.
+
+    Args:
+        max_distance: int, M; keys further away look as if they were M away.
+
+    Raises:
+        ValueError: max_distance is no whole number of at least 1.
+    """
+
+    counts_places = in_values = True
+
+    def __init__(self, max_distance=64):
+        if isinstance(max_distance, bool) or not isinstance(max_distance, int) or not 1 <= max_distance <= 2**16:
+            raise ValueError(
+                f"RelativePosition: max_distance={max_distance!r}; expected a whole number from 1 to 65536"
+            )
+        self.max_distance = max_distance
+
+    def scores(self, query, key, query_positions=None, key_positions=None):
+        """q_i · (k_j + r_ij), float32 `[..., n, m]`; positions are places `[n]` and `[m]`."""
+        here = ops.arange(ops.shape(query)[-2]) if query_positions is None else query_positions
+        there = here if key_positions is None else key_positions
+        vectors = self.vectors(here, there, query.shape[-1])
+        heads = "h" if len(query.shape) == 4 else ""
+        product = ops.matmul(query, ops.swapaxes(key, -1, -2))
+        return product + ops.einsum(f"b{heads}ns,nms->b{heads}nm", query, vectors)
+
+    def mixed(self, weights, query_places, key_places, width):
+        heads = "h" if len(weights.shape) == 4 else ""
+        vectors = ops.cast(self.vectors(query_places, key_places, width), weights.dtype)
+        return ops.einsum(f"b{heads}nm,nme->b{heads}ne", weights, vectors)
+
+    def vectors(self, query_places, key_places, width):
+        """r_ij, float32 `[n, m, width]`."""
+        distance = ops.cast(ops.expand_dims(key_places, 0) - ops.expand_dims(query_places, 1), "int32")
+        rows = ops.clip(distance, -self.max_distance, self.max_distance) + self.max_distance
+        return ops.take(ops.convert_to_tensor(_table(self.max_distance, width)), rows, axis=0)
+
+
+@functools.lru_cache(maxsize=16)
+def _table(max_distance, width):
+    """P, float32 `[2M + 1, width]`."""
+    angles = np.arange(2 * max_distance + 1)[:, None] * 10000.0 ** (-2 * (np.arange(width) // 2) / width)
+    return np.where(np.arange(width) % 2, np.cos(angles), np.sin(angles)).astype("float32")

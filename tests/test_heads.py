@@ -103,10 +103,10 @@ def test_output_is_tied_to_the_input_embedding(golden):
 
 @pytest.mark.parametrize("family", TINY)
 def test_weights_of_the_heads(family):
-    """BERT, ALBERT and RoFormer transform, norm and add a bias; the V2 line maps back to the embedding width at most."""
+    """BERT, ALBERT, NEZHA and RoFormer transform, norm and add a bias; the V2 line maps back to the embedding width at most."""
     model = zoo.MaskedLM(tiny(family, embedding_dim=24))
     head = set(weights_of(model)) - set(weights_of(model.backbone))
-    if family in ("BERT", "ALBERT", "RoFormer"):
+    if family in ("BERT", "ALBERT", "RoFormer", "NEZHA"):
         assert head == {"mlm_dense/kernel", "mlm_dense/bias", "mlm_norm/gamma", "mlm_norm/beta", "mlm_bias/bias"}
     else:
         assert head == {"mlm_mapping/kernel"}
@@ -115,7 +115,7 @@ def test_weights_of_the_heads(family):
 
 @pytest.mark.parametrize("family", TINY)
 def test_config_round_trip(family):
-    tasks = [zoo.MaskedLM, zoo.NextSentence] if family in ("BERT", "ALBERT", "RoFormer") else [zoo.MaskedLM]
+    tasks = [zoo.MaskedLM, zoo.NextSentence] if family in ("BERT", "ALBERT", "RoFormer", "NEZHA") else [zoo.MaskedLM]
     for task in tasks:
         model = task(tiny(family))
         twin = task.from_config(json.loads(json.dumps(model.get_config())))
@@ -144,6 +144,6 @@ def test_logits_are_float32_in_half_precision():
 @pytest.mark.parametrize("family", ["RoFormerV2", "GAUAlpha"])
 def test_version_two_has_no_pooler(family):
     with pytest.raises(
-        ValueError, match=f"{family} has no pooler; next-sentence heads exist for BERT, ALBERT and RoFormer"
+        ValueError, match=f"{family} has no pooler; next-sentence heads exist for BERT, ALBERT, NEZHA and RoFormer"
     ):
         zoo.NextSentence(tiny(family))

@@ -34,7 +34,7 @@ def parameters_of(preset):
         kernels
         + biases_and_norms
         + mapping
-        + (0 if preset.family == "RoFormer" else sizes["max_sequence_length"] * embedding)
+        + (0 if preset.family in ("RoFormer", "NEZHA") else sizes["max_sequence_length"] * embedding)
     )
 
 

@@ -1,4 +1,4 @@
-"""ALBERT: the original's numbers from the original's checkpoints, transformers' numbers, and back into both.
+"""ALBERT and NEZHA: the original's numbers from the original's checkpoints, transformers' numbers, and back into both.
 
 Goldens of bert4keras 0.11.5 on tf_keras 2.21.0, seed 20220601; see tests/goldens/README.md.
 """
@@ -20,7 +20,7 @@ from zoo.formats.families import by_layer
 from zoo.formats.tensorflow.checkpoint import TFCheckpoint
 from zoo.layers import Window
 from zoo.models.preset import read
-from zoo.store import Folder, PresetError
+from zoo.store import Folder, PresetError, safetensors_bytes
 
 CASES = ("l7", "l12", "odd")
 SIZES = {
@@ -86,11 +86,11 @@ def test_custom_positions_and_kept_tokens_equal_bert4keras(golden, name):
     assert_close(kept(batch(arrays, "keep_tokens")), arrays["out_keep_tokens/last_hidden_state/l7"], atol=2e-5)
 
 
-@pytest.mark.parametrize("name", ["albert"])
+@pytest.mark.parametrize("name", ["albert", "nezha"])
 def test_heads_equal_bert4keras(golden, name):
     """The checkpoint has a pooler and no next-sentence head: the pooler is loaded into one built by hand."""
     arrays = golden(f"{name}/golden")
-    masked_lm = load(name, "MaskedLM")
+    masked_lm = load(name, "MaskedLM", family=LINEAGE[name])
     for case in CASES:
         assert_close(masked_lm(batch(arrays, case)), arrays[f"out64/{case}/mlm_logits"], atol=2e-5)
     head = zoo.NextSentence(masked_lm.backbone)
@@ -105,7 +105,7 @@ def test_checkpoints_of_the_original_round_trip(name, tmp_path):
     """Every family's tensors come back under the original's names, with the heads; the backbone is told by them."""
     stored = TFCheckpoint(Folder(GOLDENS / name))
     for cls in (zoo.Backbone, zoo.MaskedLM):
-        ours = cls.from_preset(GOLDENS / name)
+        ours = cls.from_preset(GOLDENS / name, family=LINEAGE[name])
         assert type(getattr(ours, "backbone", ours)) is getattr(zoo, LINEAGE[name])
         ours.save_to_preset(tmp_path / cls.__name__, format="bert4keras")
         written = TFCheckpoint(Folder(tmp_path / cls.__name__))
@@ -124,7 +124,7 @@ def test_checkpoints_of_the_original_round_trip(name, tmp_path):
 @pytest.mark.parametrize("name", LINEAGE)
 def test_zoo_presets_and_tasks(golden, name, tmp_path):
     """Over a matcher, in int8 and mixed precision too: config, weights and tokenizer come back."""
-    ours = zoo.RepresentationMatcher.from_preset(GOLDENS / name, max_length=16)
+    ours = zoo.RepresentationMatcher.from_preset(GOLDENS / name, max_length=16, family=LINEAGE[name])
     ours.save_to_preset(tmp_path / "matcher")
     again = zoo.RepresentationMatcher.from_preset(tmp_path / "matcher")
     assert again.backbone.get_config() | {"name": ""} == ours.backbone.get_config() | {"name": ""}
@@ -251,3 +251,80 @@ def test_albert_steps_through_its_block_as_often_as_it_has_layers():
     first, cache = model.step(TOKEN_IDS[:1, :4], cache, 0)
     second, cache = model.step(TOKEN_IDS[:1, 4:], cache, 4)
     assert_close(np.concatenate([numpy(first), numpy(second)], 1)[0], expected, atol=1e-5)
+
+
+# NEZHA
+
+
+def test_the_config_tells_nezha_from_roformer(tmp_path):
+    """Their tensors have the same names. A config without the word is RoFormer's unless the caller says otherwise."""
+    folder = GOLDENS / "nezha"
+    assert type(zoo.Backbone.from_preset(folder)) is zoo.RoFormer
+    for name in ("zoo.NEZHA", "Backbone"):
+        loaded = load("nezha") if name == "zoo.NEZHA" else zoo.Backbone.from_preset(folder, family="NEZHA")
+        assert type(loaded) is zoo.NEZHA
+    loaded.save_to_preset(tmp_path, format="bert4keras")
+    assert json.loads((tmp_path / "bert_config.json").read_text())["use_relative_position"] is True
+    assert type(zoo.MaskedLM.from_preset(folder, family="NEZHA").backbone) is zoo.NEZHA
+    assert type(zoo.Backbone.from_preset(tmp_path)) is zoo.NEZHA
+    with pytest.raises(PresetError, match="holds a NEZHA, not a RoFormer"):
+        zoo.RoFormer.from_preset(tmp_path)
+    with pytest.raises(ValueError, match="family='NEZHAA'; expected one of BERT"):
+        zoo.MaskedLM.from_preset(folder, family="NEZHAA")
+    with pytest.raises(ValueError, match="family='BERT'; expected NEZHA"):
+        zoo.NEZHA.from_preset(folder, family="BERT")
+
+
+def test_nezha_sees_distances_in_values(golden):
+    """A value's vector moves the output even where all tokens, and with them all scores' inputs, are equal."""
+    same = np.full((1, 9), 7, "int32")
+    states = numpy(tiny("NEZHA").hidden_states(same)[1])[0]
+    assert np.abs(states[0] - states[8]).max() > 1e-3
+    plain = numpy(tiny("NEZHA", position=None).hidden_states(same)[1])[0]
+    assert_close(plain[0], plain[8], atol=1e-5)
+    longer = zoo.extend_context(tiny("NEZHA", max_sequence_length=8), "log_n")
+    assert longer(np.tile(TOKEN_IDS, (1, 3))).shape == (4, 21, 32)
+    with pytest.raises(ValueError, match="positions are RelativePosition.*expected a plain RotaryEmbedding"):
+        zoo.extend_context(tiny("NEZHA"))
+
+
+def nezha_name(name):
+    """Hugging Face's name of a variable of the original, written out apart from zoo's rule."""
+    for old, new in (("bert/", "nezha."), ("layer_", "layer."), ("/", "."), ("gamma", "weight"), ("beta", "bias")):
+        name = name.replace(old, new)
+    name = name.replace("kernel", "weight").replace("output_bias", "bias")
+    return name + ".weight" if name.endswith("_embeddings") else name
+
+
+def test_hugging_face_folder_of_nezha(golden, tmp_path):
+    """As `NezhaForMaskedLM` of transformers 4.40 wrote it, with its table of sines; and written again."""
+    stored = TFCheckpoint(Folder(GOLDENS / "nezha"))
+    tensors = {nezha_name(name): np.asarray(stored[name]) for name in stored}
+    tensors = {name: np.ascontiguousarray(a.T) if ".weight" in name and a.ndim == 2 and "_embeddings" not in name else a
+               for name, a in tensors.items()}  # fmt: skip
+    own = dict(tensors)
+    tensors["nezha.encoder.layer.0.attention.self.relative_positions_encoding.positions_encoding"] = np.zeros((4, 4, 8))
+    config = json.loads((GOLDENS / "nezha" / "bert_config.json").read_text())
+    config |= {
+        "model_type": "nezha",
+        "max_relative_position": 64,
+        "use_relative_position": True,
+        "layer_norm_eps": 1e-7,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").write_bytes(safetensors_bytes(tensors))
+    arrays, ours = golden("nezha/golden"), zoo.MaskedLM.from_preset(tmp_path)
+    assert_close(ours(batch(arrays, "l12")), arrays["out64/l12/mlm_logits"], atol=2e-5)
+    ours.save_to_preset(tmp_path / "again", format="hugging_face")
+    written, said = (
+        Folder(tmp_path / "again").safetensors("model.safetensors"),
+        json.loads((tmp_path / "again" / "config.json").read_text()),
+    )
+    assert all((np.asarray(written[name]) == own[name]).all() for name in written)
+    assert set(own) - set(written) == {"nezha.pooler.dense.weight", "nezha.pooler.dense.bias"}
+    assert said["architectures"] == ["NezhaForMaskedLM"] and config == {
+        **{name: said[name] for name in config if name in said},
+        "initializer_range": 0.02,
+    }
+    with pytest.raises(PresetError, match="max_relative_position=32"):
+        read(rewritten(tmp_path, max_relative_position=32))

@@ -297,6 +297,7 @@ def test_segment_ids_of_each_family(interaction):
         "RoFormer": "zeros",
         "RoFormerV2": "zeros",
         "GAUAlpha": "zeros",
+        "NEZHA": "pair",
     }
     assert interaction.segment_ids == "zeros"
     for kind, expected in (("pair", [0, 0, 0, 1, 1, 0]), ("zeros", [0] * 6)):

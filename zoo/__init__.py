@@ -24,6 +24,7 @@ FAMILIES = {
     "RoFormer": "zoo.models.roformer",
     "RoFormerV2": "zoo.models.roformer",
     "GAUAlpha": "zoo.models.gau",
+    "NEZHA": "zoo.models.nezha",
 }
 TASKS = {
     "MaskedLM": "zoo.tasks.heads",

@@ -44,6 +44,7 @@ from zoo.models.bert import BERT as BERT
 from zoo.models.context_extension import extend_context as extend_context
 from zoo.models.freezing import freeze as freeze
 from zoo.models.gau import GAUAlpha as GAUAlpha
+from zoo.models.nezha import NEZHA as NEZHA
 from zoo.models.roformer import RoFormer as RoFormer
 from zoo.models.roformer import RoFormerV2 as RoFormerV2
 from zoo.optimizers.low_rank_delta import LowRankDelta as LowRankDelta

@@ -30,12 +30,12 @@ def read(folder, asked=None):
 
     Args:
         folder: `zoo.store.Folder`.
-        asked: name of the family, which the original's user has to say; None to tell it from the variable names.
+        asked: name of the family, which the original's user has to say; None to tell it from the variable names, where
+            RoFormer and NEZHA share theirs: NEZHA's config says `"use_relative_position": true`.
     """
     config = folder.json(CONFIG)
     weights = TFCheckpoint(folder)
-    # The last one: a child comes after its parent, and knows what sets it apart.
-    cls = family(asked) if asked else [cls for cls in families() if cls.matches_tf(weights)][-1]
+    cls = _family(config, weights, asked)
     arguments = cls.from_tf_config(config)
     missing = sorted({"vocabulary_size", "num_layers", "hidden_dim"} - set(arguments))
     if missing:
@@ -51,6 +51,16 @@ def read(folder, asked=None):
         known_extras=(*heads, _OPTIMIZER_SLOTS),
         vocabulary=read_vocabulary(folder),
     )
+
+
+def _family(config, weights, asked):
+    """The family that the config says, else the caller, else the tensors' names."""
+    named = [cls for cls in families() if cls.matches_tf(weights)]
+    said = [cls for cls in named if cls.tf_flag and config.get(cls.tf_flag) is True]
+    if asked and not said:
+        return family(asked)
+    # The last one: a child comes after its parent, and knows what sets it apart.
+    return (said or [cls for cls in named if not cls.tf_flag])[-1]
 
 
 def _name(table, path):

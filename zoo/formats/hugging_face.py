@@ -1,8 +1,8 @@
-"""Hugging Face folders of BERT, ALBERT, RoFormer, RoFormerV2 and GAU-α: config.json, safetensors, a vocabulary.
+"""Hugging Face folders of BERT, ALBERT, NEZHA, RoFormer, RoFormerV2 and GAU-α: config.json, safetensors, a vocabulary.
 
-BERT, ALBERT and RoFormer are transformers' own; XLM-R is a BERT with other names, whose positions begin behind the padding id.
-RoFormerV2 and GAU-α have no class in transformers; their folders are those of JunnYu/RoFormer_pytorch
-(`"norm_type": "rms_norm"`) and JunnYu/GAU-alpha-pytorch (`"model_type": "gau_alpha"`).
+BERT, ALBERT and RoFormer are transformers' own, NEZHA was until 4.40; XLM-R is a BERT with other names, whose positions
+begin behind the padding id. RoFormerV2 and GAU-α have no class in transformers; their folders are those of
+JunnYu/RoFormer_pytorch (`"norm_type": "rms_norm"`) and JunnYu/GAU-alpha-pytorch (`"model_type": "gau_alpha"`).
 """
 
 import json

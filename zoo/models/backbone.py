@@ -75,9 +75,9 @@ class Backbone(OptionalInputs, Preset, keras.Model):
     Output: float `[B, n, d]` in the compute dtype.
 
     A family is a subclass that is listed in `zoo.FAMILIES`. `embed` and `block` build its graph. File formats ask it
-    for the rest: `tf_weight_map`, `from_tf_config` and `matches_tf` for checkpoints of the original, `telling_shapes`
-    for the sizes of any file. Its own `hugging_face` and `keras_hub`, dicts, say how these libraries write it: see
-    `zoo.formats.families`.
+    for the rest: `tf_weight_map`, `from_tf_config`, `matches_tf` and `tf_flag` for checkpoints of the original,
+    `telling_shapes` for the sizes of any file. Its own `hugging_face` and `keras_hub`, dicts, say how these libraries
+    write it: see `zoo.formats.families`.
     """
 
     is_backbone = True
@@ -188,6 +188,8 @@ class Backbone(OptionalInputs, Preset, keras.Model):
     def matches_tf(cls, names):
         """Whether a TensorFlow checkpoint with these names can only be of this family."""
         return False
+
+    tf_flag = None  # field of bert_config.json that is true in this family alone, where tensor names do not tell it
 
     @classmethod
     def from_tf_config(cls, config):

@@ -51,6 +51,7 @@ class Preset(KeptWeights):
         keep_tokens: Sequence[int] | np.ndarray | None = None,
         pre_tokenize: Callable[[str], list[str]] | None = None,
         lowercase: bool | None = None,
+        family: str | None = None,
         **overrides: Any,
     ) -> Self:
         """Model from a preset.
@@ -66,13 +67,14 @@ class Preset(KeptWeights):
             pre_tokenize: function from a text to words, for word-level vocabularies (`jieba.lcut`), see `Tokenizer`.
             lowercase: bool, whether the tokenizer lower-cases texts; None for what the files say, and True where they
                 do not (Google's TensorFlow checkpoints: False for a cased one).
+            family: name of the backbone (`"NEZHA"`), for an original checkpoint whose names and config leave it open.
             overrides: constructor arguments that replace the preset's.
 
         Raises:
             PresetError: the preset is unknown or damaged, or its weights are not exactly those of the model: missing,
                 unexpected and mis-shaped ones are listed. Nothing is half-loaded.
         """
-        return load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, lowercase, overrides)
+        return load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, lowercase, overrides, family)
 
     def save_to_preset(self, folder: str | os.PathLike, weights_dtype: str = "float32", format: str = "zoo") -> None:
         """Write a preset folder: config.json, model.safetensors, vocab.txt, README.md, manifest.json.
@@ -85,7 +87,7 @@ class Preset(KeptWeights):
                 factor for each row), the type in the file. Models compute in `dtype` as ever.
             format: `"zoo"`; or, for backbones and pretraining heads and in float32, the format of others:
                 `"bert4keras"` (bert_config.json and a TensorFlow checkpoint under the original's names) or
-                `"hugging_face"` (BERT, ALBERT and RoFormer, for transformers' `from_pretrained`).
+                `"hugging_face"` (BERT, ALBERT, NEZHA and RoFormer, for transformers' `from_pretrained`).
 
         Raises:
             ValueError: the format cannot hold this model; nothing is written.
@@ -156,9 +158,12 @@ _OF_OTHERS = {
 }
 
 
-def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, lowercase, overrides):
+def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, lowercase, overrides, asked=None):
     """See `Preset.from_preset`."""
-    asked = cls.__name__ if cls.__name__ in zoo.FAMILIES else None
+    own = cls.__name__ if cls.__name__ in zoo.FAMILIES else None
+    asked = asked or own
+    if asked is not None and (asked not in zoo.FAMILIES or own not in (None, asked)):
+        raise ValueError(f"family={asked!r}; expected {own or 'one of ' + ', '.join(zoo.FAMILIES)}")
     checkpoint = read(preset, asked)
     if asked and checkpoint.family != asked:
         raise PresetError(

@@ -160,7 +160,8 @@ class PretrainedHead(TokensOnly, OptionalInputs, Preset, keras.Model):
 class TokenHead(PretrainedHead):
     """Logits over the vocabulary from hidden states, through the backbone's own token embedding.
 
-    BERT, ALBERT and RoFormer: dense, activation, norm, tied embedding, bias. RoFormerV2 and GAU-α: dropout, tied embedding.
+    BERT, ALBERT, NEZHA and RoFormer: dense, activation, norm, tied embedding, bias. RoFormerV2 and GAU-α: dropout, tied
+    embedding.
 
     `output_transform`, before the embedding, is for models that are pretrained from nothing: where hidden states are still
     the input's own embeddings, a tied output predicts the input itself, at a loss of ln(exp(d σ) + V − 1) for embeddings of
@@ -260,7 +261,7 @@ class NextSentence(PretrainedHead):
     """Does the second text follow the first: BERT's pooler (dense, tanh on the first token) and two logits.
 
     Args:
-        backbone: a zoo backbone with `has_pooler` (BERT, ALBERT, RoFormer).
+        backbone: a zoo backbone with `has_pooler` (BERT, ALBERT, NEZHA, RoFormer).
 
     Inputs: those of the backbone. Output: float32 `[B, 2]`, logits; index 0 means "follows".
     """
@@ -268,7 +269,7 @@ class NextSentence(PretrainedHead):
     def head(self, backbone, x):
         if not backbone.has_pooler:
             raise ValueError(
-                f"{type(backbone).__name__} has no pooler; next-sentence heads exist for BERT, ALBERT and RoFormer"
+                f"{type(backbone).__name__} has no pooler; next-sentence heads exist for BERT, ALBERT, NEZHA and RoFormer"
             )
         x = self.layer(
             keras.layers.Dense,

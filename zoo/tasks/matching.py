@@ -80,6 +80,7 @@ class RepresentationMatcher(ThresholdMixin, TextTask):
         keep_tokens: Sequence[int] | np.ndarray | None = None,
         pre_tokenize: Callable[[str], list[str]] | None = None,
         lowercase: bool | None = None,
+        family: str | None = None,
         **overrides: Any,
     ) -> Self:
         """As `Preset.from_preset`; of a sentence-transformers folder also its pooling and its limit of tokens.
@@ -90,7 +91,9 @@ class RepresentationMatcher(ThresholdMixin, TextTask):
         stated = sentence_transformers.matcher_options(resolve(preset))
         folded = stated.pop("lowercase", False)
         options = {**stated, **overrides}
-        model = super().from_preset(preset, dtype, load_weights, keep_tokens, pre_tokenize, lowercase, **options)
+        model = super().from_preset(
+            preset, dtype, load_weights, keep_tokens, pre_tokenize, lowercase, family, **options
+        )
         if stated and load_weights:
             model.backbone.trained_as = task_name(RepresentationMatcher)
         if folded and not getattr(model.tokenizer, "lowercase", True):
