@@ -106,7 +106,7 @@ def test_weights_of_the_heads(family):
     """BERT, ALBERT, NEZHA and RoFormer transform, norm and add a bias; the V2 line maps back to the embedding width at most."""
     model = zoo.MaskedLM(tiny(family, embedding_dim=24))
     head = set(weights_of(model)) - set(weights_of(model.backbone))
-    if family in ("BERT", "ALBERT", "RoFormer", "NEZHA"):
+    if family in ("BERT", "ALBERT", "RoFormer", "NEZHA", "ELECTRA"):
         assert head == {"mlm_dense/kernel", "mlm_dense/bias", "mlm_norm/gamma", "mlm_norm/beta", "mlm_bias/bias"}
     else:
         assert head == {"mlm_mapping/kernel"}

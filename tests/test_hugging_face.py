@@ -280,7 +280,7 @@ def test_roformer_is_written_for_transformers(with_head, batch, tmp_path):
 @pytest.mark.parametrize(
     ("family", "change", "word"),
     [
-        ("RoFormerV2", {}, "RoFormerV2: transformers has no such model; only BERT, ALBERT, RoFormer, NEZHA"),
+        ("RoFormerV2", {}, "RoFormerV2: transformers has no such model; only BERT, ALBERT, RoFormer, NEZHA, ELECTRA"),
         ("BERT", {"embedding_dim": 8}, "embedding_dim"),
         ("BERT", {"attention_mask": "causal"}, "attention_mask"),
         ("BERT", {"key_dim": 8}, "key_dim"),

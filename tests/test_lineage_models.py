@@ -1,4 +1,4 @@
-"""ALBERT and NEZHA: the original's numbers from the original's checkpoints, transformers' numbers, and back into both.
+"""ALBERT, NEZHA and ELECTRA: the original's numbers from the original's checkpoints, transformers' numbers, and back into both.
 
 Goldens of bert4keras 0.11.5 on tf_keras 2.21.0, seed 20220601; see tests/goldens/README.md.
 """
@@ -17,7 +17,7 @@ from test_hugging_face import at_tokens, numpy_output, rewritten, scattered, sha
 import zoo
 from zoo.backend.variables import to_numpy, weights_of
 from zoo.formats.families import by_layer
-from zoo.formats.tensorflow.checkpoint import TFCheckpoint
+from zoo.formats.tensorflow.checkpoint import TFCheckpoint, write_tf_checkpoint
 from zoo.layers import Window
 from zoo.models.preset import read
 from zoo.store import Folder, PresetError, safetensors_bytes
@@ -104,7 +104,7 @@ def test_heads_equal_bert4keras(golden, name):
 def test_checkpoints_of_the_original_round_trip(name, tmp_path):
     """Every family's tensors come back under the original's names, with the heads; the backbone is told by them."""
     stored = TFCheckpoint(Folder(GOLDENS / name))
-    for cls in (zoo.Backbone, zoo.MaskedLM):
+    for cls in (zoo.Backbone, *[zoo.MaskedLM] * (name != "electra")):
         ours = cls.from_preset(GOLDENS / name, family=LINEAGE[name])
         assert type(getattr(ours, "backbone", ours)) is getattr(zoo, LINEAGE[name])
         ours.save_to_preset(tmp_path / cls.__name__, format="bert4keras")
@@ -133,8 +133,9 @@ def test_zoo_presets_and_tasks(golden, name, tmp_path):
     expected = golden(f"{name}/golden")["out64/l12/last_hidden_state"]
     small = zoo.Backbone.from_preset(tmp_path / "int8")
     half = zoo.Backbone.from_preset(tmp_path / "matcher", dtype="mixed_bfloat16")
-    for model, atol in ((small, 0.1), (half, 0.1)):
-        assert 0 < np.abs(numpy(model(batch(golden(f"{name}/golden"), "l12"))) - expected).max() < atol
+    for model in (small, half):  # 8 bits of numbers of size 1, through two or three layers
+        difference = np.abs(numpy(model(batch(golden(f"{name}/golden"), "l12"))) - expected)
+        assert 0 < difference.mean() < 0.04
 
 
 # transformers
@@ -143,6 +144,9 @@ def test_zoo_presets_and_tasks(golden, name, tmp_path):
 @pytest.mark.parametrize(
     ("cls", "family", "changes"),
     [
+        (transformers.ElectraModel, "ELECTRA", {}),
+        (transformers.ElectraForPreTraining, "ELECTRA", {"embedding_size": 16, "layer_norm_eps": 1e-5}),
+        (transformers.ElectraForMaskedLM, "ELECTRA", {"hidden_act": "relu"}),
         (transformers.AlbertModel, "ALBERT", {}),
         (transformers.AlbertForPreTraining, "ALBERT", {"hidden_act": "relu", "layer_norm_eps": 1e-5}),
         (transformers.AlbertForSequenceClassification, "ALBERT", {"type_vocab_size": 3, "num_hidden_layers": 1}),
@@ -193,7 +197,11 @@ def test_several_groups_of_albert_are_refused(field, tmp_path):
 
 @pytest.mark.parametrize(
     ("family", "with_head", "cls"),
-    [("ALBERT", False, transformers.AlbertModel), ("ALBERT", True, transformers.AlbertForMaskedLM)],
+    [
+        ("ALBERT", False, transformers.AlbertModel),
+        ("ALBERT", True, transformers.AlbertForMaskedLM),
+        ("ELECTRA", False, transformers.ElectraModel),
+    ],
 )
 def test_written_for_transformers(family, with_head, cls, inputs, tmp_path):
     backbone = getattr(zoo, family)(50, 3, 4, 16, 24, embedding_dim=8, max_sequence_length=20)
@@ -328,3 +336,41 @@ def test_hugging_face_folder_of_nezha(golden, tmp_path):
     }
     with pytest.raises(PresetError, match="max_relative_position=32"):
         read(rewritten(tmp_path, max_relative_position=32))
+
+
+# ELECTRA
+
+
+def test_electra_leaves_its_heads_and_generator_unread(golden, tmp_path):
+    """As google-research/electra's own checkpoints hold them; anything else is an error. No head comes with it."""
+    stored = TFCheckpoint(Folder(GOLDENS / "electra"))
+    arrays = {name: np.asarray(stored[name]) for name in stored}
+    beside = (
+        "discriminator_predictions/dense/kernel",
+        "discriminator_predictions/dense_1/bias",
+        "generator_predictions/output_bias",
+    )
+    beside += ("generator/encoder/layer_0/output/dense/kernel", "generator_predictions/LayerNorm/gamma", "global_step")
+    files = {"bert_config.json": (GOLDENS / "electra" / "bert_config.json").read_bytes()}
+    for extra, fits in (
+        (dict.fromkeys(beside, np.ones(3, "float32")), True),
+        ({"electra/surprise": np.ones(3, "float32")}, False),
+    ):
+        folder = tmp_path / str(fits)
+        folder.mkdir()
+        for name, content in (files | write_tf_checkpoint(arrays | extra, "electra.ckpt")).items():
+            (folder / name).write_bytes(content)
+        if fits:
+            out = zoo.ELECTRA.from_preset(folder)(batch(golden("electra/golden"), "l12"))
+            assert_close(out, golden("electra/golden")["out64/l12/last_hidden_state"], atol=2e-5)
+        else:
+            with pytest.raises(PresetError, match="electra/surprise"):
+                zoo.ELECTRA.from_preset(folder)
+    with pytest.raises(PresetError, match="no name in this format. for mlm_dense/kernel"):
+        zoo.MaskedLM.from_preset(GOLDENS / "electra")
+    with pytest.raises(ValueError, match="ELECTRA has no pooler"):
+        zoo.NextSentence(tiny("ELECTRA"))
+    with pytest.raises(ValueError, match="ELECTRA: transformers has no such model with mlm_dense"):
+        zoo.MaskedLM(tiny("ELECTRA")).save_to_preset(tmp_path / "none", format="hugging_face")
+    with pytest.raises(ValueError, match="ELECTRA has a table of 512 positions"):
+        zoo.extend_context(tiny("ELECTRA"))

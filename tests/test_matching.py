@@ -298,6 +298,7 @@ def test_segment_ids_of_each_family(interaction):
         "RoFormerV2": "zeros",
         "GAUAlpha": "zeros",
         "NEZHA": "pair",
+        "ELECTRA": "pair",
     }
     assert interaction.segment_ids == "zeros"
     for kind, expected in (("pair", [0, 0, 0, 1, 1, 0]), ("zeros", [0] * 6)):

@@ -25,6 +25,7 @@ FAMILIES = {
     "RoFormerV2": "zoo.models.roformer",
     "GAUAlpha": "zoo.models.gau",
     "NEZHA": "zoo.models.nezha",
+    "ELECTRA": "zoo.models.electra",
 }
 TASKS = {
     "MaskedLM": "zoo.tasks.heads",

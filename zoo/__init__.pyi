@@ -42,6 +42,7 @@ from zoo.models.albert import ALBERT as ALBERT
 from zoo.models.backbone import Backbone as Backbone
 from zoo.models.bert import BERT as BERT
 from zoo.models.context_extension import extend_context as extend_context
+from zoo.models.electra import ELECTRA as ELECTRA
 from zoo.models.freezing import freeze as freeze
 from zoo.models.gau import GAUAlpha as GAUAlpha
 from zoo.models.nezha import NEZHA as NEZHA

@@ -15,7 +15,11 @@ FAMILIES = {
     "roformer": "RoFormer",
     "bert": "BERT",
 }
-LINEAGE = {"albert": "ALBERT", "nezha": "NEZHA"}  # goldens of fewer lengths, see tests/test_lineage_models.py
+LINEAGE = {
+    "albert": "ALBERT",
+    "nezha": "NEZHA",
+    "electra": "ELECTRA",
+}  # goldens of fewer lengths, see tests/test_lineage_models.py
 CASES = ("l7", "l12", "l16", "l40", "l7_padded_to_16", "odd")
 # Fresh models and their batches have the sizes of the golden ones: JAX compiles every operation anew for each shape.
 TINY = {  # family -> arguments beside those that all share
@@ -25,6 +29,7 @@ TINY = {  # family -> arguments beside those that all share
     "RoFormerV2": {"num_heads": 4, "intermediate_dim": 64},
     "GAUAlpha": {"expanded_dim": 64, "key_dim": 16},
     "NEZHA": {"num_heads": 4, "intermediate_dim": 64},
+    "ELECTRA": {"num_heads": 4, "intermediate_dim": 64},
 }
 TOKEN_IDS = np.array(
     [[2, 3, 4, 5, 6, 7, 8], [9, 3, 5, 0, 0, 0, 0], [4, 8, 8, 7, 0, 0, 0], [5, 0, 0, 0, 0, 0, 0]], "int32"

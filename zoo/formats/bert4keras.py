@@ -48,7 +48,7 @@ def read(folder, asked=None):
         weights=weights,
         names=lambda path: _name(table, path),
         source=f"{folder.path}/{weights.prefix}",
-        known_extras=(*heads, _OPTIMIZER_SLOTS),
+        known_extras=(*heads, *cls.tf_extras, _OPTIMIZER_SLOTS),
         vocabulary=read_vocabulary(folder),
     )
 

@@ -1,7 +1,7 @@
-"""Hugging Face folders of BERT, ALBERT, NEZHA, RoFormer, RoFormerV2 and GAU-α: config.json, safetensors, a vocabulary.
+"""Hugging Face folders of the families that zoo has: config.json, safetensors, a vocabulary.
 
-BERT, ALBERT and RoFormer are transformers' own, NEZHA was until 4.40; XLM-R is a BERT with other names, whose positions
-begin behind the padding id. RoFormerV2 and GAU-α have no class in transformers; their folders are those of
+BERT, ALBERT, ELECTRA and RoFormer are transformers' own, NEZHA was until 4.40; XLM-R is a BERT with other names, whose
+positions begin behind the padding id. RoFormerV2 and GAU-α have no class in transformers; their folders are those of
 JunnYu/RoFormer_pytorch (`"norm_type": "rms_norm"`) and JunnYu/GAU-alpha-pytorch (`"model_type": "gau_alpha"`).
 """
 
@@ -192,7 +192,7 @@ def weight_name(cls, path, prefix="", old_norms=False):
         return None
     *scopes, leaf = original.split("/")
     name = ".".join([*scopes, _LEAVES.get(leaf, leaf)])
-    name = re.sub(r"^(bert|GAU_alpha)\.", prefix, re.sub(r"\.layer_(\d+)\.", r".layer.\1.", name))
+    name = re.sub(r"^(?!cls\.)\w+\.", prefix, re.sub(r"\.layer_(\d+)\.", r".layer.\1.", name))
     name = name.replace("encoder.embedding_hidden_mapping_in", "embeddings_project")
     for pattern, replacement in cls.hugging_face.get("renames", ()):
         name = re.sub(pattern, replacement, name)

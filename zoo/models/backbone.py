@@ -189,6 +189,7 @@ class Backbone(OptionalInputs, Preset, keras.Model):
         """Whether a TensorFlow checkpoint with these names can only be of this family."""
         return False
 
+    tf_extras = ()  # patterns of tensors that may stay unread in the original's checkpoints, beside the heads of the table
     tf_flag = None  # field of bert_config.json that is true in this family alone, where tensor names do not tell it
 
     @classmethod

@@ -87,7 +87,7 @@ class Preset(KeptWeights):
                 factor for each row), the type in the file. Models compute in `dtype` as ever.
             format: `"zoo"`; or, for backbones and pretraining heads and in float32, the format of others:
                 `"bert4keras"` (bert_config.json and a TensorFlow checkpoint under the original's names) or
-                `"hugging_face"` (BERT, ALBERT, NEZHA and RoFormer, for transformers' `from_pretrained`).
+                `"hugging_face"` (BERT, ALBERT, NEZHA, ELECTRA and RoFormer, for transformers' `from_pretrained`).
 
         Raises:
             ValueError: the format cannot hold this model; nothing is written.
