@@ -109,6 +109,21 @@ def test_hidden_states_equal_transformers(cls, config, batch, tmp_path):
     assert_close(at_tokens(numpy_output(ours, batch), batch), at_tokens(expected, batch), atol=2e-5)
 
 
+def test_an_output_matrix_of_its_own_is_refused(batch, tmp_path):
+    """transformers computes with it, whatever the config says of tying; the copy of a tied one is read."""
+    from safetensors.numpy import load_file, save_file
+
+    shaken(transformers.BertForMaskedLM(transformers.BertConfig(**BERT))).save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    table, name = weights["bert.embeddings.word_embeddings.weight"], "cls.predictions.decoder.weight"
+    save_file(weights | {name: table}, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    zoo.MaskedLM.from_preset(tmp_path)
+    save_file(weights | {name: table + np.float32(1)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    zoo.BERT.from_preset(tmp_path)  # an encoder reads no output matrix
+    with pytest.raises(PresetError, match=f"{name} differ from the embedding"):
+        zoo.MaskedLM.from_preset(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("cls", "config"), [(transformers.BertForMaskedLM, BERT), (transformers.RoFormerForMaskedLM, ROFORMER)]
 )
@@ -393,6 +408,20 @@ def test_config_fields_are_checked_before_anything_is_built(field, value, folder
     with pytest.raises(PresetError, match=theirs.get(field, field)) as caught:
         read(folder)
     assert str(folder) in str(caught.value)
+
+
+@pytest.mark.neutral
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_the_path_of_the_hubs_cache_is_told_from_other_links(link, folder, tmp_path):
+    cached, own = tmp_path / "models--org--a--name/snapshots/0123abcd", tmp_path / "own"
+    for place in (cached, own):
+        place.mkdir(parents=True)
+        link(folder / "config.json", place / "config.json")
+    with pytest.raises(PresetError, match=r'from_preset\("hf://org/a--name"\)'):
+        read(cached)
+    with pytest.raises(PresetError, match="link.*copy|copy of the folder"):
+        read(own)
 
 
 @pytest.mark.neutral

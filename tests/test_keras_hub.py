@@ -254,6 +254,7 @@ def test_other_classes_are_not_ours(name, copy):
 
 
 @pytest.mark.neutral
+@pytest.mark.filterwarnings("ignore:.*spelled out like any other word")
 @pytest.mark.parametrize("number", range(7))
 def test_tokenizers_give_the_ids_of_keras_hub(number, made):
     stored = json.loads((made / "tokenizers.json").read_text())

@@ -1,6 +1,7 @@
 """The index of published presets: complete, true to the sizes, and helpful to whoever lacks one."""
 
 import json
+import pathlib
 import re
 
 import pytest
@@ -36,6 +37,25 @@ def parameters_of(preset):
         + mapping
         + (0 if preset.family in ("RoFormer", "NEZHA") else sizes["max_sequence_length"] * embedding)
     )
+
+
+@pytest.mark.parametrize("preset", [one for one in KNOWN.values() if one.on_disk], ids=lambda preset: preset.name)
+def test_records_of_bundled_presets_say_what_their_cards_say(preset):
+    card = " ".join(
+        (pathlib.Path(catalogue.bundled_folder(preset.name)) / "README.md").read_text(encoding="utf-8").split()
+    )
+    assert "weights for research use" in card and preset.licence.startswith("research use")
+    assert f"{preset.parameters:,} parameters" in card
+    assert hasattr(zoo, preset.kind) and preset.sizes["num_layers"]
+    for number in re.findall(r"0\.\d+", preset.score):
+        assert number in card or f"{float(number) * 100:.1f}" in card
+    assert preset.score and preset.licence in repr(zoo.presets())
+
+
+def test_a_name_with_a_slash_is_one_of_the_hub():
+    error = str(catalogue.not_on_disk("junnyu/roformer_v2_chinese_char_small"))
+    assert 'from_preset("hf://junnyu/roformer_v2_chinese_char_small")' in error and "'roformer_v2_small_zh'" in error
+    assert "Did you mean" not in str(catalogue.not_on_disk("somebody/else"))
 
 
 def test_the_lineage_is_known():

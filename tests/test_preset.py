@@ -1,5 +1,6 @@
 """Presets: what is saved comes back in another process; what is damaged is refused by name, and whole."""
 
+import contextlib
 import json
 import os
 import re
@@ -117,6 +118,29 @@ def test_config_round_trip(models):
         assert copy.get_config() == model.get_config()
 
 
+def test_a_subclass_of_a_backbone_stays_itself(models, tmp_path):
+    class Mine(zoo.RoFormerV2):
+        pass
+
+    models["TextClassifier"].backbone.save_to_preset(tmp_path / "p")
+    model = Mine.from_preset(tmp_path / "p", dropout=0.5)
+    assert type(model) is Mine and model.dropout == 0.5
+    for path, variable in weights_of(models["TextClassifier"].backbone).items():
+        assert (to_numpy(variable) == to_numpy(weights_of(model)[path])).all()
+    with pytest.raises(ValueError, match="would come back as a zoo.RoFormerV2"):
+        model.save_to_preset(tmp_path / "q")
+
+
+def test_an_override_that_the_weights_do_not_fit_is_named(models, tmp_path):
+    models["TextClassifier"].backbone.save_to_preset(tmp_path / "p")
+    with pytest.raises(
+        PresetError, match=r"with num_layers=3 as given; the preset has num_layers=1. .*leave num_layers out"
+    ):
+        zoo.RoFormerV2.from_preset(tmp_path / "p", num_layers=3, dropout=0.1)
+    with pytest.raises(TypeError, match="did you mean max_length"):
+        zoo.TextClassifier.from_preset(tmp_path / "p", num_classes=2, max_lenght=8)
+
+
 def test_heads_of_other_tasks_are_passed_over(models, tmp_path):
     """A classifier's head and a matcher's have one name; only the class that was saved gets its head back."""
     models["TextClassifier"].save_to_preset(tmp_path / "p")
@@ -127,7 +151,13 @@ def test_heads_of_other_tasks_are_passed_over(models, tmp_path):
         (zoo.RoFormerV2, {}),
         (zoo.TextClassifier, {}),
     ):
-        model = cls.from_preset(tmp_path / "p", **options)
+        said = contextlib.nullcontext()
+        if cls in (zoo.InteractionMatcher, zoo.RepresentationMatcher):
+            said = pytest.warns(
+                UserWarning, match="trained head of a TextClassifier in it .classifier/bias, classifier/kernel"
+            )
+        with said:
+            model = cls.from_preset(tmp_path / "p", **options)
         for path, variable in weights_of(getattr(model, "backbone", model)).items():
             assert (to_numpy(variable) == to_numpy(weights_of(models["TextClassifier"])[path])).all()
     assert (to_numpy(model.classifier.kernel) == to_numpy(models["TextClassifier"].classifier.kernel)).all()

@@ -70,6 +70,20 @@ def test_other_files_stay(tmp_path):
     assert (tmp_path / "notes.md").read_text() == "mine" and names(tmp_path) == sorted([*PLAIN, "logs", "notes.md"])
 
 
+@pytest.mark.parametrize("own", ["config.json", "vocab.txt", "manifest.json"])
+def test_files_that_zoo_did_not_write_are_not_replaced(own, tmp_path):
+    (tmp_path / own).write_text('{"mine": 1}')
+    with pytest.raises(PresetError, match=f"holds {own}, and no manifest.json says that zoo wrote them"):
+        write_folder(tmp_path, version(0))
+    assert os.listdir(tmp_path) == [own] and (tmp_path / own).read_text() == '{"mine": 1}'
+    os.rename(tmp_path / own, tmp_path / "notes.txt")
+    write_folder(tmp_path, version(0))
+    os.remove(tmp_path / "vocab.txt")
+    (tmp_path / "vocab.txt").write_text("edited")
+    write_folder(tmp_path, version(1))
+    assert number_of(tmp_path) == 1, "a folder of zoo's own is replaced as ever"
+
+
 def test_links_are_replaced_and_not_followed(tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("secret")
@@ -77,7 +91,7 @@ def test_links_are_replaced_and_not_followed(tmp_path):
     path.mkdir()
     (path / "config.json").symlink_to(secret)
     os.link(secret, path / "vocab.txt")
-    write_folder(path, version(0))
+    write_folder(path, version(0), anything=True)
     assert secret.read_text() == "secret" and number_of(path) == 0
 
 

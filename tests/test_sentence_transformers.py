@@ -143,6 +143,17 @@ def test_what_the_matcher_has_not_is_named(name, content, words, folder):
     assert zoo.Backbone.from_preset(folder).num_layers == 2, "the encoder alone is none of these files' business"
 
 
+def test_prompts_that_nobody_puts_before_texts_are_told(folder):
+    write(
+        folder / "config_sentence_transformers.json",
+        {"prompts": {"query": "", "document": ""}, "default_prompt_name": None},
+    )
+    zoo.RepresentationMatcher.from_preset(folder)  # warnings are errors here
+    write(folder / "config_sentence_transformers.json", {"prompts": {"query": "query: ", "document": ""}})
+    with pytest.warns(UserWarning, match="prompts .query: 'query: '. are put before no text by zoo"):
+        zoo.RepresentationMatcher.from_preset(folder)
+
+
 def test_a_cased_vocabulary_is_not_lowercased(folder):
     write(folder / "sentence_bert_config.json", {"max_seq_length": 8, "do_lower_case": True})
     assert zoo.RepresentationMatcher.from_preset(folder).max_length == 8, "an uncased vocabulary lowercases anyway"

@@ -61,6 +61,7 @@ def popped_lengths(first, second, max_length):
 # The original's numbers
 
 
+@pytest.mark.filterwarnings("ignore:.*spelled out like any other word")
 @pytest.mark.parametrize("row", ROWS, ids=[ascii(row["text"]) for row in ROWS])
 def test_equals_bert4keras(tokenizer, row):
     text, second = row["text"], row["second"]
@@ -269,6 +270,16 @@ def test_misuse_is_refused(tokenizer):
 # Vocabularies
 
 
+def test_a_mask_typed_into_a_text_is_told_once():
+    tokenizer = Tokenizer([*SPECIAL, "a"])
+    with pytest.warns(UserWarning, match=r"holds \[MASK\], which is spelled out.*zoo.MaskedLM.*added_tokens") as told:
+        for _ in range(3):
+            tokenizer(["a", "a [MASK] a"])
+    assert len(told) == 1
+    finding = Tokenizer([*SPECIAL, "a"], added_tokens=["[MASK]"])  # warnings are errors here
+    assert finding.encode("a[MASK]a")[0][2] == finding.mask_token_id
+
+
 def test_special_tokens_by_name():
     vocabulary = ["<s>", "<pad>", "</s>", "<unk>", "a"]
     names = {
@@ -334,6 +345,7 @@ def test_keep(tokenizer):
         tokenizer.keep([0, 1, 2, 3])
 
 
+@pytest.mark.filterwarnings("ignore:.*spelled out like any other word")
 def test_simplified_ids():
     """What is left out never comes out of text, so ids stay the same up to renumbering."""
     vocabulary = ["[unused1]", *GOLDEN_VOCABULARY, "今天", "...", "##，", "。"]

@@ -25,6 +25,8 @@ class KnownPreset:
         language: str.
         units: str, "characters" or "words"; words need a segmenter in the tokenizer.
         licence: str as the authors state it, "unknown" where they do not.
+        kind: str, name of the class that it loads as: the backbone's, or a matcher's over it.
+        score: str, what it reaches, from its card; "" where nothing was measured.
         sources: list of dict, where the authors (or a converter) publish it and in which format.
         note: str.
     """
@@ -37,6 +39,8 @@ class KnownPreset:
     language: str = "zh"
     units: str = "characters"
     licence: str = "unknown"
+    kind: str = ""
+    score: str = ""
     sources: list = dataclasses.field(default_factory=list, repr=False)
     note: str = ""
 
@@ -45,13 +49,42 @@ class KnownPreset:
         return "\n".join(f"  - {_steps(self.family, source)}" for source in self.sources)
 
 
-def presets():
-    """All presets that zoo knows by name, as `KnownPreset`: those on disk first, then the published ones."""
-    published = _published()
+class PresetTable(list):
+    """A list of `KnownPreset` that prints as a table."""
+
+    def __repr__(self):
+        head = ("name", "loads as", "parameters", "language", "licence", "on disk", "score")
+        rows = [head] + [
+            (
+                preset.name,
+                preset.kind or preset.family,
+                f"{preset.parameters:,}" if preset.parameters else "",
+                preset.language,
+                preset.licence,
+                "yes" if preset.on_disk else "",
+                preset.score,
+            )
+            for preset in self
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+    __str__ = __repr__
+
+
+def presets() -> PresetTable:
+    """All presets that zoo knows by name, as `KnownPreset`: those on disk first, then the published ones.
+
+    The list prints as a table; sizes and sources of one are its attributes.
+    """
+    bundled, published = _bundled(), _published()
     on_disk = [
-        dataclasses.replace(published.get(name) or _described(name), name=name, on_disk=True) for name in _bundled()
+        KnownPreset(**{"name": name, **_described(name), **published.get(name, {}), "on_disk": True})
+        for name in bundled
     ]
-    return on_disk + [preset for name, preset in published.items() if name not in _bundled()]
+    return PresetTable(
+        on_disk + [KnownPreset(name=name, **record) for name, record in published.items() if name not in bundled]
+    )
 
 
 def bundled_folder(name):
@@ -62,20 +95,28 @@ def bundled_folder(name):
 def not_on_disk(name):
     """The error for a name that is neither bundled nor a folder: how to get it, or what is known instead."""
     known = _published()
-    if name in known:
-        preset = known[name]
+    if name in known and name not in _bundled():
+        preset = KnownPreset(name=name, **known[name])
         note = f"\nNote: {preset.note}." if preset.note else ""
         return PresetError(
             f"{name} ({preset.family}, {preset.parameters:,} parameters, licence {preset.licence}) is "
             f"published, but not on this disk. Ways to get it:\n{preset.how_to_get()}{note}"
         )
+    text = str(name)[:200]
     names = [preset.name for preset in presets()]
+    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", text):
+        same = [
+            one for one in names for source in known.get(one, {}).get("sources", ()) if source["repository"] == text
+        ]
+        own = f" zoo knows it as {same[0]!r}, whose error tells all ways to get it." if same else ""
+        return PresetError(
+            f'{text!r} is no folder here. On Hugging Face\'s hub it is from_preset("hf://{text}"), which downloads it (needs '
+            f"keras-zoo[hub]).{own}"
+        )
     guess = did_you_mean(name, names)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):  # as hubs name their models
-        guess = f"did you mean 'hf://{name}' (needs keras-zoo[hub])" + (f", or{guess[12:]}" if guess else "?")
     hint = f" {guess[:1].upper()}{guess[1:]}" if guess else ""
     return PresetError(
-        f"{str(name)[:200]!r} is no folder and no preset that zoo knows.{hint} Known names: {', '.join(names)}. "
+        f"{text!r} is no folder and no preset that zoo knows.{hint} Known names: {', '.join(names)}. "
         f"Presets on a hub are written hf://org/name or kaggle://owner/model/framework/variation"
     )
 
@@ -111,13 +152,15 @@ def _bundled():
 
 
 def _published():
-    return {name: KnownPreset(name=name, **record) for name, record in _json(_root(), "index.json").items()}
+    """Name -> record of the index, in which those that come with zoo have what their config.json does not say."""
+    return _json(_root(), "index.json")
 
 
 def _described(name):
-    """A bundled preset that was never published elsewhere, by its own config.json."""
-    backbone = _json(os.path.join(_root(), name), "config.json")["backbone"]
-    return KnownPreset(name=name, family=backbone["class"], sizes=backbone["config"], licence="Apache-2.0")
+    """What a bundled preset's own config.json says."""
+    config = _json(os.path.join(_root(), name), "config.json")
+    backbone, task = config["backbone"], config.get("task") or config["backbone"]
+    return {"family": backbone["class"], "sizes": backbone["config"], "kind": task["class"]}
 
 
 def _json(folder, name):

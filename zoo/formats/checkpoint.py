@@ -46,6 +46,7 @@ class Checkpoint:
             transform is a key of `TRANSFORMS`. None or a missing key: this format has no such weight.
         source: str, the file or folder that errors name.
         known_extras: regular expressions of tensors that may stay unread: heads, buffers, tables.
+        tied: dict of tensor name to our path whose weight it must equal, since our model has one weight for both.
         ones: names of tensors that must be all ones, because our model has no weight there.
         vocabulary: list of str, or the dict of a tokenizer.json (`zoo.UnigramTokenizer`), or None.
         tokenizer_options: dict, arguments of the tokenizer beside the vocabulary, and its "class" where it is not
@@ -60,6 +61,7 @@ class Checkpoint:
     names: Mapping | Callable
     source: str
     known_extras: tuple = ()
+    tied: dict = dataclasses.field(default_factory=dict)
     ones: tuple = ()
     vocabulary: list | dict | None = None
     tokenizer_options: dict = dataclasses.field(default_factory=dict)

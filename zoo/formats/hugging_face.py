@@ -50,6 +50,10 @@ _KNOWN_EXTRAS = (
     r"(classifier|qa_outputs)(\.(dense|out_proj))?\.(weight|bias)",
 )
 
+# Output matrix and bias, for which transformers has the word embeddings and `predictions.bias` again.
+_DECODER = re.compile(r"(?:cls\.predictions|predictions|lm_head)\.decoder\.(weight|bias)")
+_TIED = {"weight": "token_embedding/embeddings", "bias": "mlm_bias/bias"}
+
 XLM_R = "xlm-roberta"
 _XLM_R_NAMES = (
     (r"^bert\.", "roberta."),
@@ -113,6 +117,7 @@ def read(folder):
         ),
         source=file,
         known_extras=(*_KNOWN_EXTRAS, *cls.hugging_face.get("known_extras", ())),
+        tied={name: _TIED[found[1]] for name in weights if (found := _DECODER.fullmatch(name))},
         **tokenizer_files.read(folder),
     )
 

@@ -3,6 +3,8 @@
 Modules that compute something else than `RepresentationMatcher` are refused by name, never passed over.
 """
 
+import warnings
+
 from zoo.formats import fields
 from zoo.store import PresetError, strict_json
 
@@ -46,7 +48,7 @@ def matcher_options(folder):
         )
     if modules[0].get("path"):
         raise PresetError(f"{source}: the encoder lies in {modules[0]['path']!r:.80}; zoo reads it beside {MODULES}")
-    _refuse_prompt(folder)
+    _read_prompts(folder)
     config = folder.json(TRANSFORMER) if folder.has(TRANSFORMER) else {}
     lowercase = fields.choice(config, "do_lower_case", f"{folder.path}/{TRANSFORMER}", (True, False), False)
     return {
@@ -97,11 +99,23 @@ def _max_length(folder, config):
     return min(limits) if min(limits) < _UNLIMITED else None
 
 
-def _refuse_prompt(folder):
-    if folder.has(PROMPTS):
-        name = folder.json(PROMPTS).get("default_prompt_name")
-        if name is not None:
-            raise PresetError(
-                f"{folder.path}/{PROMPTS}: default_prompt_name={str(name)[:80]!r} puts a prompt before every text, which "
-                f"zoo does not do; set it to null and put the prompt into the texts"
-            )
+def _read_prompts(folder):
+    """Refuse a prompt that stands before every text; warn of those that the caller of sentence-transformers chooses."""
+    if not folder.has(PROMPTS):
+        return
+    config, source = folder.json(PROMPTS), f"{folder.path}/{PROMPTS}"
+    name, prompts = config.get("default_prompt_name"), config.get("prompts")
+    if not isinstance(prompts, dict | None) or not all(isinstance(text, str) for text in (prompts or {}).values()):
+        raise PresetError(f"{source}: prompts is {str(prompts)[:80]!r}; expected an object of texts")
+    if name is not None and (prompts or {}).get(name) != "":
+        raise PresetError(
+            f"{source}: default_prompt_name={str(name)[:80]!r} puts a prompt before every text, which "
+            f"zoo does not do; set it to null and put the prompt into the texts"
+        )
+    if told := {name: text for name, text in (prompts or {}).items() if text}:
+        shown = ", ".join(f"{name}: {text[:60]!r}" for name, text in list(told.items())[:5])
+        warnings.warn(
+            f"{source}: prompts ({shown}) are put before no text by zoo. The model was trained with them: write them yourself, "
+            f"matcher.encode([{next(iter(told.values()))[:60]!r} + text, ...])",
+            stacklevel=5,
+        )

@@ -124,10 +124,16 @@ def to_files(model, weights_dtype="float32"):
     if weights_dtype not in (*_DTYPES, "int8"):
         raise ValueError(f"weights_dtype={weights_dtype!r}; expected one of {', '.join(_DTYPES)}, int8")
     backbone, tokenizer = backbone_of(model), model.tokenizer
-    if type(backbone).__name__ not in zoo.FAMILIES:
+    if (name := type(backbone).__name__) not in zoo.FAMILIES or family(name) is not type(backbone):
+        parents = [one.__name__ for one in type(backbone).__mro__ if one.__name__ in zoo.FAMILIES]
+        mend = (
+            f"it would come back as a zoo.{parents[0]}, without what your class changes; keep its weights with save_weights"
+            if parents
+            else "save a keras-hub backbone with its own save_to_preset"
+        )
         raise ValueError(
-            f"a {type(model).__name__} over a {type(backbone).__name__} cannot be saved as a zoo preset, which holds "
-            f"one of {', '.join(zoo.FAMILIES)}; save a keras-hub backbone with its own save_to_preset"
+            f"a {type(model).__name__} over a {name} cannot be saved as a zoo preset, which holds "
+            f"one of {', '.join(zoo.FAMILIES)}; {mend}"
         )
     if model is not backbone and task_name(type(model)) is None:
         raise ValueError(

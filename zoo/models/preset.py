@@ -23,6 +23,7 @@ from zoo.text.tokenizer import Tokenizer
 
 # The weights that have an entry for each token, and along which axis.
 _VOCABULARY_AXES = {"token_embedding/embeddings": 0, "mlm_bias/bias": 0, "output_embedding/kernel": 1}
+_TRAINED_HEAD = re.compile(r"(\w+\.)?(classifier|qa_outputs|score)\b")  # of downstream tasks, in any format
 
 
 class Preset(KeptWeights):
@@ -160,7 +161,9 @@ _OF_OTHERS = {
 
 def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, lowercase, overrides, asked=None):
     """See `Preset.from_preset`."""
-    own = cls.__name__ if cls.__name__ in zoo.FAMILIES else None
+    # A user's own subclass asks for its parent's weights, and stays itself.
+    parents = [one.__name__ for one in cls.__mro__ if one.__name__ in zoo.FAMILIES and family(one.__name__) is one]
+    own = parents[0] if parents else None
     asked = asked or own
     if asked is not None and (asked not in zoo.FAMILIES or own not in (None, asked)):
         raise ValueError(f"family={asked!r}; expected {own or 'one of ' + ', '.join(zoo.FAMILIES)}")
@@ -170,16 +173,23 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, lowercase,
             f"{checkpoint.source} holds a {checkpoint.family}, not a {asked}; "
             f"call zoo.{checkpoint.family}.from_preset, or zoo.Backbone.from_preset for any family"
         )
-    backbone = family(checkpoint.family)
+    backbone = cls if asked else family(checkpoint.family)
     is_task = not cls.is_backbone
     task_arguments = (
         [name for name in constructor_arguments(cls) if name not in ("backbone", "name")] if is_task else ()
     )
-    unknown = sorted(set(overrides) - set(backbone.arguments()) - set(task_arguments))
+    known = [
+        *backbone.arguments(),
+        *task_arguments,
+        "dtype",
+        "load_weights",
+        "keep_tokens",
+        "pre_tokenize",
+        "lowercase",
+    ]
+    unknown = sorted(set(overrides) - set(known))
     if unknown:
-        meant = _OF_OTHERS.get(unknown[0]) or did_you_mean(
-            unknown[0], [*backbone.arguments(), *task_arguments, "dtype", "load_weights", "keep_tokens", "pre_tokenize"]
-        )
+        meant = _OF_OTHERS.get(unknown[0]) or did_you_mean(unknown[0], known)
         raise TypeError(
             f"{cls.__name__}.from_preset got {', '.join(unknown)}; {meant and meant + ' '}{backbone.__name__} takes "
             f"{', '.join(backbone.arguments())}"
@@ -206,7 +216,21 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, lowercase,
         chosen = {k: v for k, v in overrides.items() if k in task_arguments}
         model = _built(cls.from_backbone, (model,), {**options, **chosen}, checkpoint, overrides)
     if load_weights:
-        fill(model, checkpoint, keep_tokens, whole)
+        try:
+            fill(model, checkpoint, keep_tokens, whole)
+        except PresetError as error:
+            stored = backbone.completed(checkpoint.config)
+            given = {name: value for name, value in overrides.items() if name in stored and value != stored[name]}
+            given = {name: value for name, value in given.items() if name in backbone.sizes} or given  # without dropout
+            if not given:
+                raise
+            raise PresetError(
+                f"{checkpoint.source}: the weights do not fit a {backbone.__name__} with "
+                f"{', '.join(f'{name}={value!r:.40}' for name, value in given.items())} as given; the preset has "
+                f"{', '.join(f'{name}={stored[name]!r:.40}' for name in given)}. Weights are loaded whole: leave "
+                f"{' and '.join(given)} out, or take load_weights=False for a new model of that size."
+                + "".join(str(error).partition("\n")[1:])
+            ) from error
         backbone_of(model).trained_as = None if checkpoint.task is None else checkpoint.task["class"]
     if is_task and same:
         known = {**checkpoint.config, **options}
@@ -309,6 +333,7 @@ def fill(model, checkpoint, keep_tokens=None, whole=False):
         shape[axis] = checkpoint.config["vocabulary_size"]
         wanted[path] = tuple(shape)
     arrays = match(checkpoint, wanted)
+    _check_unused(model, checkpoint, arrays, reads_output=not model.is_backbone and not model.fresh_head)
     for path, axis in cut.items():
         arrays[path] = np.take(arrays[path], keep_tokens, axis)
     arrays = {path: np.asarray(array, "float32") for path, array in arrays.items()}
@@ -322,6 +347,39 @@ def fill(model, checkpoint, keep_tokens=None, whole=False):
         )
     for path, variable in variables.items():
         variable.assign(arrays[path])
+
+
+def _check_unused(model, checkpoint, arrays, reads_output):
+    """Refuse an output matrix that this model would need and has not; warn of a trained head that it does not use.
+
+    Args:
+        arrays: dict of variable path to array, what it does use.
+        reads_output: bool, whether the model gives words, by the embedding.
+    """
+    odd = [
+        name
+        for name, path in checkpoint.tied.items()
+        if reads_output and _differ(checkpoint.weights[name], arrays.get(path))
+    ]
+    if odd:
+        raise PresetError(
+            f"{checkpoint.source}: {', '.join(odd)} differ from the embedding and the bias, so this checkpoint has an output "
+            f"matrix of its own, though its config says that it is tied; a zoo.{type(model).__name__} has none. Its encoder "
+            "alone can be read: zoo.Backbone.from_preset"
+        )
+    used = {checkpoint.foreign(path)[0] for path in arrays}
+    unused = [name for name in checkpoint.weights if name not in used and _TRAINED_HEAD.match(name)]
+    if unused and model._untrained:
+        owner = f" of a {checkpoint.task['class']}" if checkpoint.task else ""
+        warnings.warn(
+            f"{checkpoint.source}: the trained head{owner} in it ({', '.join(unused[:4])}) is not used; the head of this "
+            f"{type(model).__name__} starts anew",
+            stacklevel=5,
+        )
+
+
+def _differ(stored, used):
+    return used is not None and not np.array_equal(np.asarray(stored, "float32"), np.asarray(used, "float32"))
 
 
 def _checksum(variable):

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import itertools
 import mmap
 import os
 import pathlib
@@ -224,13 +225,22 @@ def _check_kind(state, path, links):
     if not stat.S_ISREG(state.st_mode):
         kind = _KINDS.get(stat.S_IFMT(state.st_mode), "no file")
         raise PresetError(
-            f"{path} is {kind}; expected a plain file. If it is a link of your own, copy what it points to"
+            f"{path} is {kind}; expected a plain file. "
+            + (_hub_address(path) or "If it is a link of your own (DVC, git-annex), copy what it points to: cp -rL")
         )
     if state.st_nlink > 1 and not links:
         raise PresetError(
             f"{path} has {state.st_nlink} names (hard links), so it may be a file from elsewhere. "
-            f"If it is your own, make a plain copy of the folder"
+            + (_hub_address(path) or "If it is your own, make a plain copy of the folder: cp -r")
         )
+
+
+def _hub_address(path):
+    """What to write in place of a path into the cache of Hugging Face's hub, whose files are links; "" elsewhere."""
+    for part, following in itertools.pairwise(pathlib.Path(os.path.abspath(path)).parts):
+        if following == "snapshots" and (found := re.fullmatch(r"models--(.+?)--(.+)", part)):
+            return f'This is the cache of Hugging Face\'s hub: write from_preset("hf://{found[1]}/{found[2]}")'
+    return ""
 
 
 def _seals(content, path):

@@ -47,7 +47,7 @@ _PREPARED = re.compile(r"\.saving-(?P<machine>[A-Za-z0-9]+)-(?P<process>\d+)-(?P
 _ABANDONED = 24 * 3600.0  # seconds after which another machine's unfinished save counts as dead
 
 
-def write_folder(path, files):
+def write_folder(path, files, anything=False):
     """Replace the files of a folder, all or none, and seal them with a manifest.
 
     Files under other names stay as they are.
@@ -55,9 +55,11 @@ def write_folder(path, files):
     Args:
         path: str or path of a folder; made if there is none.
         files: mapping of file name to bytes, or to a function that writes to the binary file it is given.
+        anything: bool, whether files may be replaced that zoo did not write.
 
     Raises:
-        PresetError: a name that is not plain, or a folder, link or other oddity where a file should go.
+        PresetError: a name that is not plain, or a folder, link or other oddity where a file should go; a file of such a
+            name in a folder that zoo did not write.
         OSError: the disk is full, the folder is read-only or the like; the earlier version is intact.
     """
     path = pathlib.Path(path)
@@ -73,6 +75,8 @@ def write_folder(path, files):
     try:
         path.mkdir(parents=True, exist_ok=True)
         _move(path)
+        if not anything:
+            _refuse_files_of_others(path, (*files, MANIFEST))
         _sweep(path)
         prepared.mkdir()
         _prepare(prepared, files)
@@ -102,7 +106,22 @@ def seal(path):
     (path / MANIFEST).unlink(missing_ok=True)
     folder = Folder(path)
     contents = {name: folder.memory_map(name) for name in folder.names()}
-    write_folder(path, {name: _copier(content) for name, content in contents.items()})
+    write_folder(path, {name: _copier(content) for name, content in contents.items()}, anything=True)
+
+
+def _refuse_files_of_others(path, names):
+    """Refuse to replace files in a folder without a manifest of ours, whose README.md or config.json is the user's own."""
+    # First the files: where another save has just moved them here, its manifest was there before and is found below.
+    there = [name for name in names if os.path.lexists(path / name)]
+    for place in (path / SAVED / MANIFEST, path / MANIFEST):
+        with contextlib.suppress(OSError):
+            if b'"zoo_manifest"' in place.read_bytes():
+                return
+    if there:
+        raise PresetError(
+            f"{path} holds {', '.join(there)}, and no {MANIFEST} says that zoo wrote them: saving here would replace them. "
+            "Save to another folder, or move them away"
+        )
 
 
 def _copier(content):

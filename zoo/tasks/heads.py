@@ -235,6 +235,13 @@ class MaskedLM(TokenHead):
             the features, without weights; or `"untied"`, an output embedding of its own. For pretraining from nothing.
 
     Inputs: those of the backbone. Output: float32 `[B, n, V]`, logits; `[B, P, V]` with masked_positions.
+
+    A "[MASK]" typed into a text is spelled out like any other word. To fill one in, put its id between the parts:
+
+        before, after = tokenizer.content_ids(["今天", "气很好"])
+        ids = [tokenizer.cls_token_id, *before, tokenizer.mask_token_id, *after, tokenizer.sep_token_id]
+        logits = model.predict({"token_ids": np.array([ids])})[0, 1 + len(before)]
+        words = [tokenizer.id_to_token(one) for one in np.argsort(-logits)[:5]]
     """
 
     def __init__(self, backbone, masked_positions=False, output_transform=None, name=None):

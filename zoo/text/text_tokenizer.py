@@ -1,5 +1,6 @@
 """What both tokenizers do alike: special tokens by role, pairs, truncation and padded batches."""
 
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -18,12 +19,15 @@ class TextTokenizer:
     """
 
     vocabulary: list[str]
+    vocabulary_file: str
     pad_token: str
     unk_token: str
     cls_token: str
     sep_token: str
     mask_token: str | None
     _ids: dict[str, int]
+    added_tokens: Sequence = ()
+    _told_of_mask = False
     separators = 1  # separators between the texts of a pair
     segments = True  # whether the second text of a pair has segment id 1
 
@@ -180,7 +184,22 @@ class TextTokenizer:
         if not isinstance(text, str):
             where = name if index is None else f"{name}[{index}]"
             raise TypeError(f"{self._name}: {where} is {text!r:.60} of type {type(text).__name__}, expected a str.")
+        if not self._told_of_mask and self.mask_token and self.mask_token in text:
+            self._tell_of_mask(text)
         return text
+
+    def _tell_of_mask(self, text):
+        """Warn, once, that a mask typed into a text is spelled out, unless it is an added token and so is not."""
+        self._told_of_mask = True
+        if self.mask_token not in [token.content for token in self.added_tokens]:
+            mend = f"; a tokenizer made with added_tokens=[{self.mask_token!r}] reads it" * (
+                self.vocabulary_file == "vocab.txt"
+            )
+            warnings.warn(
+                f"{self._name}: the text {text!r:.60} holds {self.mask_token}, which is spelled out like any other word: "
+                f"texts come from users. How to let a model fill it in stands at zoo.MaskedLM{mend}",
+                stacklevel=5,
+            )
 
     def _batch_ids(self, texts, name):
         if isinstance(texts, (str, bytes)):
