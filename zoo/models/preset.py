@@ -173,7 +173,7 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, lowercase,
             f"{checkpoint.source} holds a {checkpoint.family}, not a {asked}; "
             f"call zoo.{checkpoint.family}.from_preset, or zoo.Backbone.from_preset for any family"
         )
-    backbone = cls if asked else family(checkpoint.family)
+    backbone = cls if own else family(checkpoint.family)
     is_task = not cls.is_backbone
     task_arguments = (
         [name for name in constructor_arguments(cls) if name not in ("backbone", "name")] if is_task else ()
