@@ -3,9 +3,8 @@
     python examples/ddpm.py --output=digits.png                # a gated attention network over patches, 10 minutes
     python examples/ddpm.py --network=conv --epochs=150 --output=digits.png
 
-Real digits of 8 x 8 pixels come with scikit-learn. Step t tears down, x_t = α_t x_{t−1} + β_t ε with α² + β² = 1; the network
-learns the noise in x_t and builds up again, 1,000 steps by DDPM, or 50 of them by DDIM. A classifier of real digits is 0.82
-sure of what the first draws, 0.84 of the second, and finds all ten digits (torch, seed 0).
+Step t tears down, x_t = α_t x_{t−1} + β_t ε with α² + β² = 1; the network learns the noise and builds up again, by DDPM or, in
+fewer steps, DDIM. Real digits come with scikit-learn; how sure a classifier of them is of the drawn ones: 0.82 and 0.84.
 """
 
 import keras
@@ -27,8 +26,7 @@ flags.DEFINE_integer("steps", 1000, "T, steps from a digit to noise.")
 flags.DEFINE_string("output", "ddpm.png", "Where the picture goes.")
 
 
-def schedule(steps):
-    """ᾱ_t = α_1 ... α_t for t = 1 .. T."""
+def schedule(steps):  # ᾱ_t = α_1 ... α_t for t = 1 .. T
     return np.cumprod(np.sqrt(1 - 0.02 * np.arange(1, steps + 1) / steps))
 
 
@@ -114,8 +112,8 @@ def main(_):
     ddpm = build(noise_of, start, bar, rng=np.random.default_rng(2))
     draw({"DDPM": ddpm.reshape(-1, 10, 8, 8), "from noise to digits": np.stack([*chain, ddpm[:10]], 1)[..., 0]})
     for name, x in {"DDPM": ddpm, "DDIM": build(noise_of, start, bar, 20, eta=0.0)}.items():
-        sure = critic.predict_proba(np.clip(x, -1, 1).reshape(-1, 64))
-        print(f"{name}: mean confidence {sure.max(1).mean():.3f}, {len(set(sure.argmax(1)))} of 10 digits")
+        p = critic.predict_proba(np.clip(x, -1, 1).reshape(-1, 64))
+        print(f"{name}: mean confidence {p.max(1).mean():.3f}, {len(set(p.argmax(1)))} of 10 digits")
 
 
 if __name__ == "__main__":
