@@ -64,4 +64,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    zoo.command_line.run(main)
+    zoo.command_line.run(main, takes_arguments=True)

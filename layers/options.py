@@ -47,7 +47,10 @@ class Option(Configured):
                 f"{self!r} cannot be written to a config, which names registered options only; put "
                 f"@zoo.layers.register_option above class {cls.__name__}, here and where the config is read"
             )
-        return {"class": cls.__name__, "config": self.described_arguments()}
+        try:
+            return {"class": cls.__name__, "config": self.described_arguments()}
+        except AttributeError as error:  # which a property of a torch module would hide
+            raise ValueError(str(error)) from None
 
     def __eq__(self, other):
         if isinstance(self, keras.layers.Layer):  # two of them have weights of their own

@@ -275,3 +275,9 @@ def test_best_preset_needs_its_metric(tmp_path):
         BestPreset(tmp_path, "loss", mode="auto")
     with pytest.raises(ValueError, match="monitor='val_spearman' is not among the metrics: loss, mae"):
         small().fit(Numbers(), shuffle=False, callbacks=[BestPreset(tmp_path / "best", "val_spearman")], verbose=0)
+
+
+def test_less_is_better_where_the_name_says_loss(tmp_path):
+    for monitor, mode in (("val_loss", "min"), ("val_cross_entropy", "min"), ("val_spearman", "max"), ("val_f1", "max")):
+        assert BestPreset(tmp_path, monitor).mode == mode
+    assert BestPreset(tmp_path, "val_loss", mode="max").mode == "max"

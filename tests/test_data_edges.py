@@ -32,6 +32,7 @@ def interaction():
 # D4: texts of nothing
 
 
+@pytest.mark.filterwarnings("ignore:.* hold nothing but unknown tokens")
 def test_D04_a_text_of_nothing_alone_or_in_a_batch(classifier, interaction):
     """White space, control characters, unknown ones: finite outputs, the same alone as beside others."""
     odd = ["", " \t\u3000", "\x00\x01", "龘龘", "\u200d", "[PAD]"]

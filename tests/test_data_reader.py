@@ -569,3 +569,11 @@ def test_mutated_files_give_rows_or_a_data_error(tmp_path, name, separator):
             assert "\0" not in text_a + text_b
             (text_a + text_b).encode()
     assert 100 < refused < 400
+
+
+def test_a_quote_that_opens_and_one_that_closes_lines_later_are_text(tmp_path):
+    """As in sentences cut out of a dialogue: the columns of every line are right as they stand."""
+    path = tmp_path / "plain.tsv"
+    path.write_text('the film\t1\n"I am here.\t1\nnice day\t0\nbad day\t0\nI will go."\t0\nlast\t1\n', encoding="utf-8")
+    rows = list(read_texts(path))
+    assert len(rows) == 6 and rows[1] == ('"I am here.', 1) and rows[4] == ('I will go."', 0)

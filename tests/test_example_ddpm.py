@@ -3,6 +3,7 @@
 import importlib.util
 import pathlib
 
+import keras
 import numpy as np
 import pytest
 from absl import flags
@@ -95,6 +96,7 @@ def test_torn_down(example):
 @pytest.mark.parametrize("kind", ["gau", "conv"])
 def test_networks(example, kind):
     """Fresh ones guess 0; each output sees every pixel (gau), or its surroundings, and the step."""
+    keras.utils.set_random_seed(4)
     model = example.network(kind, 16, 20, depth=1)  # convolutions see 4 pixels far
     x, t = np.random.default_rng(4).normal(size=(2, 8, 8, 1)).astype("float32"), np.array([3, 12])
     assert not numpy(model([x, t])).any()

@@ -364,5 +364,5 @@ def test_an_option_that_keeps_no_attribute_for_an_argument(registered):
         def __init__(self, width):
             self.reach = width
 
-    with pytest.raises(AttributeError, match="Forgetful has no attribute width"):
+    with pytest.raises(ValueError, match="Forgetful has no attribute width"):
         described(Forgetful(3))

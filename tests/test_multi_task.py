@@ -274,6 +274,8 @@ def test_fit_evaluate_predict_and_the_preset(tmp_path):
     for name, array in again.predict({"match": PAIRS, "topic": TEXTS}, verbose=0).items():
         assert_close(array, scores[name], atol=1e-6)
     assert again.tasks["topic"].backbone is again.tasks["match"].backbone is again.backbone
+    with pytest.raises(zoo.store.PresetError, match="holds a MultiTask of match, topic; load it by zoo.MultiTask"):
+        zoo.RepresentationMatcher.from_preset(tmp_path / "both")
     # each task is one of its own afterwards
     match.save_to_preset(tmp_path / "match")
     assert_close(zoo.RepresentationMatcher.from_preset(tmp_path / "match").score(PAIRS), scores["match"], atol=1e-6)

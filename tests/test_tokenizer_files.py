@@ -331,3 +331,30 @@ def test_flags_of_added_tokens_are_checked():
         zoo.Tokenizer(WORDS, added_tokens=[3])
     (token,) = zoo.Tokenizer(WORDS, added_tokens=["order"]).added_tokens
     assert {field.name for field in dataclasses.fields(token)} == {"content", "piece", *FLAGS} and token.piece is True
+
+
+def test_added_tokens_change_no_text_without_them():
+    """Private characters, which the library's normaliser drops and the lineage keeps, stand between added tokens too."""
+    plain, finding = zoo.Tokenizer([*WORDS, "<tok>"]), zoo.Tokenizer([*WORDS, "<tok>"], added_tokens=["<tok>"])
+    for text in ("\ue000order", "\ue000", "a\ue000 url", "\u200border\ue001"):
+        assert finding.encode(text) == plain.encode(text)
+    first, _ = finding.encode("order<tok>\ue000order")
+    assert first[1:3] == [WORDS.index("order"), len(WORDS)]
+    assert first[3:-1] == plain.encode("\ue000order")[0][1:-1]
+
+
+def test_an_added_token_that_folds_to_nothing_is_refused():
+    for content in ("\u200b", "\u00ad"):
+        with pytest.raises(ValueError, match="folds to nothing"):
+            zoo.Tokenizer([*WORDS, content], added_tokens=[{"content": content, "normalized": True}])
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "words"),
+    [({"zz": 10**15}, "no gaps"), ({"zz": "q"}, "whole number from 0"), ({"zz": [1]}, "whole number from 0")],
+)
+def test_ids_that_would_fill_the_memory_or_are_none(vocabulary, words):
+    content = json.loads(tokenizer_files.to_files(zoo.Tokenizer(WORDS))["tokenizer.json"])
+    content["model"]["vocab"] |= vocabulary
+    with pytest.raises(ValueError, match=words):
+        wordpiece_fields.read_fields(content)

@@ -1,5 +1,6 @@
 """Programs with the manners of a terminal: a wrong flag is one line, Ctrl-C and `| head` end them without a traceback."""
 
+import functools
 import os
 import sys
 
@@ -12,7 +13,7 @@ WRONG_USE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # as shells have it; the othe
 flags.DEFINE_bool("traceback", False, "Show where in the code an error was raised.")
 
 
-def run(main):
+def run(main, takes_arguments=False):
     """`absl.app.run` for scripts that print or train: parses flags, calls main(argv), ends the process.
 
     What is wrong with flags, files or values ends it with 2 and one line (--traceback shows more). A character that the
@@ -22,6 +23,7 @@ def run(main):
 
     Args:
         main: function of the list of arguments that are no flags.
+        takes_arguments: bool, whether there may be such arguments beside the script's name.
     """
     keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
@@ -38,7 +40,7 @@ def run(main):
 
     try:
         try:
-            app.run(told, flags_parser=_parsed)
+            app.run(told, flags_parser=functools.partial(_parsed, takes_arguments=takes_arguments))
         finally:
             sys.stdout.flush()  # else a closed pipe shows only when Python shuts down
     except KeyboardInterrupt as interrupt:
@@ -49,13 +51,13 @@ def run(main):
         os._exit(PIPE_CLOSED)  # at once: an ordinary end would flush into the pipe once more
 
 
-def _parsed(arguments):
+def _parsed(arguments, takes_arguments):
     """The arguments that are no flags, once flags are read."""
     try:
         rest = flags.FLAGS(arguments)
     except flags.Error as error:
         _leave(arguments[0], error)
-    if rest[1:]:
+    if rest[1:] and not takes_arguments:
         _leave(arguments[0], f"unexpected {' '.join(rest[1:])}; flags are written --name=value")
     return rest
 

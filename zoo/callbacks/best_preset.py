@@ -1,6 +1,7 @@
 """The best model so far, as a preset."""
 
 import math
+import re
 
 import keras
 
@@ -13,16 +14,18 @@ class BestPreset(keras.callbacks.Callback):
     Args:
         folder: path of the preset.
         monitor: str, a name in the logs, such as `"val_spearman"` or `"val_loss"`.
-        mode: `"max"` or `"min"`: whether more or less is better.
+        mode: `"max"` or `"min"`: whether more or less is better; None: less where the name says loss, entropy, perplexity
+            or error, else more.
 
     Attributes:
         best: float or None. best_epoch: int or None.
     """
 
-    def __init__(self, folder, monitor, mode="max"):
+    def __init__(self, folder, monitor, mode=None):
         super().__init__()
-        if mode not in ("max", "min"):
-            raise ValueError(f"mode={mode!r}; expected 'max' or 'min'")
+        if mode not in ("max", "min", None):
+            raise ValueError(f"mode={mode!r}; expected 'max', 'min' or None")
+        mode = mode or ("min" if re.search("loss|entropy|perplexity|error", monitor) else "max")
         self.folder, self.monitor, self.mode = folder, monitor, mode
         self.best = self.best_epoch = None
 

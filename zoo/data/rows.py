@@ -89,12 +89,14 @@ def _whole_file_is_quoted(path):
     try:
         with Lines(path) as lines:
             while (text := _next_line(lines)) is not None:
-                plain, number = text.split("\t"), lines.number
+                plain = text.split("\t")
                 values, _ = _delimited(lines, text, "\t")
                 width = len(values) if width is None else width
                 if len(values) != width:
                     return False
-                doubled |= lines.number > number or any('"' in value or "\t" in value for value in values)
+                # A plain text may begin with a quote that another one closes many lines later: a line end or a tab inside
+                # quotes says something only where the line, read as plain, has another number of columns.
+                doubled |= any('"' in value for value in values) or len(plain) != width
                 # A program that quotes every text leaves none bare but numbers; a header may be.
                 bare += rows > 0 and any(not _in_quotes(field) and not _is_number(field) for field in plain)
                 rows += 1

@@ -84,6 +84,11 @@ def read(folder):
     if isinstance(model, dict) and model.get("type") == "Unigram":
         fields.choice(config, "tokenizer_class", source, (None, *_UNIGRAM, *_GENERAL))
         return _unigram(folder, config, content)
+    if isinstance(model, dict) and model.get("type") != "WordPiece":
+        raise PresetError(
+            f"{folder.path}/{TOKENIZER}: model is of type {shown(model.get('type'))}; model must be a Unigram or a WordPiece, "
+            "zoo reads no other kind"
+        )
     cls = fields.choice(config, "tokenizer_class", source, (None, *_BERT, *_WORDS, *_GENERAL))
     return _wordpiece(folder, config, content, cls)
 
@@ -150,6 +155,8 @@ def _wordpiece(folder, config, content, cls):
         options |= {name: token for name, token in around.items() if token is not None}
     if content is None or cls not in _GENERAL:
         options |= _folding(config, source, options)
+    if not isinstance(config.get("model_input_names"), list | None):
+        raise PresetError(f"{source}: model_input_names is {shown(config['model_input_names'])}; expected a list")
     if _SEGMENTS not in (config.get("model_input_names") or [_SEGMENTS]):
         raise PresetError(
             f"{source}: model_input_names is {shown(config['model_input_names'])}, without {_SEGMENTS}; zoo gives the second "
@@ -265,7 +272,7 @@ def _elsewhere(folder, config, special):
     if not isinstance(decoder, dict | None):
         raise PresetError(f"{source}: added_tokens_decoder is {shown(decoder)}; expected an object of ids")
     for index, entry in (decoder or {}).items():
-        if not index.isdecimal() or not isinstance(entry, dict):
+        if not (index.isdecimal() and len(index) < 10) or not isinstance(entry, dict):
             raise PresetError(f"{source}: added_tokens_decoder has {shown(index)}: {shown(entry)}; expected id: token")
         entry = {name: value for name, value in entry.items() if name != "__type"}
         found += [(one, token, source) for one, token in named(source, stated_tokens, [{"id": int(index), **entry}])]

@@ -205,6 +205,12 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, lowercase,
     if is_task:
         stored = checkpoint.task
         same = stored is not None and stored["class"] == task_name(cls)
+        if stored is not None and stored["class"] == "MultiTask" and not same and cls.fresh_head:
+            raise PresetError(
+                f"{checkpoint.source} holds a MultiTask of {', '.join(stored['config'].get('tasks', ()))}; load it by "
+                "zoo.MultiTask.from_preset and take its tasks[name], or make a new head: "
+                f"{cls.__name__}(zoo.Backbone.from_preset(...))"
+            )
         options = dict(stored["config"]) if same else {}
         if set(options) - set(task_arguments) or "tokenizer" in options:
             raise PresetError(

@@ -35,7 +35,7 @@ class MultiTask(RecordTask, Preset, keras.Model):
 
     Each step has a batch of every task, of `batch_size` rows each, and an epoch is the longest set once; with `mixture=`
     each step is of one task. Losses are those that each task was compiled with, or its default; in the log they are means
-    over the steps.
+    over the steps, `loss` and `val_loss` their sum, weighted where `WeightedSum` says so.
 
     Args:
         tasks: dict from a name to a task, two or more with the same backbone object (one is allowed).
@@ -225,6 +225,12 @@ class MultiTask(RecordTask, Preset, keras.Model):
 
     def validate(self, sets):
         return {name: found[None] for name, found in self._each(sets, "validate").items()}
+
+    def flat_metrics(self, found):
+        flat = {f"{name}_{metric}": value for name, row in found.items() for metric, value in row.items()}
+        if set(found) == set(self.tasks) and all("loss" in row for row in found.values()):
+            flat["loss"] = self.combine.value(list(found), np.array([row["loss"] for row in found.values()]))
+        return flat
 
     def after_fit(self, sets):
         self._each(sets, "after_fit")

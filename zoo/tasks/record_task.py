@@ -77,6 +77,10 @@ class RecordTask(TokensOnly):
         """Metrics of each validation set after an epoch, dict of dicts."""
         return {name: self.evaluate_records(records, self.default_batch_size, 0) for name, records in sets.items()}
 
+    def flat_metrics(self, found):
+        """Metrics of several sets by one name each, dict of floats, from those of each set, dict of dicts."""
+        return _flat(found)
+
     def after_fit(self, sets):
         """What is fitted to the validation sets once training is over."""
 
@@ -402,8 +406,8 @@ class _Epochs(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         give_back_freed_memory()
         if self.validation is not None:
-            found = self.task.validate(self.validation)
-            logs.update({f"val_{name}": value for name, value in _flat(found).items()})
+            found = self.task.flat_metrics(self.task.validate(self.validation))
+            logs.update({f"val_{name}": value for name, value in found.items()})
 
 
 def _check_callbacks(callbacks):

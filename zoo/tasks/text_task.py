@@ -4,9 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from zoo import losses
 from zoo.backend import compiles_each_shape, concurrently, made_once, padding_is_left_out, predict_function
-from zoo.backend.near_names import near
 from zoo.callbacks import NonFiniteError
 from zoo.callbacks.resume import as_list
 from zoo.data import BUCKETS, Pairs, PredictionPlan, length_buckets
@@ -154,7 +152,6 @@ class TextTask(RecordTask, Preset, keras.Model):
         if loss is None:
             loss = self.default_loss()
         else:
-            _check_name(loss)
             outputs.check_loss(loss, self.loss_outputs(), type(self).__name__)
         # Rows that only fill up a batch have weight 0, which Keras hides from what is called `metrics`.
         given = [*as_list(kwargs.pop("metrics", None)), *as_list(kwargs.pop("weighted_metrics", None))]
@@ -233,17 +230,6 @@ class TextTask(RecordTask, Preset, keras.Model):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         return cls(**task_arguments(config))
-
-
-def _check_name(loss):
-    """Refuse the name of a loss that Keras does not know, before `fit` meets it."""
-    if isinstance(loss, str):
-        try:
-            keras.losses.get(loss)
-        except ValueError:
-            found = [f"zoo.losses.{name}()" for name in near(loss, losses.__all__, 1) if name[0].isupper()]
-            meant = f"did you mean {found[0]}?" if found else "expected a loss, such as zoo.losses.CoSENT()"
-            raise ValueError(f"compile(loss={loss!r}): Keras has no such loss; {meant}") from None
 
 
 def _columns(y, y_pred):

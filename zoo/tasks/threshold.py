@@ -102,7 +102,7 @@ class ThresholdMixin:
             warnings.warn(
                 f"validation_data: {same}, so there is no val_spearman, no val_pearson and no threshold; expected pairs of "
                 "different labels",
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def scored_by(self):

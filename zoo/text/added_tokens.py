@@ -55,7 +55,7 @@ class AddedTokenFinder:
         lowercase, strip_accents: bool, how texts are folded, for tokens that are `normalized`.
 
     Raises:
-        ValueError: two normalized tokens that fold to the same text.
+        ValueError: two normalized tokens that fold to the same text, or one that folds to nothing.
     """
 
     def __init__(self, tokens, lowercase, strip_accents):
@@ -67,6 +67,8 @@ class AddedTokenFinder:
         folded = {}
         for token in tokens:
             form = self._search.normalizer.normalize_str(token.content)
+            if token.normalized and not form:
+                raise ValueError(f"added_tokens: {token.content!r:.60} folds to nothing, found everywhere; take it out")
             if token.normalized and folded.setdefault(form, token.content) != token.content:
                 raise ValueError(
                     f"added_tokens: {folded[form]!r:.60} and {token.content!r:.60} fold to the same text, so which "
@@ -81,10 +83,19 @@ class AddedTokenFinder:
             list of (str, str or None, int): the part as it stands in the text, the added token that it is, its start.
         """
         found = self._search.encode(whole(text), add_special_tokens=False)
-        return [
-            (text[start:end], self._contents[index], start)
-            for index, (start, end) in zip(found.ids, found.offsets, strict=True)
-        ]
+        parts, place = [], 0
+        for index, (start, end) in zip(found.ids, found.offsets, strict=True):
+            if (
+                self._contents[index] is None
+            ):  # what lies between is taken from the text, of which the library drops some
+                continue
+            if start > place:
+                parts.append((text[place:start], None, place))
+            parts.append((text[start:end], self._contents[index], start))
+            place = end
+        if place < len(text):
+            parts.append((text[place:], None, place))
+        return parts
 
 
 def whole(text):

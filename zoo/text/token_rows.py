@@ -97,6 +97,10 @@ class TokenRows:
 
 def _by_length(texts, text_pairs, max_length):
     """Rows in the order of their characters, and cut into chunks whose padded arrays are small: int array, list of them."""
+    for kind, column in (("texts", texts), ("text_pairs", text_pairs or ())):
+        for index, text in enumerate(column):  # before rows are sorted, after which their numbers are others
+            if not isinstance(text, str):
+                raise TypeError(f"{kind}[{index}] is {text!r:.60}; expected a str")
     characters = np.array([len(text) for text in texts], "int64")
     if text_pairs is not None:
         characters += [len(text) for text in text_pairs]

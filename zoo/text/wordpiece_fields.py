@@ -55,6 +55,8 @@ def read_fields(content):
     ids, longest = model.get("vocab"), model.get("max_input_chars_per_word", 100)
     if model.get("type") != "WordPiece" or not isinstance(ids, dict):
         raise ValueError("model must be a Unigram, or a WordPiece with a vocab; zoo reads no other kind")
+    if odd := next((token for token, index in ids.items() if type(index) is not int or index < 0), None):
+        raise ValueError(f"model: vocab gives {shown(odd)} the id {shown(ids[odd])}; expected a whole number from 0")
     one_of(model, "continuing_subword_prefix", (None, PREFIX), "model")
     if type(longest) is not int or longest < 1:
         raise ValueError(f"model: max_input_chars_per_word is {shown(longest)}; expected a positive number")
@@ -103,6 +105,8 @@ def _around(post_processor, ids):
                 raise ValueError(f"post_processor holds {shown(pair)}; expected a token of the vocabulary and its id")
         return pairs[0][0], pairs[1][0]
     places = {index: token for token, index in ids.items()}
+    if max(places, default=-1) >= 2 * len(places) + 1000:  # before a list as long as that is made
+        raise ValueError(f"ids go up to {max(places)} for {len(places)} tokens; expected no gaps")
     tokens = [places.get(index) for index in range(max(places, default=-1) + 1)]
     cls, sep, separators, segments = read_template(post_processor, tokens)
     if separators != 1 or not segments:

@@ -6,6 +6,7 @@ here by hand: a handful of fields. Source: tensorflow/core/util/tensor_bundle an
 tensorflow/core/protobuf/tensor_bundle.proto.
 """
 
+import difflib
 import re
 import struct
 from collections.abc import Mapping
@@ -13,7 +14,6 @@ from collections.abc import Mapping
 import ml_dtypes
 import numpy as np
 
-from zoo.backend.near_names import near
 from zoo.formats.tensorflow.crc32c import crc32c, mask
 from zoo.formats.tensorflow.leveldb_table import MAGIC, read_table, read_varint, write_table, write_varint
 from zoo.store import PresetError, check_name, check_shape, check_tensor_name
@@ -81,7 +81,7 @@ class TFCheckpoint(Mapping):
 
     def __getitem__(self, name):
         if name not in self._tensors:
-            found = near(name, self._tensors)
+            found = difflib.get_close_matches(name, self._tensors)  # not the backend's helper, which imports Keras
             raise KeyError(f"{name!r} is not in checkpoint {self.prefix}" + (f"; near: {found}" if found else ""))
         return self._tensors[name]
 
