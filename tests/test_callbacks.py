@@ -278,6 +278,11 @@ def test_best_preset_needs_its_metric(tmp_path):
 
 
 def test_less_is_better_where_the_name_says_loss(tmp_path):
-    for monitor, mode in (("val_loss", "min"), ("val_cross_entropy", "min"), ("val_spearman", "max"), ("val_f1", "max")):
+    for monitor, mode in (
+        ("val_loss", "min"),
+        ("val_cross_entropy", "min"),
+        ("val_spearman", "max"),
+        ("val_f1", "max"),
+    ):
         assert BestPreset(tmp_path, monitor).mode == mode
     assert BestPreset(tmp_path, "val_loss", mode="max").mode == "max"
