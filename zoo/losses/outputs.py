@@ -12,13 +12,10 @@ loss or metric of your own is taken as it is, unless it has an attribute `from_l
 """
 
 import functools
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
 from keras import losses, metrics
-
-from zoo.backend.near_names import near
 
 _BINARY = (losses.binary_crossentropy, losses.binary_focal_crossentropy)
 _OF_CLASSES = (
@@ -68,8 +65,6 @@ def check_loss(loss: Any, outputs: str, task: str) -> None:
         try:
             found = losses.get(_chosen_by_keras(one, outputs, ("crossentropy", "ce")))
         except ValueError:
-            ours = near(one, importlib.import_module(__package__).__all__, 1) if isinstance(one, str) else ()
-            meant = f"loss=zoo.losses.{ours[0]}()" if ours and ours[0][0].isupper() else meant
             raise ValueError(f"{what} is no loss of Keras, and losses of zoo are objects: {meant}") from None
         _refuse(what, _takes_probabilities(found, outputs), outputs, task, meant)
 
