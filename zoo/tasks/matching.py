@@ -181,6 +181,8 @@ class RepresentationMatcher(ThresholdMixin, TextTask):
 
         On torch's CPU batches run in threads, one for each core: while this runs, other threads of the process may
         have fewer of torch's threads (`torch.set_num_threads`, which torch has once for all); the number is put back.
+        TensorFlow and JAX hang in a process that was made by a fork of one that used them: let a pool of processes start
+        anew, `multiprocessing.get_context("spawn")`, and load the matcher in each.
 
         Args:
             texts: list of str.

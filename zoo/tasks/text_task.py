@@ -207,6 +207,17 @@ class TextTask(RecordTask, Preset, keras.Model):
                 bar.update(len(outputs))
         return plan.restore(outputs)
 
+    def export(self, *args, **kwargs):
+        """Not there yet.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(
+            f"a {type(self).__name__} cannot be exported yet: it pools and reads texts outside of what Keras exports; export "
+            "its encoder, model.backbone.export(...), or keep the whole by save_to_preset"
+        )
+
     def check_finite(self, outputs, what):
         """Outputs `[N, ...]` as they are.
 
