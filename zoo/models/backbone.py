@@ -1,6 +1,7 @@
 """What all encoders share: inputs, the four hooks that a family fills in, and its description as a config."""
 
 import functools
+from collections.abc import Callable
 
 import keras
 from keras import ops
@@ -21,6 +22,7 @@ class OptionalInputs:
     """A functional model whose optional inputs may be left out of the dict it is called with."""
 
     input: dict  # of the keras.Model that this is mixed into
+    get_layer: Callable
 
     def __call__(self, inputs, *args, **kwargs):
         return super().__call__(self.complete(inputs), *args, **kwargs)

@@ -15,7 +15,7 @@ class ELECTRA(BERT):
     """
 
     has_pooler = False
-    hugging_face = {
+    hugging_face: dict = {
         "model_type": "electra",
         "prefix": "electra.",
         "fields": {},

@@ -38,6 +38,7 @@ class Preset(KeptWeights):
     tokenizer = None
     verified = None
     fresh_head = False
+    output_transform: str | None = None  # of a head over the vocabulary
     is_backbone = False
     random_head = True  # whether a fresh head says nothing until it is trained
     _untrained = ()  # (path, checksum) of the head's weights that no preset gave
@@ -105,7 +106,7 @@ class Preset(KeptWeights):
         """Refuse what no format of others can hold."""
         if weights_dtype != "float32":
             raise ValueError(f"format={format!r} is written in float32, not in {weights_dtype!r}")
-        if getattr(self, "output_transform", None) is not None:
+        if self.output_transform is not None:
             raise ValueError(f"format={format!r} has no place for output_transform={self.output_transform!r}")
         if self.fresh_head:
             lost = ", ".join(self.task_config())
@@ -239,8 +240,10 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, lowercase,
             ) from error
         backbone_of(model).trained_as = None if checkpoint.task is None else checkpoint.task["class"]
     if is_task and same:
-        known = {**checkpoint.config, **options}
-        changes = {name: f"{name}={value!r:.40}" for name, value in overrides.items() if value != known.get(name)}
+        stored_options = {**checkpoint.config, **options}
+        changes = {
+            name: f"{name}={value!r:.40}" for name, value in overrides.items() if value != stored_options.get(name)
+        }
         changes |= {} if keep_tokens is None else {"keep_tokens": f"keep_tokens of {len(keep_tokens):,} tokens"}
         model.on_overrides(changes if load_weights else {**changes, "load_weights": "load_weights=False"})
     model.verified = checkpoint.verified

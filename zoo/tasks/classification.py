@@ -110,8 +110,9 @@ class TextClassifier(TextTask):
     def _refuse_label(self, index, row):
         name = row[-1]
         said, mend = "", "its number, from 0"
-        if name in (self.class_names or ()):
-            said = f", the name of class {self.class_names.index(name)}"
+        names = self.class_names or []
+        if name in names:
+            said = f", the name of class {names.index(name)}"
             mend = "its number, model.class_names.index(label)"
         elif DECIMAL.fullmatch(name.strip()):
             mend = "a number, int(label)"

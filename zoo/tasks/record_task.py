@@ -38,6 +38,9 @@ class RecordTask(TokensOnly):
     compile: Callable
     compiled: bool
     loss: Callable
+    compute_loss: Callable
+    optimizer: keras.optimizers.Optimizer
+    trainable_variables: list
 
     texts_go = "raw texts go into fit, evaluate and predict, and become token ids by model.tokenizer(texts)"
     head_in_loss = False  # whether the loss holds trained weights that `call` does not use

@@ -31,6 +31,9 @@ class ThresholdMixin:
     _threshold_metric = None  # what the last fit was told
     _dropped = None  # the threshold that is void
     _why_dropped = "was fitted before the last fit changed the weights"
+    check_labels: Callable  # of the matcher, as what follows
+    mean_loss: Callable
+    targets: Callable
     score: Callable  # of the matcher: pairs -> float `[N]`
     task_config: Callable  # of the matcher
 

@@ -125,7 +125,7 @@ class Tokenizer(TextTokenizer):
         Returns:
             list of (str, tuple of int).
         """
-        words = []
+        words: list[tuple[str, tuple[int, ...]]] = []
         for part, token, _ in self._cut(self._checked(text, "text")):
             if token is not None:
                 words.append((token, (self._ids[token],)))
