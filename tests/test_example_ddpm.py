@@ -1,27 +1,18 @@
 """The sampler and the networks of examples/ddpm.py: closed forms on Gaussian data, the identities of DDIM."""
 
-import importlib.util
-import pathlib
-
 import keras
 import numpy as np
 import pytest
 from absl import flags
 from support.arrays import randomise
 from support.arrays import to_numpy as numpy
+from support.examples import imported_example
 
 
 @pytest.fixture(scope="module")
 def example():
-    before = set(flags.FLAGS)
-    path = pathlib.Path(__file__).resolve().parent.parent / "examples" / "ddpm.py"
-    spec = importlib.util.spec_from_file_location("example_ddpm", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    for name in set(flags.FLAGS) - before:
-        delattr(flags.FLAGS, name)
-    flags.FLAGS.unparse_flags()
+    with imported_example("ddpm") as module:
+        yield module
 
 
 def best_guess(bar, deviation):

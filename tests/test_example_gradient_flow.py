@@ -1,26 +1,17 @@
 """The flows of examples/gradient_flow.py: Ornstein and Uhlenbeck's variance, the flow's limit, Euler's method."""
 
-import importlib.util
-import pathlib
-
 import numpy as np
 import pytest
 from absl import flags
+from support.examples import imported_example
 
 pytestmark = pytest.mark.neutral
 
 
 @pytest.fixture(scope="module")
 def example():
-    before = set(flags.FLAGS)
-    path = pathlib.Path(__file__).resolve().parent.parent / "examples" / "gradient_flow.py"
-    spec = importlib.util.spec_from_file_location("example_gradient_flow", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    for name in set(flags.FLAGS) - before:
-        delattr(flags.FLAGS, name)
-    flags.FLAGS.unparse_flags()
+    with imported_example("gradient_flow") as module:
+        yield module
 
 
 @pytest.mark.parametrize("start", [0.25, 2.0])

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from absl import app, flags
 from scipy.stats import rankdata
+from support.examples import own_flags
 
 import zoo
 from zoo.backend.variables import to_numpy, weights_of
@@ -58,7 +59,6 @@ def preset(tmp_path_factory):
 @pytest.fixture
 def load(preset, monkeypatch):
     """`load(name, *arguments)` imports an example, its flags set by the arguments. Once a test."""
-    before = set(flags.FLAGS)
 
     def load(name, *arguments):
         spec = importlib.util.spec_from_file_location(f"example_{name}", ROOT / "examples" / f"{name}.py")
@@ -69,11 +69,8 @@ def load(preset, monkeypatch):
         spec.loader.exec_module(example)
         return example, flags.FLAGS(arguments)
 
-    yield load
-    # absl has one set of flags for the process, made for one script.
-    for name in set(flags.FLAGS) - before:
-        delattr(flags.FLAGS, name)
-    flags.FLAGS.unparse_flags()
+    with own_flags():
+        yield load
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers
 from support.arrays import assert_close
+from support.golden_models import HUGGING_FACE_SIZES
 
 import zoo
 from zoo.formats import tokenizer_files
@@ -18,15 +19,7 @@ from zoo.models.preset import read
 from zoo.store import Folder, PresetError, safetensors_bytes
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
-BERT = {
-    "vocab_size": 50,
-    "hidden_size": 16,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 24,
-    "max_position_embeddings": 20,
-}
-ROFORMER = BERT | {"embedding_size": 8}
+BERT, ROFORMER = HUGGING_FACE_SIZES, HUGGING_FACE_SIZES | {"embedding_size": 8}
 TEXTS = ["怎么修改密码？", "Wie heißt Café, naïve ABC-def 12.5%", "a" * 120, "、，。", "𠀀\u3000x\ty"]
 
 

@@ -11,7 +11,7 @@ import pytest
 import transformers
 from conftest import GOLDENS
 from support.arrays import assert_close
-from support.golden_models import LINEAGE, TOKEN_IDS, batch, load, numpy, tiny
+from support.golden_models import HUGGING_FACE_SIZES, LINEAGE, TOKEN_IDS, batch, load, numpy, tiny
 from test_hugging_face import at_tokens, numpy_output, rewritten, scattered, shaken, torch_output
 
 import zoo
@@ -23,15 +23,7 @@ from zoo.models.preset import read
 from zoo.store import Folder, PresetError, safetensors_bytes
 
 CASES = ("l7", "l12", "odd")
-SIZES = {
-    "vocab_size": 50,
-    "hidden_size": 16,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 24,
-    "max_position_embeddings": 20,
-    "embedding_size": 8,
-}
+SIZES = HUGGING_FACE_SIZES | {"embedding_size": 8}
 
 
 @pytest.fixture(scope="module")

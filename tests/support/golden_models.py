@@ -20,6 +20,14 @@ LINEAGE = {
     "nezha": "NEZHA",
     "electra": "ELECTRA",
 }  # goldens of fewer lengths, see tests/test_lineage_models.py
+HUGGING_FACE_SIZES = {
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "max_position_embeddings": 20,
+}  # of the small models that transformers makes
 CASES = ("l7", "l12", "l16", "l40", "l7_padded_to_16", "odd")
 # Fresh models and their batches have the sizes of the golden ones: JAX compiles every operation anew for each shape.
 TINY = {  # family -> arguments beside those that all share

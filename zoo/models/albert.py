@@ -4,7 +4,7 @@ import keras
 
 from zoo.layers.attention_options import AttentionOptions
 from zoo.layers.options import Untracked
-from zoo.models.bert import BERT
+from zoo.models.bert import BERT, weights_of_stems
 
 _GROUP = "bert/encoder/transformer/group_0/inner_group_0"
 _MOST_LAYERS = 1024  # no weight says how many there are: a spoilt number would build layers without end
@@ -95,10 +95,8 @@ class ALBERT(BERT):
             "feedforward/outer": "ffn_1/intermediate/output/dense",
             "feedforward_norm": "LayerNorm_1",
         }
-        for ours, theirs in stems.items():
-            for weight in ("gamma", "beta") if ours.endswith("norm") else ("kernel", "bias"):
-                names[f"layer_{{}}/{ours}/{weight}"] = f"{_GROUP}/{theirs}/{weight}"
-        return names
+        block = {f"layer_{{}}/{ours}": f"{_GROUP}/{theirs}" for ours, theirs in stems.items()}
+        return names | weights_of_stems(block)
 
     @classmethod
     def telling_shapes(cls, config):

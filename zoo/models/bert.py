@@ -254,10 +254,7 @@ class BERT(Backbone):
             "layer_{}/feedforward/outer": f"{block}/output/dense",
             "layer_{}/feedforward_norm": f"{block}/output/LayerNorm",
         }
-        for ours, theirs in stems.items():
-            for weight in ("gamma", "beta") if ours.endswith("norm") else ("kernel", "bias"):
-                names[f"{ours}/{weight}"] = f"{theirs}/{weight}"
-        return names
+        return names | weights_of_stems(stems)
 
     @classmethod
     def telling_shapes(cls, config):
@@ -277,3 +274,12 @@ class BERT(Backbone):
             f"{block}/attention/value/kernel": (width, heads * head),
             f"{block}/feedforward/inner/kernel": (width, config["intermediate_dim"]),
         }
+
+
+def weights_of_stems(stems):
+    """A layer of ours -> its name elsewhere, as their weights: γ and β of norms, kernel and bias of others."""
+    return {
+        f"{ours}/{weight}": f"{theirs}/{weight}"
+        for ours, theirs in stems.items()
+        for weight in (("gamma", "beta") if ours.endswith("norm") else ("kernel", "bias"))
+    }

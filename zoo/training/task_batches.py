@@ -18,7 +18,7 @@ class Step:
     """The batch of each task of a step; tasks that are not in it are left out."""
 
     batches: dict[str, Batch]
-    rows = None  # of one data set there are none
+    rows = None  # a step is of several data sets, so that no row numbers of one can be told in an error
 
 
 class TaskPlan:
