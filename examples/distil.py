@@ -28,7 +28,7 @@ flags.DEFINE_bool("fresh", False, "Start the student from random weights.")
 flags.DEFINE_string("texts", None, "File of texts to distil on, column text; default: the texts of --pairs.")
 flags.DEFINE_string("pairs", f"{FAQ}/train.tsv", "Labelled pairs (0, 1) to tune on.")
 flags.DEFINE_string("test", f"{FAQ}/test.tsv", "Pairs (0, 1) that are reported.")
-flags.DEFINE_list("epochs", ["20", "3"], "Of distillation and of tuning.")
+flags.DEFINE_list("epochs", ["20", "3"], "Of distillation and of tuning; 0 leaves a stage out.")
 flags.DEFINE_integer("batch_size", 32, "Pairs of texts a step.", lower_bound=1)
 flags.DEFINE_float("learning_rate", 5e-4, "Peak of each stage, after a warm-up of 10 %.")
 flags.DEFINE_string("dtype", "float32", "float32, mixed_bfloat16 or mixed_float16.")
@@ -110,8 +110,9 @@ def main(_):
     rows = rows[: len(rows) // 2 * 2].reshape(-1, 2)  # two texts a row, as in pairs
     paired = np.array([[place[text] for text in column] for column in pairs.columns]).T
     for stage, (name, *job) in enumerate([("distilled", rows, 0 * rows[:, 0]), ("tuned", paired, pairs.labels)]):
-        train(student, *data, *job, int(F.epochs[stage]))
-        report[name] = student.evaluate(test, verbose=0)
+        if epochs := int(F.epochs[stage]):
+            train(student, *data, *job, epochs)
+            report[name] = student.evaluate(test, verbose=0)
     student.save_to_preset(os.path.join(F.output, "preset"))
     print(*(f"{name:16} spearman {row['spearman']:.4f}" for name, row in report.items()), sep="\n")
 
