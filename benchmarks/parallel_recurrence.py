@@ -3,7 +3,8 @@
     KERAS_BACKEND=torch python benchmarks/parallel_recurrence.py [--lengths=16,64,256] [--out=FILE]
 
 A cell whose states fade (recurrent weights of spectral norm 0.5), one row. On a CPU there is nothing to gain from doing
-S times the work at once but the loop's overhead; the gain is for accelerators.
+S times the work at once but the loop's overhead; the gain is for accelerators. A step of training is `train_on_batch` of a
+model of this layer alone, compiled where the backend compiles.
 """
 
 import json
@@ -15,23 +16,32 @@ import numpy as np
 from absl import app, flags
 from keras import ops
 
-from zoo.layers import parallel_recurrence
+from zoo.layers import ParallelRNN, parallel_recurrence
 
 F = flags.FLAGS
 flags.DEFINE_list("lengths", "16,64,256,1024,4096,16384", "Steps of a row.")
+flags.DEFINE_integer("longest_training", 4096, "Steps up to which training is measured: the loop keeps each of them.")
 flags.DEFINE_integer("units", 4, "Numbers of the state.")
 flags.DEFINE_integer("repeat", 3, "Runs, of which the fastest counts.")
 flags.DEFINE_string("out", None, "Where to store the numbers.")
 
 
 def fastest(function):
-    function()
+    function()  # whatever is compiled or made once
     times = []
     for _ in range(F.repeat):
         start = time.perf_counter()
-        ops.convert_to_numpy(function())
+        function()
         times.append(time.perf_counter() - start)
     return min(times)
+
+
+def training(layer, x):
+    """Seconds of a step of training."""
+    model = keras.Sequential([keras.Input(x.shape[1:]), layer])
+    model.compile("sgd", "mse")
+    x = ops.convert_to_numpy(x)
+    return fastest(lambda: float(model.train_on_batch(x, x)))
 
 
 def main(_):
@@ -45,9 +55,13 @@ def main(_):
     rows = []
     for length in map(int, F.lengths):
         x = ops.convert_to_tensor(rng.normal(size=(1, length, F.units)).astype("float32"))
-        row = {"length": length, "loop": fastest(lambda x=x: loop(x))}
+        row = {"length": length, "loop": fastest(lambda x=x: ops.convert_to_numpy(loop(x)))}
         for method in ("newton", "constant"):
-            row[method] = fastest(lambda x=x, method=method: parallel_recurrence(cell, x, method=method))
+            found = lambda x=x, method=method: ops.convert_to_numpy(parallel_recurrence(cell, x, method=method))
+            row[method] = fastest(found)
+        if length <= F.longest_training:
+            row["loop, training"] = training(keras.layers.RNN(cell, return_sequences=True), x)
+            row["newton, training"] = training(ParallelRNN(cell, return_sequences=True), x)
         row["off"] = float(np.abs(ops.convert_to_numpy(loop(x) - parallel_recurrence(cell, x))).max())
         rows.append(row)
         print({name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()}, flush=True)

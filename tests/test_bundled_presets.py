@@ -6,9 +6,11 @@ import os
 
 import numpy as np
 import pytest
+from support.paths import ROOT
 
 import zoo
 import zoo.store
+from zoo.analysis.hubness import report as hub_report
 from zoo.formats.catalogue import bundled_folder
 
 NAMES = [preset.name for preset in zoo.presets() if preset.on_disk]
@@ -51,3 +53,46 @@ def test_folder_is_sealed_with_a_card(preset):
         with open(os.path.join(bundled_folder(name), "README.md"), encoding="utf-8") as file:
             card = file.read()
         assert all(word in card for word in ("Training", "Data", "research", "Limits", "python examples/"))
+
+
+@pytest.mark.slow
+def test_correction_for_hubs_on_the_faq():
+    """Mutual proximity, with the training texts for the queries to come: fewer hubs, and no query loses its question."""
+    folder = ROOT / "examples" / "data" / "faq_zh"
+    read = lambda name, columns: zoo.data.read_pairs(folder / name, columns, label=None).columns
+    ids, questions = read("questions.tsv", ("id", "question"))
+    asked, keys = read("queries.tsv", ("text", "id"))
+    training = sorted({text for column in read("train.tsv", ("text_a", "text_b")) for text in column})
+    matcher = zoo.RepresentationMatcher.from_preset("roformer_v2_mini_zh_matching", dtype="float32")
+    corpus, queries, reference = (matcher.encode(list(texts), verbose=0) for texts in (questions, asked, training))
+    wanted = np.array([list(ids).index(key) for key in keys])
+    recalls, skewness = [], []
+    for search in (
+        lambda: zoo.retrieval.top_k(queries, corpus, 10),
+        lambda: zoo.retrieval.HubCorrection(corpus, "mutual_proximity", reference=reference).top_k(queries, 10),
+    ):
+        found, _ = search()
+        recalls.append((found[:, 0] == wanted).mean())
+        skewness.append(
+            hub_report(np.bincount(found.ravel(), minlength=len(corpus)), found.size / len(corpus)).skewness
+        )
+    assert recalls[1] >= recalls[0] > 0.5 and skewness[1] < skewness[0] / 2
+
+
+def test_cards_tell_the_stored_numbers():
+    """Hubs of the matcher as benchmarks/hubness.json has them."""
+    with open(ROOT / "benchmarks" / "hubness.json", encoding="utf-8") as file:
+        found = json.load(file)
+    with open(os.path.join(bundled_folder(found["preset"]), "README.md"), encoding="utf-8") as file:
+        card = file.read()
+    crowd, faq, inside = found["crowd"], found["faq"], found["faq_in_the_crowd"]
+    best = "mutual_proximity, the same"
+    for told in (
+        f"{crowd['vectors']:,} sentences",
+        f"skewness {crowd['skewness']:.1f}",
+        f"{100 * crowd['orphans']:.1f} %",
+        f"recall@1 {faq['cosine']['recall@1']:.3f} -> {faq[best]['recall@1']:.3f}",
+        f"{faq['cosine']['skewness']:.2f} -> {faq[best]['skewness']:.2f}",
+        f"{inside['cosine']['recall@1']:.3f} -> {inside['centring']['recall@1']:.3f}",
+    ):
+        assert told in card, told
