@@ -28,7 +28,7 @@ FAMILIES = {
     "ELECTRA": "zoo.models.electra",
 }
 TASKS = {
-    "MaskedLM": "zoo.tasks.heads",
+    "MaskedLM": "zoo.tasks.masked_lm",
     "NextSentence": "zoo.tasks.heads",
     "CausalLM": "zoo.tasks.causal_lm",
     "RepresentationMatcher": "zoo.tasks.matching",

@@ -52,8 +52,8 @@ from zoo.optimizers.low_rank_delta import LowRankDelta as LowRankDelta
 from zoo.tasks.adapters import Adapters as Adapters
 from zoo.tasks.causal_lm import CausalLM as CausalLM
 from zoo.tasks.classification import TextClassifier as TextClassifier
-from zoo.tasks.heads import MaskedLM as MaskedLM
 from zoo.tasks.heads import NextSentence as NextSentence
+from zoo.tasks.masked_lm import MaskedLM as MaskedLM
 from zoo.tasks.matching import InteractionMatcher as InteractionMatcher
 from zoo.tasks.matching import RepresentationMatcher as RepresentationMatcher
 from zoo.tasks.multi_task import MultiTask as MultiTask

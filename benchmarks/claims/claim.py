@@ -5,6 +5,7 @@ stopped goes on with the runs that are missing. The table (OUTPUT/ROW.md: mean Â
 the picture (OUTPUT/ROW.png) are made of the files alone; OUTPUT/README.md has the tables of all rows there are.
 """
 
+import itertools
 import json
 import math
 import os
@@ -201,7 +202,7 @@ def _picture(claim, summary):
     figure = Figure(figsize=(6.4 if claim.x else 1.6 + 1.9 * len(numbers), 3.8), dpi=150, layout="constrained")
     if claim.x:
         axes = figure.subplots()
-        for colour, variant in zip(COLOURS, summary):
+        for colour, variant in zip(itertools.cycle(COLOURS), summary):
             places = [float(n) for n in numbers]
             means, spread = ([f(variant, n) for n in numbers] for f in (summary.mean, summary.std))
             axes.errorbar(places, means, spread, color=colour, marker="o", capsize=3, label=variant)
@@ -212,7 +213,7 @@ def _picture(claim, summary):
     else:
         panels = np.atleast_1d(figure.subplots(1, len(numbers)))
         for axes, number in zip(panels, numbers):
-            for place, (colour, (variant, values)) in enumerate(zip(COLOURS, summary.items())):
+            for place, (colour, (variant, values)) in enumerate(zip(itertools.cycle(COLOURS), summary.items())):
                 seeds = values.get(number, [])
                 axes.plot([place] * len(seeds), seeds, "o", color=colour, alpha=0.6, markersize=5)
                 if seeds:

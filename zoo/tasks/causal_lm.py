@@ -4,27 +4,21 @@ from collections.abc import Collection, Sequence
 
 import keras
 import numpy as np
-from keras import ops
 
 from zoo import samplers
-from zoo.backend import compiled_step, compiles_each_shape, made_once
+from zoo.backend import made_once
 from zoo.backend.near_names import near
-from zoo.data import BUCKETS, PredictionPlan, as_pairs, as_texts, length_buckets
+from zoo.data import as_pairs, as_texts
 from zoo.data.language_model_rows import NextTokenRows, next_token_targets
 from zoo.data.raw_rows import has_text, plain_rows
 from zoo.generation import decoding
-from zoo.losses import TokenCrossEntropy
-from zoo.models.sizes import checked_length
 from zoo.samplers import Greedy, Sampler
-from zoo.tasks.heads import TokenHead
-from zoo.tasks.record_task import RecordTask
-from zoo.tasks.text_task import fine_tuning_optimizer
-from zoo.text.token_rows import TokenRows
+from zoo.tasks.language_model import LanguageModel
 from zoo.training.records import check_numbers, refuse_name
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class CausalLM(RecordTask, TokenHead):
+class CausalLM(LanguageModel):
     """Logits of the next token at every place, through the backbone's own token embedding, see `TokenHead`.
 
     A backbone with `attention_mask="causal"` continues texts: records are str, "[CLS] text [SEP]". One with
@@ -43,8 +37,6 @@ class CausalLM(RecordTask, TokenHead):
     Inputs: those of the backbone. Output: float32 `[B, n, V]`, logits of token i + 1 at place i.
     """
 
-    default_batch_size = 32  # of evaluate: logits over the vocabulary take memory
-
     def __init__(self, backbone, max_length=None, output_transform=None, name=None):
         refuse_name(type(self), backbone)
         if backbone.attention_mask == "bidirectional":
@@ -53,7 +45,7 @@ class CausalLM(RecordTask, TokenHead):
                 "it has to predict; give attention_mask='causal' or 'unilm' (from_preset takes it too)"
             )
         self.take_transform(output_transform)
-        self.max_length = checked_length(min(512, backbone.max_sequence_length) if max_length is None else max_length)
+        self.max_length = self.length_of_rows(backbone, max_length)
         super().__init__(backbone, name=name)
         self.tokenizer = backbone.tokenizer
 
@@ -68,22 +60,6 @@ class CausalLM(RecordTask, TokenHead):
         return self.backbone.attention_mask == "unilm"
 
     # Training
-
-    def compile(self, optimizer=None, loss=None, **kwargs):
-        """Keras' compile; by default `fine_tuning_optimizer` and the mean cross entropy over the learned tokens."""
-        if loss is None:
-            loss = TokenCrossEntropy()
-        super().compile(optimizer=optimizer or fine_tuning_optimizer(self.backbone.hidden_dim), loss=loss, **kwargs)
-
-    def check_training(self):
-        """Left to the fit of `zoo.models.heads`."""
-
-    def _check_micro_batch_size(self, size):
-        if size is not None:
-            raise ValueError(
-                "micro_batch_size is of losses that couple the rows of a batch; here use a smaller batch_size and an "
-                "optimizer with gradient_accumulation_steps"
-            )
 
     def named_records(self, x, y=None):
         if isinstance(x, NextTokenRows):
@@ -100,30 +76,8 @@ class CausalLM(RecordTask, TokenHead):
     def examples(self, records):
         if isinstance(records, _Packed):
             return _NextTokens(records, self.is_unilm, None)
-        buckets = length_buckets(self.max_length, BUCKETS) if compiles_each_shape(self) else None
-        return _NextTokens(self._tokenize(records), self.is_unilm, buckets)
-
-    def _tokenize(self, records):
-        text_pairs = records.text_b if self.is_unilm else None
-        tokens = TokenRows(self._known_tokenizer(), records.columns[0], text_pairs, self.max_length, "pair")
-        self.warn_of_lost(tokens, records.columns[0])
-        return tokens
-
-    def evaluate_records(self, records, batch_size, verbose):
-        """`cross_entropy` (nats a learned token), `perplexity` (its exponential) and `tokens`, over all records or rows."""
-        sums = made_once(self, "_sums", lambda: compiled_step(_sums_of(self), self.weights))
-        examples, total, tokens = self.examples(records), 0.0, 0.0
-        for batch in PredictionPlan(examples.lengths, batch_size, examples.buckets, last="pad"):
-            arrays = keras.tree.map_structure(ops.convert_to_tensor, examples.collate(batch))
-            (loss, count), _ = sums((), *arrays)
-            total, tokens = total + float(loss), tokens + float(count)
-        if not tokens:
-            raise ValueError("no token to predict: the records are empty")
-        return {"cross_entropy": total / tokens, "perplexity": float(np.exp(total / tokens)), "tokens": int(tokens)}
-
-    def validate(self, sets):
-        """Also as `val_loss`, which callbacks of Keras watch where they are not told otherwise."""
-        return {name: {**found, "loss": found["cross_entropy"]} for name, found in super().validate(sets).items()}
+        tokens = self.rows_of(records.columns[0], records.text_b if self.is_unilm else None)
+        return _NextTokens(tokens, self.is_unilm, self.buckets)
 
     def predict_records(self, x, batch_size, verbose):
         """Of arrays alone: the logits of many texts over a vocabulary fill a memory."""
@@ -138,11 +92,6 @@ class CausalLM(RecordTask, TokenHead):
                 "packed rows for a UniLM, which learns the targets of (source, target) records alone and reads everything "
                 "else in both directions; give records, or load the model with attention_mask='causal'"
             )
-
-    def _known_tokenizer(self):
-        if self.tokenizer is None:
-            raise ValueError("CausalLM has no tokenizer: use from_preset, or set model.tokenizer = zoo.Tokenizer(...)")
-        return self.tokenizer
 
     # Generation
 
@@ -184,7 +133,7 @@ class CausalLM(RecordTask, TokenHead):
         decoder = decoding.Decoder(self, made_once(self, "_decoding_steps", lambda: decoding.steps_of(self)))
         ends = (int(end),) if np.ndim(end) == 0 else tuple(map(int, end))
         new = decoding.generate(decoder, rows, max_new_tokens, sampler, ends, seed)
-        return [self._known_tokenizer().decode(row) for row in new] if are_texts else new
+        return [self.known_tokenizer().decode(row) for row in new] if are_texts else new
 
     def _prompts(self, prompts):
         """Lists of token ids, and whether the prompts were texts."""
@@ -193,7 +142,7 @@ class CausalLM(RecordTask, TokenHead):
             texts = as_texts(prompts, labelled=False).text
             # a text goes on where its separator would stand, a source ends with it
             cut = None if self.is_unilm else -1
-            return [self._known_tokenizer().encode(text)[0][:cut] for text in texts], True
+            return [self.known_tokenizer().encode(text)[0][:cut] for text in texts], True
         rows = []
         for index, prompt in enumerate(prompts):
             ids = np.asarray(prompt if hasattr(prompt, "__len__") else [prompt])
@@ -252,13 +201,3 @@ class _NextTokens:
         cut = np.flatnonzero(self.tokens.cut[batch.indices])
         weights[cut, self.lengths[batch.indices][cut] - 2] = 0  # the separator after a cut is none of the text's
         return inputs, labels, weights * batch.weights[:, None]
-
-
-def _sums_of(model):
-    """Sum of the weighted cross entropy of a batch, and of its weights."""
-
-    def sums(state, inputs, labels, weights):
-        total = TokenCrossEntropy("sum")(labels, model(inputs, training=False), sample_weight=weights)
-        return (total, ops.sum(weights)), state
-
-    return sums

@@ -224,46 +224,6 @@ class TokenHead(PretrainedHead):
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class MaskedLM(TokenHead):
-    """Logits over the vocabulary at every position, see `TokenHead`.
-
-    Args:
-        backbone: a zoo backbone.
-        masked_positions: bool. Adds the input `masked_positions` int `[B, P]`: only these places go through the head,
-            which saves most of its cost in pretraining.
-        output_transform: None; `"orthogonal"`, a trained matrix that starts orthogonal; `"swap_halves"` or `"shuffle"` of
-            the features, without weights; or `"untied"`, an output embedding of its own. For pretraining from nothing.
-
-    Inputs: those of the backbone. Output: float32 `[B, n, V]`, logits; `[B, P, V]` with masked_positions.
-
-    A "[MASK]" typed into a text is spelled out like any other word. To fill one in, put its id between the parts:
-
-        before, after = tokenizer.content_ids(["今天", "气很好"])
-        ids = [tokenizer.cls_token_id, *before, tokenizer.mask_token_id, *after, tokenizer.sep_token_id]
-        logits = model.predict({"token_ids": np.array([ids])})[0, 1 + len(before)]
-        words = [tokenizer.id_to_token(one) for one in np.argsort(-logits)[:5]]
-    """
-
-    def __init__(self, backbone, masked_positions=False, output_transform=None, name=None):
-        self.masked_positions = masked_positions
-        self.take_transform(output_transform)
-        super().__init__(backbone, name=name)
-
-    def extra_inputs(self):
-        if not self.masked_positions:
-            return {}
-        return {"masked_positions": keras.Input((None,), dtype="int32", name="masked_positions")}
-
-    def task_config(self):
-        return {"masked_positions": self.masked_positions, **self.transform_config()}
-
-    def head(self, backbone, x, masked_positions=None):
-        if masked_positions is not None:
-            x = self.layer(GatherPositions, name="gather_positions")(x, masked_positions)
-        return self.token_logits(backbone, x)
-
-
-@keras.saving.register_keras_serializable(package="zoo")
 class NextSentence(PretrainedHead):
     """Does the second text follow the first: BERT's pooler (dense, tanh on the first token) and two logits.
 
