@@ -89,8 +89,8 @@ if __name__ == "__main__":
             text="Losses between cross entropy and accuracy are not misled by labels that are wrong: TaiLr and EMO are more "
             "accurate than cross entropy on dirty labels, and a language model that goes on by EMO writes more like people.",
             url="https://kexue.fm/archives/9526, https://kexue.fm/archives/9797",
-            criterion="with 20 % of the training labels wrong, the accuracy of TaiLr and of EMO on clean labels is above that of "
-            "cross entropy by more than the joint standard deviation, and their calibration error is not above its by as much.",
+            criterion="with 20 % of the training labels wrong, the accuracy of TaiLr and of EMO on clean labels is above that "
+            "of cross entropy by more than the joint standard deviation, and their calibration error is not above its by as much.",
             holds=lambda s: all(
                 s.beats(kind, "cross entropy", "accuracy") and not s.beats(kind, "cross entropy", "ECE")
                 for kind in ("TaiLr", "EMO")
