@@ -18,9 +18,7 @@ from zoo import metrics
 flags.DEFINE_float("wrong", 0.2, "Share of training labels that are made wrong.")
 flags.DEFINE_float("gamma", 0.1, "Of TaiLr.")
 flags.DEFINE_string("matcher", "roformer_v2_mini_zh_matching", "Encodes the names of the classes for EMO.")
-flags.DEFINE_integer(
-    "lines", 4000, "Lines of the corpus for the language model, half of them for each loss."
-)
+flags.DEFINE_integer("lines", 4000, "Lines of the corpus for the language model, half of them for each loss.")
 flags.DEFINE_integer("prompts", 100, "Held-out lines whose beginnings are continued.")
 
 
@@ -90,7 +88,8 @@ if __name__ == "__main__":
             "accurate than cross entropy on dirty labels, and a language model that goes on by EMO writes more like people.",
             url="https://kexue.fm/archives/9526, https://kexue.fm/archives/9797",
             criterion="with 20 % of the training labels wrong, the accuracy of TaiLr and of EMO on clean labels is above that "
-            "of cross entropy by more than the joint standard deviation, and their calibration error is not above its by as much.",
+            "of cross entropy by more than the joint standard deviation, and their calibration error is not above its by as "
+            "much.",
             holds=lambda s: all(
                 s.beats(kind, "cross entropy", "accuracy") and not s.beats(kind, "cross entropy", "ECE")
                 for kind in ("TaiLr", "EMO")
