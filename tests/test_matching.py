@@ -376,3 +376,30 @@ def test_interaction_takes_odd_texts(interaction):
     assert np.isfinite(scores).all() and interaction.score([]).shape == (0,)
     with pytest.raises(TypeError, match=r"pairs\[0\]\[1\] is None"):
         interaction.score([("a", None)])
+
+
+@pytest.mark.parametrize("kind", ["representation", "interaction"])
+def test_rank_is_the_order_of_the_scores(kind):
+    model = matcher() if kind == "representation" else zoo.InteractionMatcher(backbone(), max_length=32)
+    scatter_weights(model)
+    texts = [*TEXTS, TEXTS[3]]  # one twice
+    expected = model.score([("今天天气很好", text) for text in texts])
+    ids, scores = model.rank("今天天气很好", texts)
+    assert sorted(ids) == list(range(len(texts)))
+    np.testing.assert_array_equal(scores, expected[ids])
+    assert (np.diff(scores) <= 0).all() and list(ids).index(3) + 1 == list(ids).index(len(texts) - 1)
+    best, _ = model.rank("今天天气很好", texts, k=2)
+    np.testing.assert_array_equal(best, ids[:2])
+    assert model.rank("今天天气很好", [])[0].shape == (0,)
+    with pytest.raises(TypeError, match="rank takes one query, a str, got the list"):
+        model.rank(["今天天气很好"], texts)
+    with pytest.raises(ValueError, match="k=0"):
+        model.rank("今天天气很好", texts, k=0)
+
+
+def test_similarity_is_the_table_of_the_scores():
+    model = matcher()
+    scatter_weights(model)
+    table = model.similarity(TEXTS[:3], TEXTS[2:7])
+    expected = model.score([(a, b) for a in TEXTS[:3] for b in TEXTS[2:7]]).reshape(3, 5)
+    np.testing.assert_allclose(table, expected, atol=1e-6)

@@ -23,12 +23,13 @@ from zoo.models.preset import resolve
 from zoo.store import PresetError
 from zoo.tasks import comparison
 from zoo.tasks.classification import check_classes
+from zoo.tasks.ranking import RankMixin
 from zoo.tasks.text_task import TextTask, dense_head, flatten_texts, head_initializer, unit
 from zoo.tasks.threshold import ThresholdMixin
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class RepresentationMatcher(ThresholdMixin, TextTask):
+class RepresentationMatcher(RankMixin, ThresholdMixin, TextTask):
     """Each text by itself to a vector, pairs by the cosine of their vectors (bi-encoder).
 
     All texts of a batch go through the backbone together, so that both sides see the same weights and shapes.
@@ -216,6 +217,13 @@ class RepresentationMatcher(ThresholdMixin, TextTask):
         """Cosines float32 `[N]` of pairs `(text_a, text_b)`, in their order; every distinct text is encoded once."""
         return cosines(self.pair_embeddings(as_pairs(pairs), batch_size, verbose))
 
+    def similarity(
+        self, texts_a: Sequence[str], texts_b: Sequence[str], batch_size: int = 64, verbose: str | int = "auto"
+    ) -> np.ndarray:
+        """Cosines float32 `[N, M]` of every text of the one list with every text of the other."""
+        a, b = (self.encode(texts, batch_size, verbose=verbose) for texts in (texts_a, texts_b))
+        return np.clip(a @ b.T, -1.0, 1.0)
+
     def class_probabilities(self, pairs: Sequence, batch_size: int = 64, verbose: str | int = "auto") -> np.ndarray:
         """Probabilities float32 `[N, C]` by the Sentence-BERT head of pairs `(text_a, text_b)`, in their order.
 
@@ -259,7 +267,7 @@ class RepresentationMatcher(ThresholdMixin, TextTask):
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class InteractionMatcher(ThresholdMixin, TextTask):
+class InteractionMatcher(RankMixin, ThresholdMixin, TextTask):
     """Both texts in one input, "[CLS] a [SEP] b [SEP]", and one score from it (cross-encoder).
 
     Records are `(text_a, text_b, label)`. With labels 0/1 the default loss is binary cross entropy, so that the
