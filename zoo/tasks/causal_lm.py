@@ -1,5 +1,6 @@
 """Causal language models: training on raw texts, perplexity, generation."""
 
+import warnings
 from collections.abc import Collection, Sequence
 
 import keras
@@ -12,8 +13,10 @@ from zoo.data import as_pairs, as_texts
 from zoo.data.language_model_rows import NextTokenRows, next_token_targets
 from zoo.data.raw_rows import has_text, plain_rows
 from zoo.generation import decoding
+from zoo.models.checked_ids import check_ids
 from zoo.samplers import Greedy, Sampler
 from zoo.tasks.language_model import LanguageModel
+from zoo.text.token_rows import unreadable_message, unreadable_rows
 from zoo.training.records import check_numbers, refuse_name
 
 
@@ -70,6 +73,7 @@ class CausalLM(LanguageModel):
     def as_records(self, x, labelled=None):
         if isinstance(x, np.ndarray) and not has_text(x):
             self._refuse_rows()
+            check_ids(self, x)
             return _Packed(x)
         return as_pairs(x, labelled=False) if self.is_unilm else as_texts(x, labelled=False)
 
@@ -115,10 +119,15 @@ class CausalLM(LanguageModel):
         Returns:
             list of str for str, without the prompt; else list of lists of int, without the end.
         """
-        check_numbers("generate", max_new_tokens=max_new_tokens)
+        check_numbers("generate", max_new_tokens=max_new_tokens, seed=seed)
         sampler = _checked_sampler(sampler)
-        if isinstance(end, str):
-            raise TypeError(f"generate(end={end!r}): expected a token id, model.tokenizer.token_to_id({end!r})")
+        texts = [
+            one for one in ([end] if isinstance(end, str) else end if np.iterable(end) else []) if isinstance(one, str)
+        ]
+        if texts:
+            raise TypeError(
+                f"generate(end={end!r:.60}): expected a token id or several, model.tokenizer.token_to_id({texts[0]!r})"
+            )
         rows, are_texts = self._prompts(prompts)
         longest = max(map(len, rows), default=0) + max_new_tokens - 1  # nothing is computed of the last one
         if longest > self.backbone.max_sequence_length and self.backbone.has_position_table:
@@ -140,9 +149,14 @@ class CausalLM(LanguageModel):
         prompts = plain_rows(prompts, "prompts", "str, or of lists of token ids")
         if len(prompts) and isinstance(prompts[0], str):
             texts = as_texts(prompts, labelled=False).text
+            tokenizer = self.known_tokenizer()
             # a text goes on where its separator would stand, a source ends with it
             cut = None if self.is_unilm else -1
-            return [self.known_tokenizer().encode(text)[0][:cut] for text in texts], True
+            rows = [tokenizer.encode(text)[0] for text in texts]
+            unreadable = unreadable_rows(tokenizer, texts, rows)
+            if unreadable.any():
+                warnings.warn(unreadable_message(unreadable, texts), stacklevel=3)
+            return [row[:cut] for row in rows], True
         rows = []
         for index, prompt in enumerate(prompts):
             ids = np.asarray(prompt if hasattr(prompt, "__len__") else [prompt])
