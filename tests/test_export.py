@@ -235,7 +235,7 @@ def test_verify_finds_another_graph(tmp_path):
 def test_a_graph_that_computes_something_else_is_not_kept(tmp_path, monkeypatch):
     model, other = matcher(), scatter_weights(matcher(), seed=8)
     build = heads.build
-    monkeypatch.setattr(heads, "build", lambda model, task: build(other, task))
+    monkeypatch.setattr(heads, "build", lambda model, task, **options: build(other, task))
     with pytest.raises(PresetError, match="export of a RepresentationMatcher: the export's outputs differ"):
         model.export(tmp_path / "export")
     assert not (tmp_path / "export").exists()
