@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -458,6 +459,13 @@ def test_semantic_search_in_own_files(run, tmp_path):
     queries = write(tmp_path / "queries.tsv", ("text", "id"), [(text, f"t{i}") for i, text in enumerate(SHORT)])
     out = run("semantic_search", f"--corpus={corpus}", f"--queries={queries}", "--k=5")
     assert "8 queries: recall@1 1.0000, recall@5 1.0000, MRR 1.0000" in out
+
+
+def test_export_matcher(run, tmp_path):
+    out = run("export_matcher", f"--folder={tmp_path}/export", "--preset=roformer_v2_mini_zh_matching")
+    rows = re.findall(r"^ *(-?\d\.\d{4})  +(-?\d\.\d{4})  (yes|no)", out, re.M)
+    assert len(rows) == 5 and all(of_model == of_export for of_model, of_export, _ in rows)
+    assert {decision for *_, decision in rows} == {"yes", "no"} and "model.onnx" in out
 
 
 def test_sentence_embeddings(run, tmp_path):

@@ -21,6 +21,7 @@ READERS = (
     "zoo/models/preset",
     "zoo/callbacks",
     "zoo/metrics/threshold",
+    "zoo/runtime",
     "zoo/tasks/threshold",
     "zoo/text",
     "layers/options",

@@ -420,8 +420,3 @@ def test_scores_that_are_not_finite_are_no_decisions(dtype, mend):
 def test_unknown_pooling_names_the_known():
     with pytest.raises(ValueError, match="first_last_mean"):
         matcher(pooling="average")
-
-
-def test_export_says_truly_that_it_is_not_there(model):
-    with pytest.raises(NotImplementedError, match=r"cannot be exported yet.*model\.backbone\.export"):
-        model.export("folder")

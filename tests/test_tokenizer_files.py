@@ -14,7 +14,7 @@ import zoo
 from zoo.formats import tokenizer_files
 from zoo.store import Folder, PresetError
 from zoo.text import wordpiece_fields
-from zoo.text.added_tokens import FLAGS
+from zoo.text.added_tokens import FLAGS, AddedToken
 
 pytestmark = pytest.mark.neutral
 
@@ -167,7 +167,19 @@ def test_added_tokens_of_a_unigram_model(tmp_path):
     assert kept.tokenize("今天<id>URL") == ours.tokenize("今天<id>URL")
 
 
-JSON = wordpiece_fields.to_content(zoo.Tokenizer(WORDS))
+OWN = wordpiece_fields.to_content(zoo.Tokenizer(WORDS))
+JSON = {  # with the parts of BERT
+    **OWN,
+    "added_tokens": [AddedToken(role, special=True).entry(index) for index, role in enumerate(ROLES)],
+    "normalizer": {
+        "type": "BertNormalizer",
+        "clean_text": True,
+        "handle_chinese_chars": True,
+        "strip_accents": None,
+        "lowercase": True,
+    },
+    "pre_tokenizer": {"type": "BertPreTokenizer"},
+}
 
 
 def changed(path, value):
@@ -195,7 +207,11 @@ CONFIG, MAP, ADDED = "tokenizer_config.json", "special_tokens_map.json", "added_
         (CONFIG, {"word_tokenizer_type": "mecab"}, "word_tokenizer_type is 'mecab'"),
         (CONFIG, {"padding_side": "left"}, "padding_side is 'left'"),
         (CONFIG, {"truncation_side": "left"}, "truncation_side is 'left'"),
-        (CONFIG, {"split_special_tokens": True}, "split_special_tokens is True"),
+        (
+            CONFIG,
+            {"split_special_tokens": True, "added_tokens_decoder": {str(len(WORDS)): TOKEN | {"special": True}}},
+            "split_special_tokens is True",
+        ),
         (CONFIG, {"auto_map": {"AutoTokenizer": ["x.Y", None]}}, "auto_map"),
         (CONFIG, {"model_input_names": ["input_ids"]}, r"model_input_names is \['input_ids'\]"),
         (CONFIG, {"additional_special_tokens": ["[NEW]"]}, r"'\[NEW\]' has no id"),

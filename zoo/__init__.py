@@ -50,8 +50,8 @@ _NAMES = {
     "presets": "zoo.formats.catalogue",  # the function; the folder of the same name is data that nobody imports
 }
 _MODULES = (
-    "analysis", "callbacks", "command_line", "data", "layers", "losses", "metrics", "optimizers", "plots", "retrieval",
-    "samplers", "training",
+    "analysis", "callbacks", "command_line", "data", "export", "layers", "losses", "metrics", "optimizers", "plots",
+    "retrieval", "runtime", "samplers", "training",
 )  # fmt: skip
 
 # Name in Keras' table of classes, without its "zoo>" -> module whose import puts the class there.

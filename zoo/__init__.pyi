@@ -13,6 +13,9 @@ from zoo import (
     data as data,
 )
 from zoo import (
+    export as export,
+)
+from zoo import (
     layers as layers,
 )
 from zoo import (
@@ -29,6 +32,9 @@ from zoo import (
 )
 from zoo import (
     retrieval as retrieval,
+)
+from zoo import (
+    runtime as runtime,
 )
 from zoo import (
     samplers as samplers,

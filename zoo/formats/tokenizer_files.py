@@ -43,7 +43,7 @@ _ONLY = {
     "truncation_side": ("right",),
     "truncation_strategy": ("longest_first",),
     "pad_token_type_id": (0,),
-    "split_special_tokens": (False,),
+    "split_special_tokens": (True, False),  # special tokens in a text are words like any other to zoo
     "add_prefix_space": (True,),
     "add_special_tokens": (True,),
     "sp_model_kwargs": ({},),
@@ -83,6 +83,7 @@ def read(folder):
     model = content.get("model") if content is not None else None
     if isinstance(model, dict) and model.get("type") == "Unigram":
         fields.choice(config, "tokenizer_class", source, (None, *_UNIGRAM, *_GENERAL))
+        fields.choice(config, "split_special_tokens", source, (None, False))
         return _unigram(folder, config, content)
     if isinstance(model, dict) and model.get("type") != "WordPiece":
         raise PresetError(
@@ -169,6 +170,11 @@ def _wordpiece(folder, config, content, cls):
     added = _added(folder, rows, pieces, stated + _elsewhere(folder, config, special), special, options)
     if added:
         options["added_tokens"] = added
+    if config.get("split_special_tokens") and (split := [token.content for token in added if token.special]):
+        raise PresetError(
+            f"{source}: split_special_tokens is True, so that {shown(split[0])}, a special token, is found in no text; "
+            "zoo finds every added token. Take it out of the special ones"
+        )
     # jieba's words are kept whole where the vocabulary has them; one of characters alone gives the same ids without it
     if cls in _WORDS and any(not one.startswith(("##", "[", "<")) and is_redundant(one) for one in rows):
         options["pre_tokenize"] = f"{source}: tokenizer_class is {cls!r}, which keeps the words of jieba whole"

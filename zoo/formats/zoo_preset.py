@@ -1,4 +1,7 @@
-"""Our own preset folders: `config.json`, `model.safetensors`, `vocab.txt`, `manifest.json`, `README.md`."""
+"""Our own preset folders: `config.json`, `model.safetensors`, `vocab.txt`, `manifest.json`, `README.md`.
+
+Beside the vocab.txt, which is read, stands a tokenizer.json for programs that know Hugging Face's `tokenizers` alone.
+"""
 
 import json
 import re
@@ -15,6 +18,8 @@ from zoo.formats.families import family, task_name
 from zoo.formats.int8 import Dequantized, quantized
 from zoo.formats.vocabulary import read_tokenizer_json, read_vocabulary, tokenizer_class
 from zoo.store import PresetError, safetensors_bytes
+from zoo.text.tokenizer import Tokenizer
+from zoo.text.wordpiece_fields import json_bytes
 
 FORMAT = 1  # a change that an older zoo cannot read takes the next number; tests/goldens keeps a preset of each
 SINCE = "0.1"  # the first release that reads this format; an older one names it in its error
@@ -158,6 +163,8 @@ def to_files(model, weights_dtype="float32"):
     }
     if tokenizer is not None:
         files[tokenizer.vocabulary_file] = tokenizer.vocabulary_text.encode()
+        if type(tokenizer) is Tokenizer and (content := json_bytes(tokenizer)) is not None:
+            files["tokenizer.json"] = content
     return files
 
 

@@ -14,7 +14,6 @@ from zoo import formats
 from zoo.backend.arguments import PlainNumbers, constructor_arguments
 from zoo.backend.near_names import did_you_mean
 from zoo.backend.variables import backbone_of, to_numpy, weights_of
-from zoo.formats.checkpoint import match
 from zoo.formats.families import family, task, task_name
 from zoo.formats.vocabulary import tokenizer_class
 from zoo.models.checked_ids import CheckedIds
@@ -102,6 +101,16 @@ class Preset(CheckedIds, KeptWeights, PlainNumbers):
             self._check_foreign(format, weights_dtype)
         write = writers[format].to_files
         write_folder(folder, write(self, weights_dtype) if format == "zoo" else write(self))
+
+    def export(self, filepath: str | os.PathLike, format: str = "tf_saved_model", **options: Any) -> Any:
+        """Keras' own export; of a backbone to `format="onnx"`, where that fails, the folder of `zoo.export`.
+
+        Such a folder holds one graph, built from the weights, from ids, mask and segments to `last_hidden_state`, and what
+        `zoo.runtime.load` and `zoo.export.verify` want beside it.
+        """
+        if self.is_backbone and format == "onnx":
+            return zoo.export.export(self, filepath, format, **options)
+        return super().export(filepath, format=format, **options)  # type: ignore[misc]  # of the keras.Model
 
     def _check_foreign(self, format, weights_dtype):
         """Refuse what no format of others can hold."""
@@ -355,6 +364,7 @@ def fill(model, checkpoint, keep_tokens=None, whole=False):
     Args:
         whole: bool, whether the checkpoint is of this very model: no head may be missing, no tensor left over.
     """
+    from zoo.formats.checkpoint import match  # a model that is made by its constructor needs no reader
 
     variables = weights_of(model)
     backbone = backbone_of(model)

@@ -11,6 +11,7 @@ from keras import ops
 from zoo.backend.arguments import constructor_arguments
 from zoo.backend.near_names import near
 from zoo.backend.variables import weights_of
+from zoo.export import export
 from zoo.formats.families import task as task_class
 from zoo.formats.families import task_name, task_names
 from zoo.models.preset import Preset
@@ -293,6 +294,10 @@ class MultiTask(RecordTask, Preset, keras.Model):
             },
             "combine": _description(self.combine),
         }
+
+    def export(self, folder, format="onnx", **options):
+        """Refused: each of `tasks` has an export of its own."""
+        return export(self, folder, format, **options)
 
     def get_config(self):
         return {"backbone": keras.saving.serialize_keras_object(self.backbone), **self.task_config()}

@@ -1,5 +1,9 @@
 """What matchers and classifiers share: Keras' verbs on raw strings."""
 
+import os
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -8,6 +12,7 @@ from zoo.backend import compiles_each_shape, concurrently, made_once, padding_is
 from zoo.callbacks import NonFiniteError
 from zoo.callbacks.resume import as_list
 from zoo.data import BUCKETS, Pairs, PredictionPlan, length_buckets
+from zoo.export import export
 from zoo.layers.dropout import Dropout
 from zoo.layers.pooling import Pooling
 from zoo.losses import outputs
@@ -207,16 +212,36 @@ class TextTask(RecordTask, Preset, keras.Model):
                 bar.update(len(outputs))
         return plan.restore(outputs)
 
-    def export(self, *args, **kwargs):
-        """Not there yet.
+    def export(
+        self,
+        folder: str | os.PathLike,
+        format: str = "onnx",
+        quantize: str | None = None,
+        dev_pairs: Sequence | None = None,
+    ) -> dict[str, Any]:
+        """Write the model with tokenizer, pooling, head and threshold for programs without Keras (extra `onnx`).
+
+        The folder holds one graph, built from the weights, from ids and mask to `sentence_embedding` (unit vectors),
+        `scores` or `logits`; tokenizer.json; zoo_export.json, which says the rest; and canaries, on which graph and model
+        were compared. `zoo.runtime.load(folder)` uses it, `zoo.export.verify(folder)` compares again.
+
+        Args:
+            folder: path; an earlier export in it is replaced.
+            format: `"onnx"`; `"openvino"` (the same graph as model.xml and model.bin, extra `openvino`); or, for representation
+                matchers, `"sentence_transformers"`: a folder that sentence-transformers loads, where the family is BERT, and
+                one with onnx/model.onnx, for text-embeddings-inference and fastembed, where it is another.
+            quantize: None, or `"int8"`: products in int8, a quarter of the size.
+            dev_pairs: labelled records on which model and export are measured too, or None; for `quantize`.
+
+        Returns:
+            dict of largest_difference, its limit, least_cosine, canaries (their number), and quality where asked for.
 
         Raises:
-            NotImplementedError: always.
+            ValueError: a family, option or tokenizer that cannot be exported, by name.
+            PresetError: the graph computes something else than the model; nothing is written.
+            ImportError: onnx or onnxruntime is missing.
         """
-        raise NotImplementedError(
-            f"a {type(self).__name__} cannot be exported yet: it pools and reads texts outside of what Keras exports; export "
-            "its encoder, model.backbone.export(...), or keep the whole by save_to_preset"
-        )
+        return export(self, folder, format, quantize=quantize, dev_pairs=dev_pairs)
 
     def check_finite(self, outputs, what):
         """Outputs `[N, ...]` as they are.

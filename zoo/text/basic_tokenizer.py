@@ -3,11 +3,12 @@
 Devlin et al. (2018) call it basic tokenization: fold case and accents, set every CJK character and
 punctuation mark apart, drop control characters, split at spaces. Ids of a published checkpoint depend on each
 detail. The normalizer compiled into `tokenizers` follows an older Unicode version and other rules (it drops
-private-use characters, which the lineage keeps), so the rules stand here, on Python's own tables.
+private-use characters, which the lineage keeps), so the rules stand here, on the tables of one version of Unicode.
 """
 
 import itertools
-import unicodedata
+
+from zoo.text.unicode_classes import character_class, combining, decomposed, lower, with_final_sigmas
 
 # The blocks that BERT and the lineage treat as ideographs. CJK extensions F and later are missing on purpose:
 # the published vocabularies were made without them.
@@ -30,7 +31,7 @@ def is_punctuation(character):
     """Whether a character is punctuation of any script, or an ASCII symbol such as `$` or `+`."""
     if character.isascii():
         return character.isprintable() and not character.isalnum() and character != " "
-    return unicodedata.category(character)[0] == "P"
+    return character in character_class("punctuation")
 
 
 def is_dropped(character):
@@ -38,7 +39,7 @@ def is_dropped(character):
 
     Tabs and line ends are such characters too; `spaced` looks for them first.
     """
-    return character in "\0\ufffd" or unicodedata.category(character) in ("Cc", "Cf")
+    return character in "\0\ufffd" or character in character_class("control")
 
 
 def spaced(character):
@@ -49,7 +50,7 @@ def spaced(character):
         return " "
     if is_dropped(character):
         return ""
-    return " " if character.isspace() else character
+    return " " if character in character_class("blank") else character
 
 
 class _OrderMatters(Exception):
@@ -59,28 +60,29 @@ class _OrderMatters(Exception):
 class _FoldingTable(dict):
     """Code point to its folded, spaced form; filled as characters are met, for `str.translate`."""
 
-    def __init__(self, strip_accents):
-        self.strip_accents = strip_accents
+    def __init__(self, lowercase, strip_accents):
+        self.lowercase, self.strip_accents = lowercase, strip_accents
 
     def __missing__(self, code_point):
         character = chr(code_point)
-        parts = fold(character) if self.strip_accents else character
-        # Canonical decomposition sorts neighbouring marks. Those that folding removes need no sorting; a few
-        # spacing marks (Balinese, musical notation, Hangul tones) stay, and only they need the slow way.
-        if self.strip_accents and any(unicodedata.combining(part) for part in parts):
-            raise _OrderMatters
+        parts = lower(character) if self.lowercase else character
+        if self.strip_accents:
+            parts = "".join(map(fold, parts))
+            # Canonical decomposition sorts neighbouring marks. Those that folding removes need no sorting; a few
+            # spacing marks (Balinese, musical notation, Hangul tones) stay, and only they need the slow way.
+            if any(map(combining, parts)):
+                raise _OrderMatters
         self[code_point] = "".join(map(spaced, parts))
         return self[code_point]
 
 
 def _combining(part):
-    return unicodedata.combining(part[0])
+    return combining(part[0])
 
 
 def fold(character):
     """One character decomposed (NFD), without its accents (category Mn)."""
-    parts = unicodedata.normalize("NFD", character)
-    return "".join(part for part in parts if unicodedata.category(part) != "Mn")
+    return "".join(part for part in decomposed(character) if part not in character_class("mark"))
 
 
 class WordSplitter:
@@ -94,13 +96,14 @@ class WordSplitter:
     def __init__(self, lowercase, strip_accents=None):
         self.lowercase = lowercase
         self.strip_accents = lowercase if strip_accents is None else strip_accents
-        self._table = _FoldingTable(self.strip_accents)
+        self._table = _FoldingTable(lowercase, self.strip_accents)
 
     def words(self, text):
         """The words of a text, in linear time."""
+        # Lower-casing looks at the whole text for one thing alone: a final sigma differs from one inside a word.
+        cased = with_final_sigmas(text) if self.lowercase else text
         try:
-            # Lower-casing looks at the whole text: a final sigma differs from one inside a word.
-            return (text.lower() if self.lowercase else text).translate(self._table).split()
+            return cased.translate(self._table).split()
         except _OrderMatters:
             return ["".join(part for part, _ in word) for word in self.group(self.characters(text))]
 
@@ -108,17 +111,17 @@ class WordSplitter:
         """The folded characters of a text, each with the index of the source character it came from."""
         pairs = [(character, index) for index, character in enumerate(text)]
         if self.lowercase:
-            # One character may become two in lower case (the dotted capital I), in context as alone.
-            sources = [index for character, index in pairs for _ in character.lower()]
-            pairs = list(zip(text.lower(), sources, strict=True))
+            # One character may become two in lower case (the dotted capital I).
+            pairs = enumerate(with_final_sigmas(text))
+            pairs = [(part, index) for index, character in pairs for part in lower(character)]
         if not self.strip_accents:
             return pairs
-        parts = [(part, index) for character, index in pairs for part in unicodedata.normalize("NFD", character)]
+        parts = [(part, index) for character, index in pairs for part in decomposed(character)]
         # The rest of NFD: a stable sort of every run of marks. `unicodedata.normalize` would take quadratic
         # time over a long run.
         runs = itertools.groupby(parts, key=lambda part: _combining(part) > 0)
         ordered = [part for _, run in runs for part in sorted(run, key=_combining)]
-        return [part for part in ordered if unicodedata.category(part[0]) != "Mn"]
+        return [part for part in ordered if part[0] not in character_class("mark")]
 
     def group(self, characters):
         """Words as lists of (character, source index), from what `characters` returns or a slice of it."""

@@ -1,11 +1,11 @@
-"""The content of a WordPiece tokenizer.json, every field read or refused by name: what `Tokenizer` can compute.
+"""The content of a WordPiece tokenizer.json, every field read or refused by name, and that of a `Tokenizer`, exactly.
 
 Source of the format: `tokenizers` of Hugging Face, version "1.0". The models meant are BERT and its kin.
 """
 
 import dataclasses
+import json
 
-from zoo.text.added_tokens import AddedToken
 from zoo.text.tokenizer_fields import (
     as_object,
     check_frame,
@@ -15,6 +15,7 @@ from zoo.text.tokenizer_fields import (
     shown,
     stated_tokens,
 )
+from zoo.text.word_splitting_json import known_splitting, word_splitting
 
 PREFIX = "##"
 
@@ -60,24 +61,39 @@ def read_fields(content):
     one_of(model, "continuing_subword_prefix", (None, PREFIX), "model")
     if type(longest) is not int or longest < 1:
         raise ValueError(f"model: max_input_chars_per_word is {shown(longest)}; expected a positive number")
-    options = {"word_max_length": longest, **_folding(_part(content, "normalizer", "BertNormalizer"))}
+    stated = stated_tokens(content.get("added_tokens"))
+    tokens = ids | {token.content: index for index, token in stated}
+    options = {"word_max_length": longest, **_splitting(content, tokens)}
     if model.get("unk_token") is not None:
         options["unk_token"] = model["unk_token"]
-    only(_part(content, "pre_tokenizer", "BertPreTokenizer"), ("type",), "pre_tokenizer")
     if content.get("decoder") is not None:
         decoder = as_object(content["decoder"], "decoder")
         only(decoder, ("type", "prefix", "cleanup"), "decoder")
         one_of(decoder, "type", ("WordPiece",), "decoder")
         one_of(decoder, "prefix", (None, PREFIX), "decoder")
-    stated = stated_tokens(content.get("added_tokens"))
-    tokens = ids | {token.content: index for index, token in stated}
     return WordPieceFields(ids, stated, options, *_around(content.get("post_processor"), tokens))
+
+
+def _splitting(content, tokens):
+    """How texts are folded and cut into words: by the parts that `Tokenizer` writes, or by those of BERT."""
+    normalizer = content.get("normalizer")
+    if isinstance(normalizer, dict) and normalizer.get("type") == "Sequence":
+        own = known_splitting(normalizer, content.get("pre_tokenizer"), tokens)
+        if own is None:
+            raise ValueError(
+                f"normalizer and pre_tokenizer are {shown(normalizer)} and {shown(content.get('pre_tokenizer'))}; of such "
+                "sequences zoo reads only those of its own tokenizer.json, as they were written for this vocabulary"
+            )
+        return own
+    options = _folding(_part(content, "normalizer", "BertNormalizer"))
+    only(_part(content, "pre_tokenizer", "BertPreTokenizer"), ("type",), "pre_tokenizer")
+    return options
 
 
 def _part(content, name, kind):
     part = content.get(name)
     if not isinstance(part, dict) or part.get("type") != kind:
-        raise ValueError(f"{name} is {shown(part)}; with WordPiece zoo reads only a {kind}")
+        raise ValueError(f"{name} is {shown(part)}; with WordPiece zoo reads only a {kind}, or its own")
     return part
 
 
@@ -118,11 +134,19 @@ def _around(post_processor, ids):
 
 
 def to_content(tokenizer):
-    """The content of a tokenizer.json with which the `tokenizers` library gives the ids of a `Tokenizer`.
+    """The content of a tokenizer.json with which the `tokenizers` library gives exactly the ids of a `Tokenizer`.
+
+    Special tokens are none of its `added_tokens`: the library would find them in texts, where they are words like any
+    other. (transformers adds them again, unless its config says `split_special_tokens`.) Exact are single texts, added
+    tokens that are `normalized` apart, whose folding here is BERT's; of a pair that is cut the library gives an odd
+    token to the longer text, zoo to the second one.
 
     Raises:
-        ValueError: an added token that is no piece stands before pieces, which the format cannot say.
+        ValueError: a function that cuts texts; an added token that is no piece stands before pieces: the format has no
+            place for either.
     """
+    if tokenizer.pre_tokenize is not None:
+        raise ValueError("a tokenizer.json has no place for pre_tokenize, a function")
     ids = {token: index for index, token in enumerate(tokenizer.vocabulary)}
     known = {token.content: token for token in tokenizer.added_tokens}
     outside = {token.content for token in known.values() if not token.piece}
@@ -131,8 +155,6 @@ def to_content(tokenizer):
         raise ValueError(
             f"{min(early)!r:.60} is an added token and no piece, so a tokenizer.json wants it behind all pieces"
         )
-    for token in tokenizer.special_tokens.values():
-        known.setdefault(token, AddedToken(token, special=True))
     name = lambda token, segment: {"SpecialToken": {"id": token, "type_id": segment}}  # noqa: E731
     text = lambda letter, segment: {"Sequence": {"id": letter, "type_id": segment}}  # noqa: E731
     cls, sep = tokenizer.cls_token, tokenizer.sep_token
@@ -142,14 +164,7 @@ def to_content(tokenizer):
         "truncation": None,
         "padding": None,
         "added_tokens": [known[token].entry(ids[token]) for token in sorted(known, key=ids.get)],
-        "normalizer": {
-            "type": "BertNormalizer",
-            "clean_text": True,
-            "handle_chinese_chars": True,
-            "strip_accents": tokenizer.strip_accents,
-            "lowercase": tokenizer.lowercase,
-        },
-        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        **word_splitting(tokenizer.vocabulary, tokenizer.lowercase, tokenizer.strip_accents),
         "post_processor": {
             "type": "TemplateProcessing",
             "single": single,
@@ -165,3 +180,12 @@ def to_content(tokenizer):
             "vocab": {token: index for token, index in ids.items() if token not in outside},
         },
     }
+
+
+def json_bytes(tokenizer):
+    """The bytes of a `Tokenizer`'s tokenizer.json, see `to_content`; None where the format has no place for it."""
+    try:
+        content = to_content(tokenizer)
+    except ValueError:
+        return None
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
