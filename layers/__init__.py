@@ -6,7 +6,6 @@ Masks are explicit arguments: `padding_mask` bool `[B, n]`, True at real tokens;
 where a query may see a key. Keras' implicit mask is not used: it is lost in additions.
 """
 
-from zoo.backend.near_names import no_attribute
 from zoo.layers.attention import MultiHeadAttention
 from zoo.layers.attention_options import AttentionOptions
 from zoo.layers.blocks import FLASHBlock, GAUBlock, TransformerBlock
@@ -121,4 +120,6 @@ __all__ = [
 
 
 def __getattr__(name):
+    from zoo.backend.near_names import no_attribute
+
     raise no_attribute(__name__, name, __all__)

@@ -12,7 +12,6 @@ import numpy as np
 import zoo
 from zoo import formats
 from zoo.backend.arguments import PlainNumbers, constructor_arguments
-from zoo.backend.near_names import did_you_mean
 from zoo.backend.variables import backbone_of, to_numpy, weights_of
 from zoo.formats.families import family, task, task_name
 from zoo.formats.vocabulary import tokenizer_class
@@ -217,6 +216,8 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, lowercase,
     ]
     unknown = sorted(set(overrides) - set(known))
     if unknown:
+        from zoo.backend.near_names import did_you_mean
+
         meant = _OF_OTHERS.get(unknown[0]) or did_you_mean(unknown[0], known)
         raise TypeError(
             f"{cls.__name__}.from_preset got {', '.join(unknown)}; {meant and meant + ' '}{backbone.__name__} takes "
