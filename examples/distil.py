@@ -89,9 +89,8 @@ def train(student, encoded, vectors, rows, labels, epochs):
         label = np.broadcast_to(labels[batch.indices, None, None], (*chosen.shape, 1))
         return encoded.batch(chosen, batch.length), np.concatenate([label, vectors[chosen]], -1, dtype="float32")
 
-    warm = max(1, epochs * len(plan) // 10)
-    rate = keras.optimizers.schedules.CosineDecay(0.0, 9 * warm, 0.02, warmup_target=F.learning_rate, warmup_steps=warm)
-    optimizer = zoo.optimizers.FusedAdamW(rate, weight_decay=0.01, global_clipnorm=1.0)
+    optimizer = zoo.optimizers.FusedAdamW(F.learning_rate, weight_decay=0.01, global_clipnorm=1.0)
+    optimizer = zoo.optimizers.DecayOverFit(optimizer, end=0.02, shape="cosine")
     student.compile(optimizer, Distillation(vectors.mean(axis=0)))
     data = zoo.data.Batches(plan, collate)
     student.fit(data, epochs=epochs, callbacks=[data.epoch_callback()], shuffle=False, verbose=2)

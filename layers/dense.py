@@ -3,14 +3,17 @@
 import keras
 
 from zoo.backend import affine
+from zoo.backend.arguments import PlainNumbers, of_plain_numbers
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class Dense(keras.layers.Dense):
+class Dense(PlainNumbers, keras.layers.Dense):
     """φ(x W + b): `keras.layers.Dense`, with product and bias in one pass where the backend has one for both.
 
     Input: float `[..., m]`. Output: float `[..., units]`.
     """
+
+    __init__ = of_plain_numbers(keras.layers.Dense.__init__)
 
     def call(self, inputs, training=None):
         x = affine(inputs, self.kernel, self.bias)

@@ -3,6 +3,7 @@
 import keras
 
 from zoo.backend import dropout
+from zoo.backend.arguments import of_plain_numbers
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -11,6 +12,8 @@ class Dropout(keras.layers.Dropout):
 
     Input and output: float of any shape.
     """
+
+    __init__ = of_plain_numbers(keras.layers.Dropout.__init__)
 
     def call(self, inputs, training=False):
         if not training or self.rate == 0:

@@ -4,15 +4,19 @@ import keras
 from keras import ops
 
 from zoo.backend import affine, dense_lookup
+from zoo.backend.arguments import PlainNumbers, of_plain_numbers
 
 
 @keras.saving.register_keras_serializable(package="zoo")
 class TokenEmbedding(keras.layers.Embedding):
     """Keras' Embedding with a dense gradient, and a tied output.
 
-    Inputs: ids int `[B, n]` give rows float `[B, n, d]`; with `reverse=True`, hidden states float `[B, n, d]`
+    Inputs: ids int `[B, n]` give rows float `[B, n, d]`, NaN for an id beyond the table inside compiled functions, an error
+    elsewhere (`zoo.models.checked_ids`); with `reverse=True`, hidden states float `[B, n, d]`
     give logits `x Eᵀ`, float32 `[B, n, V]`.
     """
+
+    __init__ = of_plain_numbers(keras.layers.Embedding.__init__)
 
     def add_weight(self, *args, **options):
         # Under mixed precision Keras would cast the whole table for the rows of a batch, and its gradient back.
@@ -31,13 +35,14 @@ class TokenEmbedding(keras.layers.Embedding):
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class SegmentEmbedding(keras.layers.Layer):
+class SegmentEmbedding(PlainNumbers, keras.layers.Layer):
     """Adds the row of each token's segment. A product with one-hot rows: its gradient is dense.
 
     Args:
         num_segments: int.
 
-    Inputs: x float `[B, n, d]`, segment_ids int `[B, n]` or None (all 0). Output: float `[B, n, d]`.
+    Inputs: x float `[B, n, d]`, segment_ids int `[B, n]` or None (all 0). Output: float `[B, n, d]`, NaN where the segment has
+    no row.
     """
 
     def __init__(self, num_segments, embeddings_initializer="uniform", **kwargs):
@@ -54,8 +59,11 @@ class SegmentEmbedding(keras.layers.Layer):
         if segment_ids is None:
             return x + self.embeddings[0]
         # not ops.one_hot: on torch it looks at the values, which no tracing can follow
-        one_hot = ops.equal(ops.cast(segment_ids, "int32")[..., None], ops.arange(self.num_segments, dtype="int32"))
-        return x + ops.matmul(ops.cast(one_hot, x.dtype), ops.convert_to_tensor(self.embeddings))
+        segment_ids = ops.cast(segment_ids, "int32")
+        one_hot = ops.equal(segment_ids[..., None], ops.arange(self.num_segments, dtype="int32"))
+        known = ops.any(one_hot, axis=-1, keepdims=True)
+        one_hot = ops.where(known, ops.cast(one_hot, x.dtype), float("nan"))
+        return x + ops.matmul(one_hot, ops.convert_to_tensor(self.embeddings))
 
     def compute_output_spec(self, x, segment_ids=None):
         return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
@@ -69,7 +77,7 @@ class SegmentEmbedding(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class PositionEmbedding(keras.layers.Layer):
+class PositionEmbedding(PlainNumbers, keras.layers.Layer):
     """Adds a trained row per position (BERT).
 
     Args:

@@ -106,7 +106,7 @@ class MixedChunkAttention(OptionsLayer):
         if tokens is not None:
             v, z = tokens.padded(v), tokens.padded(z)
         length = ops.shape(v)[1]
-        real = ops.ones((1, length)) if padding_mask is None else ops.cast(padding_mask, "float32")
+        real = ops.ones((1, length), "float32") if padding_mask is None else ops.cast(padding_mask, "float32")
         real = ops.expand_dims(real, -1)  # [B or 1, n, 1]
         query, key, linear_query, linear_key = (
             self.rotated(head(z), positions)

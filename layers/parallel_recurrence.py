@@ -13,6 +13,7 @@ import keras
 from keras import ops
 
 from zoo.backend import gradient_inside, has_value
+from zoo.backend.arguments import PlainNumbers
 
 METHODS = ("newton", "input_linear", "constant")
 EAGER, COMPILED = 100, 12  # most iterations where none are asked for
@@ -38,8 +39,8 @@ def parallel_recurrence(
     Gradients are those of the solution, not of the iterations: they come from one linear recurrence.
 
     Args:
-        cell: a built or unbuilt Keras cell in float32 (`SimpleRNNCell`, `GRUCell`, `LSTMCell`, a user's) without dropout,
-            whose rows do not depend on each other. A user's is called as `cell(inputs, states)`, with states a list.
+        cell: a built or unbuilt Keras cell in float32 or float64 (`SimpleRNNCell`, `GRUCell`, `LSTMCell`, a user's) without
+            dropout, whose rows do not depend on each other. A user's is called as `cell(inputs, states)`, with states a list.
         inputs: float `[B, T, m]`, T static.
         initial_state: list of float `[B, S_i]`, one tensor, or None for the cell's own.
         method: slopes: `"newton"`, the Jacobian at the last guess; `"input_linear"`, that at the state 0, which sees the
@@ -51,7 +52,7 @@ def parallel_recurrence(
         return_state: bool.
 
     Returns:
-        float32 `[B, T, units]`; with return_state also the list of the last states `[B, S_i]`.
+        float `[B, T, units]` in the cell's dtype; with return_state also the list of the last states `[B, S_i]`.
 
     Raises:
         ValueError: no convergence (a compiled function cannot raise: its outputs are NaN in every row that did not
@@ -62,11 +63,13 @@ def parallel_recurrence(
     batch, length = ops.shape(inputs)[0], inputs.shape[1]
     if length is None or not length:
         raise ValueError(f"inputs of shape {tuple(inputs.shape)}; expected a static length T >= 1 in the second place")
-    inputs = ops.cast(inputs, "float32")
+    inputs = ops.cast(inputs, cell.compute_dtype)
     states = cell.get_initial_state(batch_size=batch) if initial_state is None else initial_state
-    states = [ops.cast(state, "float32") for state in (states if isinstance(states, list | tuple) else [states])]
+    states = [
+        ops.cast(state, cell.compute_dtype) for state in (states if isinstance(states, list | tuple) else [states])
+    ]
     problem = _Recurrence(cell, inputs, states, padding_mask)
-    guess = ops.zeros((batch, length, problem.size))
+    guess = ops.zeros((batch, length, problem.size), cell.compute_dtype)
     problem.slopes = None if method == "newton" else problem.fixed_slopes(method)
     count = min(iterations or (EAGER if has_value(guess) else COMPILED), length)
     for _ in range(count):
@@ -171,7 +174,7 @@ class _Recurrence:
         rows = ops.reshape(before, (-1, self.size))
         count, size = ops.shape(rows)[0], self.size
         inputs = ops.stop_gradient(ops.tile(ops.reshape(inputs, (-1, inputs.shape[-1])), (size, 1)))
-        own = ops.eye(size)[:, None]  # [S, 1, S]
+        own = ops.eye(size, dtype=rows.dtype)[:, None]  # [S, 1, S]
 
         def looked_at(copies):
             _, new = self.cell_rows(inputs, ops.reshape(copies, (-1, size)))
@@ -181,13 +184,14 @@ class _Recurrence:
         slopes = ops.reshape(ops.transpose(slopes, (1, 0, 2)), (*ops.shape(before)[:2], size, size))
         if self.real is None or slopes.shape[1] != self.length:
             return slopes
-        return ops.where(self.real[..., None], slopes, ops.eye(size))
+        return ops.where(self.real[..., None], slopes, ops.eye(size, dtype=slopes.dtype))
 
     def fixed_slopes(self, method):
         """Slopes that do not depend on the guess."""
+        zeros = lambda *shape: ops.zeros(shape, self.inputs.dtype)
         if method == "input_linear":
-            return self.jacobian(ops.zeros((*ops.shape(self.inputs)[:2], self.size)))
-        return self.jacobian(ops.zeros((1, 1, self.size)), ops.zeros((1, 1, self.inputs.shape[-1])))
+            return self.jacobian(zeros(*ops.shape(self.inputs)[:2], self.size))
+        return self.jacobian(zeros(1, 1, self.size), zeros(1, 1, self.inputs.shape[-1]))
 
 
 def _times(matrices, vectors):
@@ -236,7 +240,7 @@ def check_cell(cell):
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class ParallelRNN(keras.layers.Layer):
+class ParallelRNN(PlainNumbers, keras.layers.Layer):
     """`keras.layers.RNN` computed for all steps at once, see `parallel_recurrence`.
 
     Args:

@@ -62,7 +62,8 @@ class ALiBi(ScoreBias):
 class KERPLE(ScoreBias):
     """−r1 ln(1 + r2 |i − j|), or −r1 |i − j|^r2, with r1 and r2 trained for each head (arXiv 2205.09921).
 
-    Trained are numbers x with r1 = softplus(x), and r2 = softplus(x) (logarithmic) or 2 sigmoid(x) (power: r2 < 2).
+    Trained are numbers x with r1 = softplus(x), and r2 = softplus(x) (logarithmic) or 2 sigmoid(x) (power: r2 < 2). They are
+    weights of the model, so that a model trained without them cannot be loaded with this option.
 
     Args:
         kind: `"logarithmic"` or `"power"`.

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import GOLDENS
-from support.tiny_models import PAIRS, backbone
+from support.tiny_models import PAIRS, backbone, matcher
 
 import zoo
 from zoo.callbacks import BestPreset, Resume
@@ -275,6 +275,27 @@ def test_best_preset_needs_its_metric(tmp_path):
         BestPreset(tmp_path, "loss", mode="auto")
     with pytest.raises(ValueError, match="monitor='val_spearman' is not among the metrics: loss, mae"):
         small().fit(Numbers(), shuffle=False, callbacks=[BestPreset(tmp_path / "best", "val_spearman")], verbose=0)
+
+
+def test_best_preset_refuses_before_the_first_step(tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "README.md").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    model = matcher()
+    model.compile()
+    for folder, monitor, says, data in (
+        ("own", "val_spearman", "holds README.md, and no manifest.json says that zoo wrote", PAIRS),
+        ("file", "val_spearman", "is a file; expected the path of a folder", PAIRS),
+        ("best", "val_spearmann", "BestPreset watches 'val_spearmann'.*did you mean val_spearman", PAIRS),
+        ("best", "val_spearman", "BestPreset watches 'val_spearman'.*give validation_data", None),
+        ("best", "val_a_spearmann", "did you mean val_a_spearman", {"a": PAIRS, "b": PAIRS}),
+    ):
+        best = BestPreset(tmp_path / folder, monitor)
+        for callbacks in ([best], [Resume(tmp_path / "run", callbacks=[best])]):
+            with pytest.raises((ValueError, PresetError), match=says):
+                model.fit(PAIRS, validation_data=data, callbacks=callbacks, verbose=0)
+        assert int(model.optimizer.iterations) == 0
+    model.fit(PAIRS, validation_data={"a": PAIRS}, callbacks=[BestPreset(tmp_path / "best", "val_a_auc")], verbose=0)
 
 
 def test_less_is_better_where_the_name_says_loss(tmp_path):

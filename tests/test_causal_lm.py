@@ -19,6 +19,13 @@ def causal(**options):
     return scatter_weights(zoo.CausalLM(backbone("GAUAlpha", attention_mask="causal", **options)))
 
 
+def test_prompts_that_nobody_can_read_are_told(model, unilm):
+    for one in (model, unilm):
+        with pytest.warns(UserWarning, match="1 of 2 texts hold nothing but unknown tokens, such as '♜♞'"):
+            assert len(one.generate(["今天", "♜♞"], 2, end=())) == 2
+        assert len(one.generate(["今天♜", ""], 2, end=())) == 2
+
+
 @pytest.fixture(scope="module")
 def model():
     return causal()

@@ -5,7 +5,7 @@ import pytest
 from support.golden_models import TOKEN_IDS, numpy, tiny
 
 import zoo
-from zoo.backend.variables import weights_of
+from zoo.backend.variables import named_by, weights_of
 
 
 def test_freezes_what_matches_and_thaws_it():
@@ -29,6 +29,37 @@ def test_freezes_through_a_head():
     zoo.freeze(model, r"^(token|segment|position)_embedding/|^layer_")
     trainable = {v.path for v in model.trainable_variables}
     assert trainable == {path for path in weights_of(model) if path.startswith(("mlm_", "embedding_norm/"))}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "paths"),
+    [
+        ("layer_1", ["layer_1/kernel"]),
+        ("layer_1|bias", ["layer_1/kernel", "layer_1_bias"]),
+        (r"layer_\d+", ["layer_1/kernel", "layer_10/kernel", "layer_11/kernel", "layer_1_bias"]),
+        (r"layer_\d/", ["layer_1/kernel"]),
+        ("1/", ["layer_1/kernel"]),
+        ("(?i)LAYER_1|LAYER_10", ["layer_1/kernel", "layer_10/kernel", "layer_1_bias"]),
+        ("", ["layer_1/kernel", "layer_10/kernel", "layer_11/kernel", "layer_1_bias"]),
+        ("(?<!kernel)$", ["layer_1_bias"]),
+        ("ker", ["layer_1/kernel", "layer_10/kernel", "layer_11/kernel"]),
+    ],
+)
+def test_numbers_of_a_path_are_whole(pattern, paths):
+    """Layer 1 is not the beginning of layer 10."""
+    known = ["layer_1/kernel", "layer_10/kernel", "layer_11/kernel", "layer_1_bias"]
+    if pattern == "layer_1":
+        known = known[:3]
+    assert [path for path in known if named_by(pattern, path)] == paths
+
+
+def test_layer_1_of_twelve():
+    model = tiny("RoFormerV2", num_layers=12)
+    assert {path.split("/")[0] for path in zoo.freeze(model, "layer_1")} == {"layer_1"}
+    rates = zoo.optimizers.LayerwiseLearningRate("sgd", {"layer_1": 0.5})
+    rates.build(model.weights)
+    chosen = {v.path.split("/")[0] for v in model.weights if rates.corrects(v)}
+    assert chosen == {"layer_1"}
 
 
 def test_pattern_that_matches_nothing_is_an_error():

@@ -148,6 +148,86 @@ def test_a_name_is_no_backbone():
             task("roformer_v2_tiny_zh")
 
 
+def test_what_is_no_tokenizer_of_the_model():
+    large = zoo.Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"t{n}" for n in range(200))])
+    for task in (
+        zoo.RepresentationMatcher,
+        zoo.InteractionMatcher,
+        lambda *args: zoo.TextClassifier(*args[:1], 2, *args[1:]),
+    ):
+        for wrong in ("vocab.txt", zoo.Tokenizer, ["a", "b"], 7):
+            with pytest.raises(
+                TypeError, match="tokenizer is the .*expected an object such as zoo.Tokenizer.from_vocabulary"
+            ):
+                task(backbone(), wrong)
+        with pytest.raises(ValueError, match="the tokenizer has 205 tokens, the RoFormerV2 rows for 120"):
+            task(backbone(), large)
+    for model, ask in (
+        (matcher(), lambda model: model.encode(["t1"])),
+        (zoo.CausalLM(backbone(attention_mask="causal")), lambda model: model.generate(["t1"], 2)),
+    ):
+        model.tokenizer = large
+        with pytest.raises(ValueError, match="the tokenizer has 205 tokens"):
+            ask(model)
+        model.tokenizer = None
+        with pytest.raises(ValueError, match="has no tokenizer: use from_preset"):
+            ask(model)
+        model.verified = False  # as of a folder of others
+        with pytest.raises(ValueError, match=r"has no tokenizer: its preset holds none.*AutoTokenizer"):
+            ask(model)
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "says"),
+    [
+        ({}, {}, "got an empty dict; several sets of records are a dict"),
+        ({1: PAIRS}, {}, "got the name 1 of type int"),
+        ({"a": PAIRS, 2: PAIRS}, {}, "got the name 2 of type int"),
+        ({"a": PAIRS}, {"mixture": 0.7}, r"fit\(mixture=0.7\): expected zoo.training.Mixture\(alpha=0.7\)"),
+        (PAIRS, {"mixture": "even"}, r"fit\(mixture='even'\): expected zoo.training.Mixture"),
+    ],
+)
+def test_sets_that_are_none(data, options, says):
+    model = matcher()
+    with pytest.raises(TypeError, match=says):
+        model.fit(data, verbose=0, **options)
+
+
+def test_a_loss_by_its_class():
+    model = matcher()
+    model.compile(loss=zoo.losses.InfoNCE)
+    assert isinstance(model.loss, InfoNCE)
+    model.compile(loss=zoo.losses.CoSENT)
+    model.fit(PAIRS, verbose=0)
+    classifier = zoo.TextClassifier(backbone(), 2, max_length=16)
+    with pytest.raises(ValueError, match=r"loss=TaiLr is a class that needs gamma: loss=zoo.losses.TaiLr\(gamma=...\)"):
+        classifier.compile(loss=zoo.losses.TaiLr)
+    both = zoo.MultiTask({"match": model})
+    both.compile(loss={"match": zoo.losses.InfoNCE})
+    assert isinstance(model.loss, InfoNCE)
+
+
+def test_labels_of_one_value_are_refused_before_training():
+    model = matcher()
+    alike = [(a, b, 1) for a, b, _ in PAIRS]
+    for data, where in ((alike, ""), ({"a": PAIRS, "b": alike}, "set 'b': ")):
+        with pytest.raises(ValueError, match=f"{where}CoSENT compares rows of different labels, and all 7 are 1"):
+            model.fit(data, verbose=0)
+
+
+def test_a_threshold_set_by_hand_comes_back(tmp_path):
+    model = matcher()
+    model.threshold = np.float32(0.25)
+    model.save_to_preset(tmp_path / "preset")
+    again = zoo.RepresentationMatcher.from_preset(tmp_path / "preset")
+    assert again.decision == {"threshold": 0.25} and again.threshold == 0.25
+    assert (again.classify([pair[:2] for pair in PAIRS]) == (again.score(PAIRS) >= 0.25)).all()
+    assert zoo.RepresentationMatcher.from_preset(tmp_path / "preset", decision=0.75).threshold == 0.75
+    assert keras.models.clone_model(zoo.TextClassifier(backbone(), 2)) is not None
+    with pytest.raises(ValueError, match="matcher.threshold = 0.8"):
+        matcher().classify(PAIRS)
+
+
 @pytest.mark.parametrize(
     ("ask", "says"),
     [

@@ -12,6 +12,7 @@ import zoo
 from zoo.backend.variables import weights_of
 from zoo.layers import (
     KERPLE,
+    AlphaResidual,
     AttentionOptions,
     Direction,
     KeyNorm,
@@ -22,6 +23,7 @@ from zoo.layers import (
     Window,
     hwfa,
 )
+from zoo.store import PresetError
 
 FAMILIES = sorted(TINY) if BACKEND == "torch" else ["BERT", "GAUAlpha"]  # others compile each of them for seconds
 INPUTS = {"token_ids": TOKEN_IDS, "segment_ids": SEGMENT_IDS}
@@ -146,6 +148,28 @@ def test_configs_of_before_are_read():
 def test_errors(options, message):
     with pytest.raises(ValueError, match=message):
         tiny("RoFormerV2", **options)
+
+
+def test_options_with_weights_are_not_for_a_trained_preset(tmp_path):
+    """They are trained with the model: its own preset has them, another's says so."""
+    tiny("RoFormerV2").save_to_preset(tmp_path / "plain")
+    load = lambda folder, **options: zoo.RoFormerV2.from_preset(tmp_path / folder, **options)
+    for options, says in (
+        ({"layer_attention": {"score_bias": "kerple"}}, "KERPLE has trained weights .kerple_r1, kerple_r2."),
+        ({"layer_attention": [None, {"score_bias": KERPLE()}]}, "KERPLE has trained weights"),
+        (
+            {"layer_attention": {"query_key_bias": True}},
+            "query_key_bias=True has trained weights .key_bias, query_bias.",
+        ),
+        ({"residual": AlphaResidual()}, "AlphaResidual has trained weights .alpha."),
+    ):
+        with pytest.raises(PresetError, match=f"{says}.*, which a preset of a model trained without them cannot give"):
+            load("plain", **options)
+    load("plain", layer_attention={"score_bias": "alibi"})
+    tiny("RoFormerV2", layer_attention={"score_bias": "kerple"}).save_to_preset(tmp_path / "kerple")
+    load("kerple")
+    with pytest.raises(PresetError, match="the weights do not fit a RoFormerV2 with num_layers=3"):
+        load("kerple", num_layers=3, layer_attention={"score_bias": "kerple"})
 
 
 def test_causal_positions_fit_where_nothing_is_seen_on_the_right():

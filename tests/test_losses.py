@@ -230,6 +230,41 @@ def test_errors_say_what_is_wrong(call, message):
         call()
 
 
+@pytest.mark.parametrize("base", [losses.MatchingLoss, losses.CoSENT, losses.Triplet, losses.InfoNCE])
+def test_a_loss_of_ones_own_has_a_name(base):
+    """Given, or made of the class'; configs keep it."""
+
+    class Mine(base):
+        def batch_loss(self, y_true, y_pred, weights):
+            return ops.sum(weights)
+
+    class WithOptions(base):
+        def __init__(self, margin=0.5, **options):
+            super().__init__(**options)
+            self.margin = margin
+
+    for cls in (Mine, WithOptions):
+        assert cls(name="mine").name == "mine" == cls.from_config(cls(name="mine").get_config()).name
+        assert cls().name
+    assert WithOptions(0.25, name="x").get_config()["margin"] == 0.25
+
+
+@pytest.mark.parametrize("loss", [*ALL, losses.TokenCrossEntropy(), losses.TaiLr(0.5), losses.EMO(np.eye(2))])
+def test_every_loss_takes_a_name(loss):
+    config = {**loss.get_config(), "name": "mine"}
+    assert type(loss).from_config(config).name == "mine" == type(loss).from_config(config).get_config()["name"]
+
+
+def test_labels_of_one_value_are_no_order():
+    for loss in (losses.CoSENT(), losses.AnglE(), losses.Circle()):
+        with pytest.raises(
+            ValueError, match="compares rows of different labels, and all 3 are 1: there is no order to learn"
+        ):
+            losses.needs.check_labels(loss, np.ones(3))
+    for loss in (losses.CosineRegression(), losses.Contrastive(), losses.CoSENTInfoNCE(), losses.InfoNCE()):
+        losses.needs.check_labels(loss, np.ones(3))
+
+
 def test_trains_through_fit():
     """Embeddings through Keras' own fit, traced with an open batch size where the backend traces."""
     loss = losses.InfoNCE(symmetric=True, grouped=True)

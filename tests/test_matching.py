@@ -240,7 +240,7 @@ def test_options_that_do_not_exist():
     with pytest.raises(ValueError, match="pooling='average'"):
         matcher(pooling="average")
     with pytest.raises(ValueError, match="decision"):
-        matcher(decision={"threshold": 0.5})
+        matcher(decision={"metric": "f1"})
     with pytest.raises(ValueError, match="here each is alone"):
         matcher(pooling="comparison")
 

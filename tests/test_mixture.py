@@ -158,5 +158,16 @@ def test_texts_that_may_not_repeat_are_kept_apart_within_a_set():
 def test_refusals():
     with pytest.raises(ValueError, match="for 1097 rows"):
         MixturePlan(np.ones(1097), [5, 5], 2)
+    for wrong, says in (
+        ({"alpha": "0.7"}, "alpha='0.7'"),
+        ({"alpha": True}, "alpha=True"),
+        ({"steps": 0}, "steps=0"),
+        ({"steps": 2.5}, "steps=2.5"),
+        ({"shares": [1, 2]}, r"shares=\[1, 2\]; expected a dict"),
+        ({"shares": {"a": 0}}, "expected a positive number for each"),
+        ({"shares": {"a": "2"}}, "expected a positive number for each"),
+    ):
+        with pytest.raises(ValueError, match=f"Mixture: .*{says}"):
+            Mixture(**wrong)
     with pytest.raises(ValueError, match="alpha=2"):
         plan(alpha=2)

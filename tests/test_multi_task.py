@@ -1,6 +1,7 @@
 """Several tasks over one backbone: factors of their gradients in closed form, updates, and all that a task can do."""
 
 import json
+import re
 
 import keras
 import numpy as np
@@ -430,7 +431,24 @@ def test_what_multi_task_refuses():
         zoo.MultiTask({"match": match}, training.PrimaryTask("nli"))
     with pytest.raises(TypeError, match="expected an object such as zoo.training.WeightedSum"):
         zoo.MultiTask({"match": match}, "sum")
+    for given, meant in (
+        ("min_norm", "MinNorm()"),
+        (training.MinNorm, "MinNorm()"),
+        ("primary", "PrimaryTask(...)"),
+        ("generalized mean", "GeneralizedMean(...)"),
+    ):
+        with pytest.raises(TypeError, match=re.escape(f"expected an object such as zoo.training.{meant}")):
+            zoo.MultiTask({"match": match}, given)
+    with pytest.raises(TypeError, match=r"tasks is the list .*expected a dict from a name to each task"):
+        zoo.MultiTask([match])
+    for power in ("2", None, True, float("nan")):
+        with pytest.raises(ValueError, match="GeneralizedMean: power="):
+            training.GeneralizedMean(power)
     model = multi()
+    with pytest.raises(TypeError, match="got a dict of nothing"):
+        model.fit({})
+    with pytest.raises(TypeError, match="got a dict of 1"):
+        model.fit({1: PAIRS})
     with pytest.raises(TypeError, match="a dict from the names of the tasks, match, topic, to their records; got list"):
         model.fit(PAIRS)
     with pytest.raises(TypeError, match="got a dict of match, other"):

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from zoo.backend.arguments import PlainNumbers
 
-class Sampler:
+
+class Sampler(PlainNumbers):
     """A rule that takes one token for each row of logits."""
 
     beams = 1

@@ -1,8 +1,10 @@
 """Constructor arguments, and the configs that follow from them."""
 
+import functools
 import inspect
 
 import keras
+import numpy as np
 
 REQUIRED = inspect.Parameter.empty  # the default of an argument that has none
 
@@ -29,7 +31,36 @@ def constructor_arguments(cls, until=object):
     return arguments
 
 
-class Configured:
+def plain(value):
+    """A number of NumPy as Python's, in lists, tuples and dicts too: what JSON holds, and what is an `int` to `isinstance`."""
+    if isinstance(value, np.number | np.bool_):
+        return value.item()
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    return {plain(key): plain(one) for key, one in value.items()} if type(value) is dict else value
+
+
+def of_plain_numbers(constructor):
+    """A constructor that takes numbers of NumPy for Python's."""
+
+    @functools.wraps(constructor)
+    def made(self, *args, **kwargs):
+        constructor(self, *map(plain, args), **{name: plain(value) for name, value in kwargs.items()})
+
+    made.__signature__ = inspect.signature(constructor)  # Keras looks here, and not behind wrappers
+    return made
+
+
+class PlainNumbers:
+    """Of a class and its children all constructors that they write take numbers of NumPy for Python's."""
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = of_plain_numbers(vars(cls)["__init__"])
+
+
+class Configured(PlainNumbers):
     """An object that keeps every argument of its constructor in an attribute of the same name; its config follows.
 
     Name it before the Keras class that you extend, `class Mine(Configured, keras.layers.Layer)`: the config then holds

@@ -1,10 +1,12 @@
 """What each function of `zoo.backend` does, in `keras.ops`: for every backend that has nothing of its own for it."""
 
 import contextlib
+import functools
 import math
 import threading
 
 import keras
+import numpy as np
 from keras import ops
 
 # What is compiled
@@ -49,9 +51,9 @@ def dense_lookup(table, ids):
         ids: int `[...]`.
 
     Returns:
-        float `[..., d]`.
+        float `[..., d]`; NaN for an id that is not from 0 to V - 1, where the backend cannot raise.
     """
-    return ops.take(table, ids, axis=0)
+    raise NotImplementedError(keras.backend.backend())
 
 
 def layer_norm(x, gamma, beta, epsilon):
@@ -173,7 +175,7 @@ def gram_matrix(gradients):
     products = {}
     for i, a in enumerate(rows):
         for j, b in enumerate(rows[: i + 1]):
-            products[i, j] = products[j, i] = sum((ops.sum(x * y) for x, y in zip(a, b)), ops.zeros(()))
+            products[i, j] = products[j, i] = sum((ops.sum(x * y) for x, y in zip(a, b)), ops.zeros((), "float32"))
     return ops.stack([ops.stack([products[i, j] for j in range(len(rows))]) for i in range(len(rows))])
 
 
@@ -283,7 +285,9 @@ def refuse_non_finite(optimizer, guard=None):
 
     def scaled(loss):
         # A loss that is not finite makes every gradient NaN. A factor, since `where` of the loss would do so always.
-        return scale_loss(loss) * ops.stop_gradient(ops.where(ops.isfinite(loss), 1.0, float("nan")))
+        return scale_loss(loss) * ops.stop_gradient(
+            ops.cast(ops.where(ops.isfinite(loss), 1.0, float("nan")), loss.dtype)
+        )
 
     (guard or guard_apply)(optimizer)
     optimizer.scale_loss, optimizer.refuses_non_finite = scaled, True
@@ -332,12 +336,31 @@ def concurrently(function, items):
 
 def predict_function(model):
     """A function from a batch of arrays to the outputs of a model; it may be called from several threads at once."""
-    return model.predict_on_batch
+    return functools.partial(keras.Model.predict_on_batch, model)  # zoo's own lets one thread in at a time
 
 
-def weights_kept(model):
-    """A context in which an error in one of Keras' verbs leaves the weights, and all other variables, as they were."""
+def weights_kept(model, trains=False):
+    """A context in which an error in one of Keras' verbs leaves the weights, and all other variables, as they were.
+
+    Args:
+        trains: bool, whether the verb is `fit`.
+
+    Raises:
+        RuntimeError: another thread's `fit` has the weights; JAX alone.
+    """
     return contextlib.nullcontext()
+
+
+class ReadingVerbs:
+    """A `keras.Model` whose `predict` and `evaluate` on arrays leave its weights where they are; mixed in before it."""
+
+
+def looked_at(x):
+    """The numbers of an array or tensor, or None where they are not there or to look at them costs something.
+
+    They are not while a function is traced or compiled, and on a GPU they cost a wait.
+    """
+    return np.asarray(x) if isinstance(x, np.ndarray | list | tuple) else None
 
 
 def padding_is_left_out(model, mask, training):

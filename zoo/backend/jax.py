@@ -1,9 +1,12 @@
 """What JAX has of its own, see `default` for what each function does. Its gradients are those of functions of values."""
 
 import contextlib
+import threading
+import weakref
 
 import jax
 import keras
+import numpy as np
 from jax import numpy as jnp
 from keras import ops
 
@@ -37,7 +40,7 @@ def compiled_step(function, variables):
 def predict_function(model):
     """Keras' own gives the weights' memory away and puts them back afterwards: two threads would take it from each other."""
     if keras.distribution.distribution() is not None:
-        return model.predict_on_batch
+        return default.predict_function(model)
 
     def pure(tensors, inputs):
         with keras.StatelessScope(state_mapping=list(zip(model.variables, tensors))):
@@ -56,17 +59,39 @@ def predict_function(model):
             gone = any(tensor is None or tensor.is_deleted() for tensor in tensors)
             if not gone and "deleted or donated" not in str(error):  # the second: before is_deleted knows of it
                 raise
-            raise RuntimeError(
-                f"this {type(model).__name__} is being trained: under JAX its weights are with `fit` until the epoch ends. "
-                "Ask it between epochs, or load a second one to answer meanwhile"
-            ) from error
+            raise RuntimeError(_being_trained(model)) from error
 
     return predict
 
 
+_TRAINING: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # model -> thread whose `fit` has its weights
+
+
 @contextlib.contextmanager
-def weights_kept(model):
+def weights_kept(model, trains=False):
     """Keras empties the variables while a step runs, and an error in the step loses what they held."""
+    if _TRAINING.get(model, threading.get_ident()) != threading.get_ident():
+        raise RuntimeError(_being_trained(model))
+    outermost = trains and model not in _TRAINING
+    if outermost:
+        _TRAINING[model] = threading.get_ident()
+    try:
+        with _put_back(model):
+            yield
+    finally:
+        if outermost:
+            _TRAINING.pop(model, None)
+
+
+def _being_trained(model):
+    return (
+        f"this {type(model).__name__} is being trained: under JAX its weights are with `fit` until the epoch ends. Ask it "
+        "between epochs, or load a second one to answer meanwhile"
+    )
+
+
+@contextlib.contextmanager
+def _put_back(model):
     optimizer = getattr(model, "optimizer", None)
     variables = [*model.variables, *(optimizer.variables if optimizer is not None else ())]
     before = [(variable, variable._value) for variable in variables]
@@ -80,6 +105,64 @@ def weights_kept(model):
                     variable._value = value
             model._jax_state, model._jax_state_synced = None, True
         raise
+
+
+class ReadingVerbs:
+    """Keras lends the weights' memory to each of these verbs and assigns the weights anew when it ends: another thread that
+    asks meanwhile, the same model or one over the same backbone, finds none, and a training beside it is undone.
+    """
+
+    def _lends(self):
+        return self.run_eagerly or not self.jit_compile or keras.distribution.distribution() is not None
+
+    def make_predict_function(self, force=False):
+        if self._lends() or (self.predict_function is not None and not force):
+            return super().make_predict_function(force)
+
+        def step(state, data):
+            return self.predict_step(state, data)[0], state
+
+        made = self._make_function(jax.jit(step), concatenate_outputs=True)
+        self.predict_function = lambda state, batches: (made(self._read(), batches)[0], ((), ()))
+
+    def make_test_function(self, force=False):
+        if self._lends() or (self.test_function is not None and not force):
+            return super().make_test_function(force)
+
+        def step(state, data):
+            logs, (_, _, metrics) = self.test_step(state, data)
+            return logs, (*state[:2], metrics)
+
+        made = self._make_function(jax.jit(step))
+
+        def function(state, batches):
+            logs, (_, _, metrics) = made((*self._read(), state[2]), batches)
+            return logs, ((), (), metrics)
+
+        self.test_function = function
+
+    def _read(self):
+        return values(self.trainable_variables), values(self.non_trainable_variables)
+
+    def _get_jax_state(self, *args, optimizer_variables=False, purge_model_variables=False, **kwargs):
+        # Only a training has an optimizer's variables, and takes the weights away.
+        purge = purge_model_variables and (optimizer_variables or self._lends())
+        return super()._get_jax_state(
+            *args, optimizer_variables=optimizer_variables, purge_model_variables=purge, **kwargs
+        )
+
+
+def looked_at(x):
+    if isinstance(x, jax.core.Tracer) or not isinstance(x, jax.Array):
+        return default.looked_at(x)
+    on_cpu = all(device.platform == "cpu" for device in x.devices())
+    return np.asarray(x) if on_cpu and not x.is_deleted() else None
+
+
+def dense_lookup(table, ids):
+    """JAX fills with NaN what is beyond the table, but counts ids below 0 from its end."""
+    table = ops.convert_to_tensor(table)
+    return jnp.take(table, jnp.where(ids < 0, table.shape[0], ids), axis=0, mode="fill", fill_value=float("nan"))
 
 
 def affine(x, kernel, bias):

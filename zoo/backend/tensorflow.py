@@ -24,18 +24,23 @@ def compiled_step(function, variables):
 
 def dense_lookup(table, ids):
     """TensorFlow's own gather gives a sparse gradient, whose repeated rows Keras' Adam, AdamW and `global_clipnorm` do
-    not add up: repeated ids would be trained with wrong numbers.
+    not add up: repeated ids would be trained with wrong numbers. And of ids beyond the table it gives 0 on a GPU, the last row
+    under XLA and an error on a CPU.
     """
+    table = tf.convert_to_tensor(table)
+    known = tf.logical_and(ids >= 0, ids < table.shape[0])
+    places = tf.where(known, ids, 0)
+    spoilt = tf.where(known, tf.constant(0.0, table.dtype), tf.constant(float("nan"), table.dtype))
 
     @tf.custom_gradient
     def lookup(rows):
         def gradient(upstream):
             flat = tf.reshape(upstream, [-1, rows.shape[-1]])
-            return tf.math.unsorted_segment_sum(flat, tf.reshape(ids, [-1]), rows.shape[0])
+            return tf.math.unsorted_segment_sum(flat, tf.reshape(places, [-1]), rows.shape[0])
 
-        return tf.gather(rows, ids), gradient
+        return tf.gather(rows, places) + spoilt[..., None], gradient
 
-    return lookup(tf.convert_to_tensor(table))
+    return lookup(table)
 
 
 def rotate_pairs(x, cos, sin):
@@ -180,6 +185,32 @@ def put_rows(x, places, count):
     return put(x)
 
 
+def predict_function(model):
+    """One graph for batches of all lengths: Keras' own is traced for some, with a warning that nobody can act on."""
+    if model.run_eagerly or tf.distribute.has_strategy():
+        return default.predict_function(model)
+    made = {}
+
+    def predict(inputs):
+        inputs = {name: tf.convert_to_tensor(x) for name, x in inputs.items()}
+        specs = {name: tf.TensorSpec([None, *x.shape[1:-1], None], x.dtype) for name, x in inputs.items()}
+        jit = bool(model.jit_compile)  # another one after `compile`, as other variables after `quantize`
+        key = str(sorted(specs.items())), jit, tuple(map(id, model.variables))
+        if key not in made:
+            made[key] = tf.function(
+                lambda x: model(x, training=False), input_signature=[specs], autograph=False, jit_compile=jit
+            )
+        return keras.tree.map_structure(ops.convert_to_numpy, made[key](inputs))
+
+    return predict
+
+
+def looked_at(x):
+    if not tf.is_tensor(x):
+        return default.looked_at(x)
+    return x.numpy() if hasattr(x, "numpy") and tf.executing_eagerly() and "GPU" not in x.device else None
+
+
 def outside_graph():
     return tf.init_scope()
 
@@ -195,7 +226,8 @@ def snapshot(tensors):
 
 
 def add_product(variable, left, right):
-    variable.value.assign_add(ops.reshape(ops.matmul(left, right), variable.shape))
+    product = tf.matmul(*(ops.cast(side, variable.dtype) for side in (left, right)))
+    variable.value.assign_add(tf.reshape(product, variable.shape))
 
 
 def fused_adam(base):

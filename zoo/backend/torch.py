@@ -70,6 +70,20 @@ def _product(a, b):
     return torch.matmul(a, b) if torch.compiler.is_compiling() else OneDNNAffine.apply(a, b, None)
 
 
+def dense_lookup(table, ids):
+    """An id beyond the table is an error here anyway, on a CPU; Keras would count ids below 0 from the end."""
+    table = ops.convert_to_tensor(table)
+    if torch.compiler.is_compiling():
+        return torch.nn.functional.embedding(ids, table)
+    try:
+        return torch.nn.functional.embedding(ids, table)
+    except IndexError as error:
+        raise ValueError(
+            f"ids from {int(ids.min())} to {int(ids.max())} for a table of {len(table):,} rows, which go from 0 to "
+            f"{len(table) - 1}"
+        ) from error
+
+
 def layer_norm(x, gamma, beta, epsilon):
     x = ops.convert_to_tensor(x)
     if x.device.type == "cpu":  # its kernel reads half and writes half, and computes in float32 with float32 gains
@@ -178,7 +192,8 @@ def gradient_function(model, objective, variables):
 
 def add_product(variable, left, right):
     with torch.no_grad():
-        variable.value.view(left.shape[0], right.shape[1]).addmm_(left, right)
+        matrix = variable.value.view(left.shape[0], right.shape[1])
+        matrix.addmm_(left.to(matrix.dtype), right.to(matrix.dtype))
 
 
 def fused_adam(base):
@@ -219,8 +234,9 @@ def takes_fused_adam(gradient, *changed):
 @torch.no_grad()
 def _fused_adam_step(optimizer, gradients, weights, first, second, learning_rate):
     steps = float(optimizer.iterations)
+    counts = [torch.tensor(steps, dtype=torch.float32) for _ in weights]  # whatever torch's default type
     adam(
-        weights, gradients, first, second, [], [torch.tensor(steps) for _ in weights], fused=True, amsgrad=False,
+        weights, gradients, first, second, [], counts, fused=True, amsgrad=False,
         beta1=optimizer.beta_1, beta2=optimizer.beta_2, lr=float(learning_rate), weight_decay=0.0, maximize=False,
         # torch adds it after the bias correction, Keras before
         eps=optimizer.epsilon / (1 - optimizer.beta_2 ** (steps + 1)) ** 0.5,
@@ -256,6 +272,13 @@ def set_random_state(states):
             torch.set_rng_state(state)
         elif device.isdecimal() and int(device) < torch.cuda.device_count():
             torch.cuda.set_rng_state(state, int(device))
+
+
+def looked_at(x):
+    if not isinstance(x, torch.Tensor):
+        return default.looked_at(x)
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return None if traced or x.device.type != "cpu" or type(x) is not torch.Tensor else x.detach().numpy()
 
 
 def padding_is_left_out(model, mask, training):

@@ -1,6 +1,10 @@
 """The variables of a model by path, and their values: what presets and formats write and read."""
 
+import re
+
 from keras import ops
+
+_WITHIN_NUMBER = r"(?!(?<=\d)\d)"  # not between two digits
 
 
 def backbone_of(model):
@@ -19,6 +23,16 @@ def weights_of(model):
     if len(by_path) != len(model.weights):
         raise ValueError(f"{type(model).__name__}: two variables share one path; give its layers different names")
     return by_path
+
+
+def named_by(pattern, path):
+    """Whether a regular expression is found in a path, numbers being whole: "layer_1" is no part of "layer_10/kernel".
+
+    Args:
+        pattern: str, such as `"embedding|layer_[0-3]/"`, searched anywhere in the path. path: str.
+    """
+    flags = re.match(r"(\(\?[aiLmsux]+\))*", pattern)[0]
+    return re.search(f"{flags}{_WITHIN_NUMBER}(?:{pattern[len(flags) :]}){_WITHIN_NUMBER}", path) is not None
 
 
 def to_numpy(variable):

@@ -5,8 +5,11 @@ import re
 
 import keras
 
+from zoo.backend.arguments import PlainNumbers
+from zoo.store import check_target
 
-class BestPreset(keras.callbacks.Callback):
+
+class BestPreset(PlainNumbers, keras.callbacks.Callback):
     """Saves the model as a preset whenever an epoch ends better than all before; NaN is never better.
 
     The folder always holds one whole preset (see `save_to_preset`), also when the training is killed while saving.
@@ -16,6 +19,10 @@ class BestPreset(keras.callbacks.Callback):
         monitor: str, a name in the logs, such as `"val_spearman"` or `"val_loss"`.
         mode: `"max"` or `"min"`: whether more or less is better; None: less where the name says loss, entropy, perplexity
             or error, else more.
+
+    Raises:
+        PresetError, ValueError: before the first step: the folder holds files that zoo did not write; in the `fit` of zoo's
+            tasks, the metric is none that the validation gives. Elsewhere such a metric is an error after the first epoch.
 
     Attributes:
         best: float or None. best_epoch: int or None.
@@ -30,6 +37,7 @@ class BestPreset(keras.callbacks.Callback):
         self.best = self.best_epoch = None
 
     def on_train_begin(self, logs=None):
+        check_target(self.folder, ("config.json", "model.safetensors", "vocab.txt", "tokenizer.json", "README.md"))
         self.best = self.best_epoch = None
 
     def on_epoch_end(self, epoch, logs=None):

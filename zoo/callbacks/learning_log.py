@@ -8,10 +8,11 @@ import time
 
 import keras
 
+from zoo.backend.arguments import PlainNumbers
 from zoo.plots import learning_curve
 
 
-class LearningLog(keras.callbacks.Callback):
+class LearningLog(PlainNumbers, keras.callbacks.Callback):
     """A row an epoch in a CSV file, and the curve of training and held-out loss.
 
     Columns: epoch; where every step has as many tokens, tokens (trained on so far) and tokens_per_second (of training

@@ -2,10 +2,11 @@
 
 import keras
 
+from zoo.backend.arguments import PlainNumbers
 from zoo.layers.residuals import AlphaResidual
 
 
-class ResidualWarmup(keras.callbacks.Callback):
+class ResidualWarmup(PlainNumbers, keras.callbacks.Callback):
     """Raises α of every `zoo.layers.AlphaResidual` of a model linearly from 0 to 1 (kexue.fm/archives/8998).
 
     Batch t of training, counted from 0 by the optimizer, runs with α = min(t / steps, 1); a training that is resumed

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from zoo.backend import pass_over, random_state, set_random_state
+from zoo.backend.arguments import PlainNumbers
 from zoo.callbacks.interruption import Interruption
 from zoo.callbacks.training_state import (
     TrainingState,
@@ -28,7 +29,7 @@ EVENTS = ("set_model", "set_params") + tuple(
 )
 
 
-class CallbackWrapper(keras.callbacks.Callback):
+class CallbackWrapper(PlainNumbers, keras.callbacks.Callback):
     """Passes every event on to the callbacks inside it, in their order; a subclass decides what they hear of.
 
     Args:

@@ -5,6 +5,7 @@ import math
 import keras
 
 from zoo.backend import latest_values, refuse_non_finite
+from zoo.backend.arguments import PlainNumbers
 from zoo.callbacks.first_non_finite import first_non_finite
 
 
@@ -12,7 +13,7 @@ class NonFiniteError(FloatingPointError):
     """A loss, gradient, metric or output is NaN or infinite."""
 
 
-class StopOnNaN(keras.callbacks.Callback):
+class StopOnNaN(PlainNumbers, keras.callbacks.Callback):
     """Ends a training whose loss, gradient or metric is NaN or infinite, before it changes a weight or a moment.
 
         matcher.fit(pairs, callbacks=[zoo.callbacks.StopOnNaN(), zoo.callbacks.Resume("run")])

@@ -37,6 +37,7 @@ class AnglE(MatchingLoss):
     """
 
     inputs = "embeddings"
+    compares_labels = True
 
     def __init__(self, scale=20.0, name="angle"):
         super().__init__(name)

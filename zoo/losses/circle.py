@@ -42,6 +42,7 @@ class Circle(MatchingLoss):
     """
 
     labels = "binary"
+    compares_labels = True
 
     def __init__(self, scale=20.0, margin=0.0, self_paced=False, name="circle"):
         super().__init__(name)

@@ -15,7 +15,7 @@ class ClassLoss(Configured, keras.losses.Loss):
         name: str.
     """
 
-    def __init__(self, ignore_class, reduction, name):
+    def __init__(self, ignore_class=None, reduction="mean_with_sample_weight", name=None):
         super().__init__(name=name, reduction=reduction, dtype="float32")
         self.ignore_class = ignore_class
 

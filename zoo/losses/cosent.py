@@ -42,6 +42,8 @@ class CoSENT(MatchingLoss):
         ValueError: scale is not positive.
     """
 
+    compares_labels = True
+
     def __init__(self, scale=20.0, name="cosent"):
         super().__init__(name)
         if not scale > 0:

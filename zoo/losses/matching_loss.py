@@ -13,20 +13,21 @@ class MatchingLoss(Configured, keras.losses.Loss):
     of a batch, so weights are handed to `batch_loss` instead, which a subclass writes.
 
     Args:
-        name: str, name of the loss.
+        name: str or None, name of the loss; None for one made of the class'.
 
     Attributes:
-        inputs, labels, label_range, repeats_hint: what the loss needs, see `zoo.losses.needs`.
+        inputs, labels, label_range, compares_labels, repeats_hint: what the loss needs, see `zoo.losses.needs`.
         texts: int, the least k of embeddings.
     """
 
     inputs = "similarity"
     labels = "ordered"
     label_range = None
+    compares_labels = False
     repeats_hint = ""
     texts = 2
 
-    def __init__(self, name):
+    def __init__(self, name=None):
         super().__init__(name=name, reduction="sum_over_batch_size", dtype="float32")
 
     def batch_loss(self, y_true, y_pred, weights):
@@ -67,12 +68,12 @@ class MatchingLoss(Configured, keras.losses.Loss):
                 y_true = ops.cast(y_true, "int32")
             self.check_lengths(y_true, y_pred, "y_true")
             if sample_weight is None:
-                return self.batch_loss(y_true, y_pred, ops.ones_like(y_true, dtype="float32"))
+                return ops.cast(self.batch_loss(y_true, y_pred, ops.ones_like(y_true, dtype="float32")), "float32")
             weights = self.rows(ops.convert_to_tensor(sample_weight, dtype="float32"), "sample_weight")
             self.check_lengths(weights, y_pred, "sample_weight")
             # Whatever stands in an absent row, even NaN, must not reach a sum: 0 * NaN is NaN.
             present = ops.reshape(weights > 0, (-1,) + (1,) * (len(y_pred.shape) - 1))
-            return self.batch_loss(y_true, ops.where(present, y_pred, 0.0), weights)
+            return ops.cast(self.batch_loss(y_true, ops.where(present, y_pred, 0.0), weights), "float32")
 
     def call(self, y_true, y_pred):
         return self(y_true, y_pred)

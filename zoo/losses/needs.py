@@ -5,6 +5,7 @@
     labels           "ordered": any numbers (where left out); "binary": 0 and 1; "probability": from 0 to 1, the chance of a
                      match; "groups": integers, one a meaning; "matches": every row is a match, labels left out or all 1
     label_range      None, or (lowest, highest) of ordered labels
+    compares_labels  bool, whether rows are compared by their labels, so that one value of them alone teaches nothing
     distinct_texts   method (rows, labels): of each row a tuple of texts, those that no other row of its batch may have;
                      or None, where texts may repeat
     repeats_hint     str, what to do about rows that have to be left out for that
@@ -63,6 +64,11 @@ def check_labels(loss, labels):
         raise ValueError(
             f"{name} takes labels {expected}, got also {others[:8].tolist()}; for graded labels use zoo.losses.CoSENT() "
             "(scale=1.0 in an InteractionMatcher), for classes zoo.TextClassifier"
+        )
+    if getattr(loss, "compares_labels", False) and len(found) == 1:
+        raise ValueError(
+            f"{name} compares rows of different labels, and all {len(labels):,} are {found[0]:g}: there is no order to learn; "
+            "add pairs of other labels, or train on matches alone by zoo.losses.InfoNCE()"
         )
     lowest, highest = getattr(loss, "label_range", None) or (-np.inf, np.inf)
     if found[0] < lowest or found[-1] > highest:

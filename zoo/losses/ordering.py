@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from zoo.backend import compiled, ordering_in_float64, sorting_order
+from zoo.backend import compiled, ordering_in_float64, put_rows, sorting_order
 
 # Below every score, yet finite: the difference of two infinities would be NaN.
 FLOOR = -3e38
@@ -65,7 +65,7 @@ def value_and_slopes(labels, scores, weights):
     surplus = ops.expm1(-largest) + ops.sum(lower)
     loss = largest + ops.log1p(surplus)
     gradient = (ops.flip(upper) - lower) / (1.0 + surplus)
-    return loss, ops.segment_sum(gradient, order, num_segments=ops.shape(labels)[0])
+    return loss, ops.reshape(put_rows(gradient[:, None], order, ops.shape(labels)[0]), (-1,))
 
 
 def bounded_sums_before(values, weights, starts):
@@ -76,11 +76,11 @@ def bounded_sums_before(values, weights, starts):
     terms = weights * ops.exp(values)
     count = ops.shape(values)[1]
     chunk = -int(-(values.shape[1] ** 0.5) // 1) if values.shape[1] else grid(None, count)[0] ** 2
-    terms = ops.concatenate([terms, ops.zeros((2, chunk * chunk - count))], axis=1)
+    terms = ops.concatenate([terms, ops.zeros((2, chunk * chunk - count), "float32")], axis=1)
     inner = ops.cumsum(ops.reshape(terms, (2, chunk, chunk)), axis=-1)
     outer = ops.cumsum(inner[..., -1], axis=-1)
-    before = ops.concatenate([ops.zeros((2, 1)), outer[:, :-1]], axis=-1)[..., None]  # [2, chunk, 1]
-    within = ops.concatenate([ops.zeros((2, chunk, 1)), inner[..., :-1]], axis=-1)
+    before = ops.concatenate([ops.zeros((2, 1), "float32"), outer[:, :-1]], axis=-1)[..., None]  # [2, chunk, 1]
+    within = ops.concatenate([ops.zeros((2, chunk, 1), "float32"), inner[..., :-1]], axis=-1)
     starts = starts + ops.reshape(ops.arange(2, dtype="int32") * chunk * chunk, (2, 1))
     return ops.take(ops.reshape(before + within, (-1,)), starts)
 
@@ -103,8 +103,8 @@ def sums_before(values, weights, starts):
     size = chunk**levels
     surplus = (2, size - ops.shape(values)[1])
     shape = (2,) + levels * (chunk,)
-    peak = ops.reshape(ops.concatenate([values, FLOOR * ops.ones(surplus)], axis=1), shape)
-    total = ops.reshape(ops.concatenate([weights, ops.zeros(surplus)], axis=1), shape)
+    peak = ops.reshape(ops.concatenate([values, FLOOR * ops.ones(surplus, "float32")], axis=1), shape)
+    total = ops.reshape(ops.concatenate([weights, ops.zeros(surplus, "float32")], axis=1), shape)
     position = ops.arange(chunk)
     peak, total = prefix(peak, total, position[:, None] >= position)
     starts = starts + ops.reshape(ops.arange(2, dtype="int32") * size, (2, 1))

@@ -12,6 +12,7 @@ loss or metric of your own is taken as it is, unless it has an attribute `from_l
 """
 
 import functools
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,6 +68,27 @@ def check_loss(loss: Any, outputs: str, task: str) -> None:
         except ValueError:
             raise ValueError(f"{what} is no loss of Keras, and losses of zoo are objects: {meant}") from None
         _refuse(what, _takes_probabilities(found, outputs), outputs, task, meant)
+
+
+def made(loss: Any) -> Any:
+    """A loss, or each of a dict or list of them; of a class the object that it makes without arguments.
+
+    Raises:
+        ValueError: a class that needs arguments, with the line that is meant.
+    """
+    if isinstance(loss, dict) and "class_name" not in loss:
+        return {name: made(one) for name, one in loss.items()}
+    if not isinstance(loss, type) or not issubclass(loss, losses.Loss):
+        return loss
+    parameters = list(inspect.signature(loss).parameters.values())
+    needed = [one.name for one in parameters if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD]
+    if needed:
+        place = "zoo.losses." if loss.__module__.startswith("zoo.") else ""
+        raise ValueError(
+            f"compile: loss={loss.__name__} is a class that needs {', '.join(needed)}: "
+            f"loss={place}{loss.__name__}({', '.join(f'{name}=...' for name in needed)})"
+        )
+    return loss()
 
 
 def check_metrics(given: Any, outputs: str, task: str, instead: str) -> None:

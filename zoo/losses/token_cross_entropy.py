@@ -4,10 +4,11 @@ import keras
 from keras import ops
 
 from zoo.backend import row_cross_entropy
+from zoo.backend.arguments import PlainNumbers
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class TokenCrossEntropy(keras.losses.Loss):
+class TokenCrossEntropy(PlainNumbers, keras.losses.Loss):
     """−log softmax(logits)[label] of each place: the numbers of Keras' `SparseCategoricalCrossentropy`, sooner.
 
     On torch Keras moves the classes before the places, so that a softmax strides through memory, and keeps three arrays

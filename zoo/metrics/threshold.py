@@ -100,15 +100,29 @@ def fit_decision(labels: ArrayLike, scores: ArrayLike, metric: str, data_hash: s
     }
 
 
-def check_decision(decision: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Refuse a stored threshold that has been damaged: it would classify silently wrong."""
+_FITTED = {"threshold", "metric", "value", "pairs", "sha256"}
+
+
+def check_decision(decision: Mapping[str, Any] | float | None) -> dict[str, Any] | None:
+    """A threshold in the form in which it is stored, JSON; a damaged one is refused, as it would classify silently wrong.
+
+    Args:
+        decision: what `fit_decision` gives; a number, or {"threshold": number}, which was set by hand; or None.
+
+    Raises:
+        ValueError: none of these, or the threshold is no finite number.
+    """
     if decision is None:
         return None
-    if not isinstance(decision, dict) or set(decision) != {"threshold", "metric", "value", "pairs", "sha256"}:
-        raise ValueError(f"decision={str(decision)[:100]!r}; expected threshold, metric, value, pairs and sha256")
-    threshold = decision["threshold"]
+    found = dict(decision) if isinstance(decision, Mapping) else {"threshold": decision}
+    found = {name: value.item() if isinstance(value, np.generic) else value for name, value in found.items()}
+    if set(found) not in (_FITTED, {"threshold"}):
+        raise ValueError(
+            f"decision={str(decision)[:100]!r}; expected a number, or threshold, metric, value, pairs and sha256"
+        )
+    threshold = found["threshold"]
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not math.isfinite(threshold):
-        raise ValueError(f"decision: threshold={threshold!r}; expected a finite number")
-    if decision["metric"] not in ("accuracy", "f1"):
-        raise ValueError(f"decision: metric={decision['metric']!r}; expected 'accuracy' or 'f1'")
-    return dict(decision)
+        raise ValueError(f"decision: threshold={threshold!r:.60}; expected a finite number")
+    if found.get("metric", "f1") not in ("accuracy", "f1"):
+        raise ValueError(f"decision: metric={found['metric']!r}; expected 'accuracy' or 'f1'")
+    return found

@@ -14,6 +14,7 @@ from zoo.layers.attention_options import AttentionOptions
 from zoo.layers.masks import AttentionMask, PaddingMask
 from zoo.layers.real_tokens import RealTokens
 from zoo.layers.residuals import Residual
+from zoo.models.checked_ids import CheckedIds
 from zoo.models.kept_weights import KeptWeights
 from zoo.models.preset import Preset
 
@@ -73,7 +74,8 @@ class Backbone(OptionalInputs, Preset, keras.Model):
 
     Inputs (a dict, or token_ids alone): token_ids int `[B, n]`; segment_ids int `[B, n]`, 0 where left out;
     padding_mask bool or int `[B, n]`, True at real tokens, derived where left out (id 0 is padding, position 0 never
-    is); position_ids int or float `[B, n]`, with `custom_position_ids=True` only.
+    is); position_ids int or float `[B, n]`, with `custom_position_ids=True` only. Ids beyond their
+    tables are errors where they can be seen, and NaN inside compiled functions, see `zoo.models.checked_ids`.
     Output: float `[B, n, d]` in the compute dtype.
 
     A family is a subclass that is listed in `zoo.FAMILIES`. `embed` and `block` build its graph. File formats ask it
@@ -162,6 +164,21 @@ class Backbone(OptionalInputs, Preset, keras.Model):
     def attention_options(self, index):
         """`AttentionOptions` of layer number `index`: its own, and the model's where it has none."""
         return self.layer_options(index).with_defaults(self._shared_options)
+
+    def weights_of_options(self):
+        """Paths of the weights that options of the attention and the residual are trained by, dict from an option's name."""
+        owners, residual = {}, self._residual.option  # name of a weight -> of its option
+        for one in map(self.attention_options, range(self.num_layers)):
+            owners |= dict.fromkeys(one.trained(1, 1), "query_key_bias=True")
+            if one.score_bias is not None:
+                owners |= dict.fromkeys(one.score_bias.trained(1, 1), type(one.score_bias).__name__)
+        if isinstance(residual, keras.layers.Layer):
+            owners |= dict.fromkeys((v.name for v in residual.weights), type(residual).__name__)
+        found = {}
+        for variable in self.weights:
+            if variable.name in owners:
+                found.setdefault(owners[variable.name], []).append(variable.path)
+        return found
 
     @property
     def position(self):
@@ -373,7 +390,7 @@ class Backbone(OptionalInputs, Preset, keras.Model):
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class _WithOptionalInputs(OptionalInputs, KeptWeights, keras.Model):
+class _WithOptionalInputs(OptionalInputs, CheckedIds, KeptWeights, keras.Model):
     """A plain functional model that also lets optional inputs be left out."""
 
 

@@ -1,6 +1,6 @@
 """Freezing weights by name."""
 
-import re
+from zoo.backend.variables import named_by
 
 
 def freeze(model, pattern, frozen=True):
@@ -10,7 +10,8 @@ def freeze(model, pattern, frozen=True):
 
     Args:
         model: keras.Model. Paths look like `layer_0/attention/query/kernel`.
-        pattern: regular expression, searched in the path: `"embedding|layer_[0-3]/"`.
+        pattern: regular expression, searched in the path: `"embedding|layer_[0-3]"`. Numbers in a path are whole:
+            `"layer_1"` is layer 1 alone, and not 10 or 11.
         frozen: bool, False to thaw.
 
     Returns:
@@ -19,7 +20,7 @@ def freeze(model, pattern, frozen=True):
     Raises:
         ValueError: nothing matches.
     """
-    matched = [variable for variable in model.weights if re.search(pattern, variable.path)]
+    matched = [variable for variable in model.weights if named_by(pattern, variable.path)]
     if not matched:
         some = ", ".join(variable.path for variable in model.weights[:3])
         raise ValueError(f"no weight of {type(model).__name__} matches {pattern!r}; paths look like {some}, ...")

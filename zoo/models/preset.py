@@ -11,12 +11,13 @@ import numpy as np
 
 import zoo
 from zoo import formats
-from zoo.backend.arguments import constructor_arguments
+from zoo.backend.arguments import PlainNumbers, constructor_arguments
 from zoo.backend.near_names import did_you_mean
 from zoo.backend.variables import backbone_of, to_numpy, weights_of
 from zoo.formats.checkpoint import match
 from zoo.formats.families import family, task, task_name
 from zoo.formats.vocabulary import tokenizer_class
+from zoo.models.checked_ids import CheckedIds
 from zoo.models.kept_weights import KeptWeights
 from zoo.store import Folder, PresetError, write_folder
 from zoo.text.tokenizer import Tokenizer
@@ -26,7 +27,7 @@ _VOCABULARY_AXES = {"token_embedding/embeddings": 0, "mlm_bias/bias": 0, "output
 _TRAINED_HEAD = re.compile(r"(\w+\.)?(classifier|qa_outputs|score)\b")  # of downstream tasks, in any format
 
 
-class Preset(KeptWeights):
+class Preset(CheckedIds, KeptWeights, PlainNumbers):
     """A keras.Model that is loaded from and saved to preset folders, with the tokenizer it belongs to.
 
     Attributes:
@@ -122,6 +123,23 @@ class Preset(KeptWeights):
 
     def on_overrides(self, changes):
         """Called after loading with the stored options that the caller replaced, dict from name to "name=value"."""
+
+    def is_trained(self):
+        """Whether the model was loaded from a preset of its own task."""
+        return getattr(backbone_of(self), "trained_as", None) == task_name(type(self)) and not self._untrained
+
+    def check_has_tokenizer(self):
+        """ValueError where there is none, with the way to one."""
+        if self.tokenizer is not None:
+            return
+        mend = "use from_preset, or set model.tokenizer = zoo.Tokenizer(...)"
+        if self.verified is not None:
+            mend = (
+                "its preset holds none that zoo reads, vocab.txt or tokenizer.json. Of a Hugging Face model with another file "
+                "(sentencepiece.bpe.model, spiece.model) transformers writes it: "
+                "AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
+            )
+        raise ValueError(f"{type(self).__name__} has no tokenizer: {mend}")
 
     def warn_if_untrained(self):
         """Warn, once, where the weights of the head are still those that it was made with when its preset had none."""
@@ -227,6 +245,7 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, lowercase,
             fill(model, checkpoint, keep_tokens, whole)
         except PresetError as error:
             stored = backbone.completed(checkpoint.config)
+            _refuse_trained_options(backbone_of(model), checkpoint, overrides, error)
             given = {name: value for name, value in overrides.items() if name in stored and value != stored[name]}
             given = {name: value for name, value in given.items() if name in backbone.sizes} or given  # without dropout
             if not given:
@@ -251,6 +270,20 @@ def load(cls, preset, dtype, load_weights, keep_tokens, pre_tokenize, lowercase,
         # The backbone's too, which may be saved by itself.
         model.tokenizer = backbone_of(model).tokenizer = _tokenizer(checkpoint, keep_tokens, pre_tokenize, lowercase)
     return model
+
+
+def _refuse_trained_options(backbone, checkpoint, overrides, error):
+    """Refuse options, given as overrides, whose weights are trained with a model and so are in no file of another."""
+    if not {"layer_attention", "position", "normalization", "residual"} & set(overrides):
+        return
+    lacking = backbone.weights_of_options()
+    if lacking and not any(checkpoint.provides(path) for paths in lacking.values() for path in paths):
+        paths = sorted({path.split("/")[-1] for paths in lacking.values() for path in paths})
+        raise PresetError(
+            f"{checkpoint.source}: {' and '.join(lacking)} has trained weights ({', '.join(paths)}), which a preset of a model "
+            "trained without them cannot give. Train a new model with them (load_weights=False), or put on options that have "
+            "none, such as ALiBi or Window"
+        ) from error
 
 
 def _built(cls, arguments, options, checkpoint, overrides):

@@ -1,9 +1,8 @@
 """Which variables decay."""
 
-import re
-
 import keras
 
+from zoo.backend.variables import named_by
 from zoo.optimizers.wrapper import OptimizerWrapper, chain
 
 # Gains and biases of zoo's layers, Keras' and keras-hub's: of norms, dense layers and GAU's query and key.
@@ -39,6 +38,6 @@ class ExcludeFromDecay(OptimizerWrapper):
 
     def build(self, variables):
         if not self.built:
-            excluded = [variable for variable in variables if re.search(self.pattern, variable.path)]
+            excluded = [variable for variable in variables if named_by(self.pattern, variable.path)]
             chain(self)[-1].exclude_from_weight_decay(var_list=excluded)
             super().build(variables)

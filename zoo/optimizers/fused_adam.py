@@ -3,6 +3,7 @@
 import keras
 
 from zoo.backend import fused_adam
+from zoo.backend.arguments import of_plain_numbers
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -14,7 +15,11 @@ class FusedAdam(fused_adam(keras.optimizers.Adam)):
     the multi-tensor step of `keras.optimizers.Adam`; on JAX it is that class, whose step XLA fuses.
     """
 
+    __init__ = of_plain_numbers(keras.optimizers.Adam.__init__)
+
 
 @keras.saving.register_keras_serializable(package="zoo")
 class FusedAdamW(fused_adam(keras.optimizers.AdamW)):
     """`keras.optimizers.AdamW`, see `FusedAdam`."""
+
+    __init__ = of_plain_numbers(keras.optimizers.AdamW.__init__)

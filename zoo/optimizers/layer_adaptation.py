@@ -1,10 +1,9 @@
 """Steps as long as the weights they move (LAMB, LARS)."""
 
-import re
-
 import keras
 from keras import ops
 
+from zoo.backend.variables import named_by
 from zoo.optimizers.decay import NORMS_AND_BIASES
 from zoo.optimizers.wrapper import OptimizerWrapper
 
@@ -37,7 +36,7 @@ class LayerAdaptation(OptimizerWrapper):
     def build(self, variables):
         if not self.built:
             super().build(variables)
-            self._adapts = tuple(self.exclude is None or not re.search(self.exclude, v.path) for v in variables)
+            self._adapts = tuple(self.exclude is None or not named_by(self.exclude, v.path) for v in variables)
 
     def corrects(self, variable):
         return self._adapts[self._get_variable_index(variable)]

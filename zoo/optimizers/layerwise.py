@@ -4,6 +4,7 @@ import re
 
 import keras
 
+from zoo.backend.variables import named_by
 from zoo.optimizers.wrapper import OptimizerWrapper
 
 LAYER = r"(?:^|[/_])layer_{}/"  # of zoo ("layer_3/attention/...") and of keras-hub ("transformer_layer_3/...")
@@ -20,8 +21,8 @@ class LayerwiseLearningRate(OptimizerWrapper):
 
     Args:
         optimizer: see `OptimizerWrapper`.
-        multipliers: dict, from a regular expression searched in the variable's path ("layer_1/" with the slash, which
-            leaves out layer_11) to a factor of at least 0. See `layer_decay`.
+        multipliers: dict, from a regular expression searched in the variable's path, as in `zoo.freeze`, to a factor of at
+            least 0. See `layer_decay`.
 
     Raises:
         ValueError: a factor is negative; at the build: a pattern matches no trainable variable.
@@ -41,7 +42,7 @@ class LayerwiseLearningRate(OptimizerWrapper):
         factors, unused = [1.0] * len(variables), set(self.multipliers)
         for index, variable in enumerate(variables):
             for pattern, factor in self.multipliers.items():
-                if re.search(pattern, variable.path):
+                if named_by(pattern, variable.path):
                     factors[index] *= factor
                     unused.discard(pattern)
         if unused:
@@ -85,4 +86,4 @@ def layer_decay(model, rate):
     factors = {LAYER.format(index): rate ** (number - index) for index in sorted(layers)}
     factors["embedding"] = rate ** (number + 1)
     paths = [variable.path for variable in model.trainable_variables]
-    return {pattern: factor for pattern, factor in factors.items() if any(re.search(pattern, path) for path in paths)}
+    return {pattern: factor for pattern, factor in factors.items() if any(named_by(pattern, path) for path in paths)}

@@ -1,10 +1,9 @@
 """Rows without a gradient stay where they are."""
 
-import re
-
 import keras
 from keras import ops
 
+from zoo.backend.variables import named_by
 from zoo.optimizers.wrapper import OptimizerWrapper, chain
 
 
@@ -36,7 +35,7 @@ class LazyUpdates(OptimizerWrapper):
     def build(self, variables):
         if not self.built:
             super().build(variables)
-            self._lazy = tuple(bool(re.search(self.pattern, variable.path)) for variable in variables)
+            self._lazy = tuple(named_by(self.pattern, variable.path) for variable in variables)
 
     def corrects(self, variable):
         return self._lazy[self._get_variable_index(variable)]

@@ -3,14 +3,13 @@
 import contextlib
 import dataclasses
 import math
-import re
 
 import keras
 import numpy as np
 from keras import ops
 
 from zoo.backend import add_product, outside_graph, snapshot
-from zoo.backend.variables import to_numpy
+from zoo.backend.variables import named_by, to_numpy
 from zoo.optimizers.low_rank_delta import LowRankDelta, base_sha256, fingerprint
 from zoo.optimizers.low_rank_forms import LoRA
 from zoo.optimizers.wrapper import HALF, OptimizerWrapper, chain
@@ -40,9 +39,10 @@ class LowRank(OptimizerWrapper):
     `[h, w, in, out]` as `[h w in, out]`. Gradients are computed of all trainable variables; `zoo.freeze` those that are
     not trained, and torch saves their time too.
 
-    Factors are float32. So is the running copy of W: W itself, except under pure half precision, where the optimizer
-    stores beside W what W lacks of it; what is trained at full rank is as coarse there as under any optimizer. The hash
-    of the base is taken at the build, which is at the first `fit`: load weights before that, or compile anew.
+    Factors are float32, also beside a float64 W. So is the running copy of W: W itself, except under pure half precision,
+    where the optimizer stores beside W what W lacks of it; what is trained at full rank is as coarse there as under any
+    optimizer. The hash of the base is taken at the build, which is at the first `fit`: load weights before that, or compile
+    anew.
 
     Args:
         optimizer: `keras.optimizers.Optimizer` not yet built, another wrapper, or a name.
@@ -102,8 +102,8 @@ class LowRank(OptimizerWrapper):
         """(variables that get factors, variables that are trained as they are)"""
         chosen, full = [], []
         for variable in variables:
-            matched = len(variable.shape) > 1 and re.search(self.pattern, variable.path)
-            whole = self.full_rank is not None and re.search(self.full_rank, variable.path)
+            matched = len(variable.shape) > 1 and named_by(self.pattern, variable.path)
+            whole = self.full_rank is not None and named_by(self.full_rank, variable.path)
             if whole or (matched and min(matrix_shape(variable.shape)) <= self.rank):
                 full.append(variable)
             elif matched:

@@ -4,12 +4,12 @@ import keras
 from keras import ops
 
 from zoo.backend import allow_no_decay, dense_gradient
-from zoo.backend.arguments import constructor_arguments, described
+from zoo.backend.arguments import PlainNumbers, constructor_arguments, described
 
 HALF = ("float16", "bfloat16")
 
 
-class OptimizerWrapper(keras.optimizers.Optimizer):
+class OptimizerWrapper(PlainNumbers, keras.optimizers.Optimizer):
     """Lets another optimizer take its step, then corrects the step or follows the weights.
 
     Wrappers stack, the outermost acts last. Clipping, weight decay, gradient accumulation and the learning rate are the

@@ -12,5 +12,6 @@ from zoo.store.names import check_shape as check_shape
 from zoo.store.names import check_tensor_name as check_tensor_name
 from zoo.store.safetensors import safetensors_bytes as safetensors_bytes
 from zoo.store.safetensors import safetensors_writer as safetensors_writer
+from zoo.store.saving import check_target as check_target
 from zoo.store.saving import seal as seal
 from zoo.store.saving import write_folder as write_folder

@@ -65,8 +65,7 @@ def write_folder(path, files, anything=False):
     path = pathlib.Path(path)
     for name in (*files, MANIFEST):
         check_name(name, f"{path}: file name")
-        if (path / name).is_dir():
-            raise PresetError(f"{path / name} is a folder; a file of this name is to be saved")
+    _refuse_folders(path, (*files, MANIFEST))
     if MANIFEST in files or not files:
         raise PresetError(
             f"{path}: got {sorted(files)}; expected at least one file, and {MANIFEST} is written by itself"
@@ -107,6 +106,25 @@ def seal(path):
     folder = Folder(path)
     contents = {name: folder.memory_map(name) for name in folder.names()}
     write_folder(path, {name: _copier(content) for name, content in contents.items()}, anything=True)
+
+
+def check_target(path, names):
+    """Refuse a folder in which `write_folder` could not replace files of these names: before there is anything to write.
+
+    Raises:
+        PresetError: as `write_folder`; the path is that of a file.
+    """
+    path = pathlib.Path(path)
+    if path.exists() and not path.is_dir():
+        raise PresetError(f"{path} is a file; expected the path of a folder to save to")
+    _refuse_folders(path, (*names, MANIFEST))
+    _refuse_files_of_others(path, (*names, MANIFEST))
+
+
+def _refuse_folders(path, names):
+    for name in names:
+        if (path / name).is_dir():
+            raise PresetError(f"{path / name} is a folder; a file of this name is to be saved")
 
 
 def _refuse_files_of_others(path, names):

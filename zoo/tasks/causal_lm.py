@@ -1,5 +1,6 @@
 """Causal language models: training on raw texts, perplexity, generation."""
 
+import warnings
 from collections.abc import Collection, Sequence
 
 import keras
@@ -12,8 +13,10 @@ from zoo.data import as_pairs, as_texts
 from zoo.data.language_model_rows import NextTokenRows, next_token_targets
 from zoo.data.raw_rows import has_text, plain_rows
 from zoo.generation import decoding
+from zoo.models.checked_ids import check_ids
 from zoo.samplers import Greedy, Sampler
 from zoo.tasks.language_model import LanguageModel
+from zoo.text.token_rows import unreadable_message, unreadable_rows
 from zoo.training.records import check_numbers, refuse_name
 
 
@@ -70,6 +73,7 @@ class CausalLM(LanguageModel):
     def as_records(self, x, labelled=None):
         if isinstance(x, np.ndarray) and not has_text(x):
             self._refuse_rows()
+            check_ids(self, x)
             return _Packed(x)
         return as_pairs(x, labelled=False) if self.is_unilm else as_texts(x, labelled=False)
 
@@ -140,9 +144,14 @@ class CausalLM(LanguageModel):
         prompts = plain_rows(prompts, "prompts", "str, or of lists of token ids")
         if len(prompts) and isinstance(prompts[0], str):
             texts = as_texts(prompts, labelled=False).text
+            tokenizer = self.known_tokenizer()
             # a text goes on where its separator would stand, a source ends with it
             cut = None if self.is_unilm else -1
-            return [self.known_tokenizer().encode(text)[0][:cut] for text in texts], True
+            rows = [tokenizer.encode(text)[0] for text in texts]
+            unreadable = unreadable_rows(tokenizer, texts, rows)
+            if unreadable.any():
+                warnings.warn(unreadable_message(unreadable, texts), stacklevel=3)
+            return [row[:cut] for row in rows], True
         rows = []
         for index, prompt in enumerate(prompts):
             ids = np.asarray(prompt if hasattr(prompt, "__len__") else [prompt])

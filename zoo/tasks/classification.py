@@ -34,6 +34,7 @@ class TextClassifier(TextTask):
     Inputs when called: token arrays `[B, n]`. Output: float32 `[B, C]`, logits.
     """
 
+    validation_metrics = ("accuracy", "macro_f1", "cross_entropy", "loss")
     metrics_hint = "validation_data gives val_accuracy, val_macro_f1 and val_cross_entropy"
 
     def __init__(

@@ -12,6 +12,7 @@ from zoo.tasks.heads import TokenHead
 from zoo.tasks.record_task import RecordTask
 from zoo.tasks.text_task import fine_tuning_optimizer
 from zoo.text.token_rows import TokenRows
+from zoo.training.records import check_tokenizer
 
 
 class LanguageModel(RecordTask, TokenHead):
@@ -20,6 +21,7 @@ class LanguageModel(RecordTask, TokenHead):
     A subclass says in `examples` which tokens these are: labels `[B, n]` or `[B, P]` and a weight for each.
     """
 
+    validation_metrics = ("cross_entropy", "perplexity", "tokens", "loss")
     default_batch_size = 32  # of evaluate: logits over the vocabulary take memory
 
     def length_of_rows(self, backbone, max_length):
@@ -54,10 +56,9 @@ class LanguageModel(RecordTask, TokenHead):
         return tokens
 
     def known_tokenizer(self):
-        """The tokenizer; a ValueError where there is none."""
-        if self.tokenizer is None:
-            name = type(self).__name__
-            raise ValueError(f"{name} has no tokenizer: use from_preset, or set model.tokenizer = zoo.Tokenizer(...)")
+        """The tokenizer; a ValueError where there is none, or one of another model."""
+        self.check_has_tokenizer()
+        check_tokenizer(type(self), self.tokenizer, self.backbone)
         return self.tokenizer
 
     def evaluate_records(self, records, batch_size, verbose):

@@ -18,7 +18,6 @@ from zoo.formats import sentence_transformers
 from zoo.formats.families import task_name
 from zoo.losses import CoSENT, cosine_similarity, needs
 from zoo.metrics import accuracy
-from zoo.metrics.threshold import check_decision
 from zoo.models.preset import resolve
 from zoo.store import PresetError
 from zoo.tasks import comparison
@@ -44,7 +43,7 @@ class RepresentationMatcher(RankMixin, ThresholdMixin, TextTask):
             trained instead of the cosine (arXiv 1908.10084); scores are cosines all the same. The classes themselves
             come from `class_probabilities`.
         max_length, segment_ids: see `zoo.TextClassifier`.
-        decision: stored threshold, see `fit_threshold`.
+        decision: stored threshold, see `fit_threshold`, or a number.
 
     Inputs when called: token arrays `[B, k, n]`, k texts a row. Output: float32 `[B, k, d]` embeddings, not normalised.
     """
@@ -65,7 +64,7 @@ class RepresentationMatcher(RankMixin, ThresholdMixin, TextTask):
         comparison.refuse(pooling)
         super().__init__(backbone, tokenizer, pooling, max_length, segment_ids, name)
         self.num_classes, self.head_in_loss = num_classes, num_classes is not None
-        self.decision = check_decision(decision)
+        self.decision = decision
         if num_classes is not None:
             self.classifier = keras.layers.Dense(
                 num_classes, kernel_initializer=head_initializer(backbone), dtype="float32", name="classifier"
@@ -278,7 +277,7 @@ class InteractionMatcher(RankMixin, ThresholdMixin, TextTask):
         backbone, tokenizer, max_length, segment_ids, dropout: see `zoo.TextClassifier`.
         pooling: as in `zoo.layers.Pooling`; `"cls"` in the lineage. `"comparison"` starts as 20 (cosine − ½)
             of the two texts' means, so from all that a backbone has learned as a representation matcher.
-        decision: stored threshold, see `fit_threshold`.
+        decision: stored threshold, see `fit_threshold`, or a number.
 
     Inputs when called: token arrays `[B, n]` of packed pairs. Output: float32 `[B]`, free scores.
     """
@@ -295,7 +294,7 @@ class InteractionMatcher(RankMixin, ThresholdMixin, TextTask):
         name=None,
     ):
         super().__init__(backbone, tokenizer, pooling, max_length, segment_ids, name)
-        self.dropout, self.decision = dropout, check_decision(decision)
+        self.dropout, self.decision = dropout, decision
         self.dropout_layer, self.classifier = dense_head(self, 1, dropout)
         if pooling == comparison.NAME:
             self.random_head = False

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo.backend.arguments import constructor_arguments
+from zoo.backend.near_names import near
 from zoo.backend.variables import weights_of
 from zoo.formats.families import task as task_class
 from zoo.formats.families import task_name, task_names
@@ -47,10 +49,15 @@ class MultiTask(RecordTask, Preset, keras.Model):
     """
 
     def __init__(self, tasks, combine=None, name=None):
+        if not isinstance(tasks, Mapping):
+            raise TypeError(
+                f"MultiTask: tasks is the {type(tasks).__name__} {tasks!r:.80}; expected a dict from a name to each task, "
+                "zoo.MultiTask({'match': matcher, 'topic': classifier})"
+            )
         tasks, combine = dict(tasks), WeightedSum() if combine is None else combine
         backbone = _shared_backbone(tasks)
         if not isinstance(combine, TaskWeights):
-            raise TypeError(f"combine={combine!r}; expected an object such as zoo.training.WeightedSum()")
+            raise TypeError(f"combine={_shown(combine)}; expected an object such as zoo.training.{_meant(combine)}")
         combine.check(list(tasks))
         super().__init__(name=name)
         self.backbone, self.tasks, self.combine = backbone, tasks, combine
@@ -122,9 +129,8 @@ class MultiTask(RecordTask, Preset, keras.Model):
 
     def default_optimizer(self):
         """See `zoo.tasks.text_task.fine_tuning_optimizer`: the smaller peak where all tasks are trained already."""
-        trained = getattr(self.backbone, "trained_as", None) == task_name(type(self))
-        width = next(iter(self.tasks.values())).hidden_dim
-        return fine_tuning_optimizer(width, trained or all(task.is_trained() for task in self.tasks.values()))
+        trained = self.is_trained() or all(task.is_trained() for task in self.tasks.values())
+        return fine_tuning_optimizer(next(iter(self.tasks.values())).hidden_dim, trained)
 
     def objective(self, name):
         """Function from inputs, labels and weights of a task to its loss, in training."""
@@ -138,7 +144,9 @@ class MultiTask(RecordTask, Preset, keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The plain sum of the losses of the tasks that a step has."""
         return sum(
-            self.tasks[name].compute_loss(x[name], y[name], y_pred[name], sample_weight[name], training)
+            ops.cast(
+                self.tasks[name].compute_loss(x[name], y[name], y_pred[name], sample_weight[name], training), "float32"
+            )
             for name in self.tasks
             if y[name].shape[0] != 0
         )
@@ -176,7 +184,8 @@ class MultiTask(RecordTask, Preset, keras.Model):
 
     def named_records(self, x, y=None):
         if not isinstance(x, Mapping) or not x or set(x) - set(self.tasks):
-            shown = f"a dict of {', '.join(map(str, x))}" if isinstance(x, Mapping) else type(x).__name__
+            names = [name if isinstance(name, str) else repr(name) for name in x] if isinstance(x, Mapping) else None
+            shown = type(x).__name__ if names is None else f"a dict of {', '.join(names) or 'nothing'}"
             raise TypeError(
                 f"expected a dict from the names of the tasks, {', '.join(self.tasks)}, to their records; got {shown}"
             )
@@ -335,6 +344,18 @@ def _shared_backbone(tasks):
             "MultiTask: a task stands under two names; several sets of one task are a dict of records in its fit"
         )
     return shared
+
+
+def _shown(combine):
+    return combine.__name__ if isinstance(combine, type) else repr(combine)[:60]
+
+
+def _meant(combine):
+    """The way of weighting, as code, that is nearest to what somebody gave in its place."""
+    name = _shown(combine).strip("'\"").replace("_", "")
+    found = near(name, task_weights.NAMES, 1)
+    name = found[0] if found else "WeightedSum"
+    return f"{name}({'...' if constructor_arguments(getattr(task_weights, name)) and found else ''})"
 
 
 def _description(combine):

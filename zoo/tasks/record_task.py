@@ -12,13 +12,16 @@ import numpy as np
 from keras import ops
 
 from zoo.backend import give_back_freed_memory
-from zoo.callbacks import prepare_callbacks
+from zoo.backend.near_names import did_you_mean
+from zoo.callbacks import BestPreset, prepare_callbacks
 from zoo.callbacks.resume import as_list
 from zoo.data.records import joined
 from zoo.optimizers import DecayOverFit, EvaluateAverages
 from zoo.optimizers.wrapper import chain
+from zoo.text.token_rows import unreadable_message
 from zoo.training.checks import check_training
 from zoo.training.gradient_cache import cached_train_function
+from zoo.training.mixture import Mixture
 from zoo.training.progress import resolved
 from zoo.training.records import RecordBatches, TokensOnly, check_numbers, named_records, refuse_with_records
 
@@ -42,6 +45,7 @@ class RecordTask(TokensOnly):
     optimizer: keras.optimizers.Optimizer
     trainable_variables: list
 
+    validation_metrics: tuple = ()  # names of what `validate` may give of a set
     texts_go = "raw texts go into fit, evaluate and predict, and become token ids by model.tokenizer(texts)"
     head_in_loss = False  # whether the loss holds trained weights that `call` does not use
     default_batch_size = 64  # of evaluate and predict
@@ -81,8 +85,16 @@ class RecordTask(TokensOnly):
         return {name: self.evaluate_records(records, self.default_batch_size, 0) for name, records in sets.items()}
 
     def flat_metrics(self, found):
-        """Metrics of several sets by one name each, dict of floats, from those of each set, dict of dicts."""
-        return _flat(found)
+        """Metrics of several sets by one name each, dict of floats, from those of each set, dict of dicts.
+
+        By `name` of a single set; of several by `set_name`, and the mean of each that all sets have.
+        """
+        if None in found:
+            return found[None]
+        first, *others = found.values()
+        common = [name for name in first if all(name in other for other in others)]
+        means = {name: float(np.mean([row[name] for row in found.values()])) for name in common}
+        return {f"{one}_{name}": value for one, row in found.items() for name, value in row.items()} | means
 
     def after_fit(self, sets):
         """What is fitted to the validation sets once training is over."""
@@ -107,9 +119,27 @@ class RecordTask(TokensOnly):
             total += len(rows) * float(ops.convert_to_numpy(loss))
         return total / len(order)
 
-    def _check_monitors(self, callbacks):
-        """Refuse before training what Keras' callbacks would find out after an epoch: which way is better."""
-        for one in [*as_list(callbacks), *(inner for c in as_list(callbacks) for inner in getattr(c, "own", ()))]:
+    def _check_monitors(self, callbacks, validation):
+        """Refuse before training what callbacks would find out after an epoch: a metric that is none, which way is better."""
+        callbacks = [*as_list(callbacks), *(inner for one in as_list(callbacks) for inner in getattr(one, "own", ()))]
+        logged = self._logged_in_validation(validation)
+        if all(
+            type(one).__module__.split(".")[0] in ("keras", "zoo") for one in callbacks
+        ):  # others may log what they like
+            for one in callbacks:
+                if isinstance(one, BestPreset) and one.monitor.startswith("val_") and one.monitor not in logged:
+                    guess = did_you_mean(one.monitor, logged)
+                    raise ValueError(
+                        f"fit: BestPreset watches {one.monitor!r}, which is not among the metrics: "
+                        + (
+                            f"{guess and guess + ' '}There are {', '.join(logged)}"
+                            if logged
+                            else "give validation_data"
+                        )
+                    )
+        if validation is None:
+            return
+        for one in callbacks:
             if not isinstance(one, _MONITORS) or one.mode != "auto" or not getattr(one, "save_best_only", True):
                 continue
             known = {"loss", *self._metric_names()}
@@ -119,6 +149,13 @@ class RecordTask(TokensOnly):
                     f"fit: {type(one).__name__}({one.monitor!r}) does not say whether more is better, and Keras does not know "
                     f"it of this metric: {type(one).__name__}({one.monitor!r}, mode={better!r})"
                 )
+
+    def _logged_in_validation(self, validation):
+        """Names that the logs may have of the validation sets, list of str."""
+        if validation is None:
+            return []
+        rows = {name: dict.fromkeys(self.validation_metrics, 0.0) for name in validation}
+        return [f"val_{name}" for name in self.flat_metrics(rows)]
 
     def _metric_names(self):
         """Names of the metrics given to `compile`, whose direction Keras knows."""
@@ -157,7 +194,8 @@ class RecordTask(TokensOnly):
         `validation_data` each epoch ends with `evaluate` on all of it (`val_spearman`, `val_accuracy`, ...) and, where the
         loss can mean its labels, `val_loss`, the mean over batches of 64; where its
         labels are 0 and 1 at the threshold that is fitted on it then, and once more when training is over. A threshold
-        from before belongs to weights that are no more, so training drops it.
+        from before belongs to weights that are no more, so training drops it. The `loss` of an epoch is the mean over its
+        steps, each of which moves the weights once: the last batch counts as much as any other, though it may be shorter.
 
         Without an optimizer of your own (`compile()`) the learning rate warms up over a tenth of this fit's steps and
         decays to 0 at its end; a second `fit` does so again, see `zoo.optimizers.DecayOverFit`.
@@ -192,15 +230,18 @@ class RecordTask(TokensOnly):
             self.compile()
         if named is not None:
             sets = self._training_sets(named)
-        elif mixture is not None:
+        if mixture is not None and not isinstance(mixture, Mixture):
+            meant = f"alpha={mixture}" if isinstance(mixture, float | int) else "..."
+            raise TypeError(f"fit(mixture={mixture!r:.60}): expected zoo.training.Mixture({meant})")
+        if mixture is not None and named is None:
             raise TypeError("fit takes mixture with several sets of records, a dict from name to records")
         self.check_training()
         validation_data, validation = self._validation_sets(validation_data)
         if validation_data is not None and validation is None:
             kwargs["validation_data"] = validation_data
         self._check_micro_batch_size(micro_batch_size)
-        if validation is not None:
-            self._check_monitors(callbacks)
+        if validation_data is None or validation is not None:
+            self._check_monitors(callbacks, validation)
         with self._one_report():
             if named is None:
                 data, follow, kwargs = x, [], {"y": y, "batch_size": batch_size, **kwargs}
@@ -350,7 +391,7 @@ class RecordTask(TokensOnly):
             warnings.warn(tokens.cut_message(self.backbone), stacklevel=stacklevel)
             reported.add("cut")
         if tokens.unreadable.any() and "unreadable" not in reported:
-            warnings.warn(tokens.unreadable_message(texts), stacklevel=stacklevel)
+            warnings.warn(unreadable_message(tokens.unreadable, texts), stacklevel=stacklevel)
             reported.add("unreadable")
 
     # Big batches in parts
@@ -419,16 +460,6 @@ def _check_callbacks(callbacks):
         if not isinstance(callback, keras.callbacks.Callback):
             made = f"; make one: {callback.__name__}(...)" if isinstance(callback, type) else ""
             raise TypeError(f"fit: callbacks[{index}] is {callback!r:.80}, expected a keras.callbacks.Callback{made}")
-
-
-def _flat(found):
-    """Metrics by `name` of a single set; of several by `set_name`, and the mean of each that all sets have."""
-    if None in found:
-        return found[None]
-    first, *others = found.values()
-    common = [name for name in first if all(name in other for other in others)]
-    means = {name: float(np.mean([row[name] for row in found.values()])) for name in common}
-    return {f"{one}_{name}": value for one, row in found.items() for name, value in row.items()} | means
 
 
 @contextlib.contextmanager

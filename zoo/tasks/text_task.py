@@ -8,7 +8,6 @@ from zoo.backend import compiles_each_shape, concurrently, made_once, padding_is
 from zoo.callbacks import NonFiniteError
 from zoo.callbacks.resume import as_list
 from zoo.data import BUCKETS, Pairs, PredictionPlan, length_buckets
-from zoo.formats.families import task_name
 from zoo.layers.dropout import Dropout
 from zoo.layers.pooling import Pooling
 from zoo.losses import outputs
@@ -22,7 +21,7 @@ from zoo.tasks.record_task import RecordTask
 from zoo.text.keras_hub import KerasHubTokenizer
 from zoo.text.token_rows import TokenRows
 from zoo.training.progress import shows_bar
-from zoo.training.records import Examples, refuse_name
+from zoo.training.records import Examples, check_tokenizer, refuse_name
 
 QUIET = 2048  # more texts than this at a time show a progress bar
 
@@ -55,6 +54,7 @@ class TextTask(RecordTask, Preset, keras.Model):
         self.backbone = backbone
         tokenizer = getattr(backbone, "tokenizer", None) if tokenizer is None else tokenizer
         self.tokenizer = KerasHubTokenizer(tokenizer) if hasattr(tokenizer, "sequence_length") else tokenizer
+        check_tokenizer(type(self), self.tokenizer, backbone)
         longest = min(512, getattr(backbone, "max_sequence_length", 512))
         self.max_length = checked_length(longest if max_length is None else max_length)
         self.segment_ids = getattr(backbone, "pair_segment_ids", "pair") if segment_ids is None else segment_ids
@@ -99,10 +99,8 @@ class TextTask(RecordTask, Preset, keras.Model):
 
     def tokenize(self, texts, text_pairs=None):
         """`TokenRows` of single texts or packed pairs; warns of those that `max_length` cuts, or nobody can read."""
-        if self.tokenizer is None:
-            raise ValueError(
-                f"{type(self).__name__} has no tokenizer: use from_preset, or pass tokenizer=zoo.Tokenizer(...)"
-            )
+        self.check_has_tokenizer()
+        check_tokenizer(type(self), self.tokenizer, self.backbone)  # it may have been set since
         tokens = TokenRows(self.tokenizer, texts, text_pairs, self.max_length, self.segment_ids)
         self.warn_of_lost(tokens, texts)
         return tokens
@@ -131,10 +129,6 @@ class TextTask(RecordTask, Preset, keras.Model):
         """See `fine_tuning_optimizer`."""
         return fine_tuning_optimizer(self.hidden_dim, self.is_trained())
 
-    def is_trained(self):
-        """Whether the model was loaded from a preset of its own task."""
-        return getattr(self.backbone, "trained_as", None) == task_name(type(self)) and not self._untrained
-
     def default_loss(self):
         raise NotImplementedError(f"{type(self).__name__}.default_loss")
 
@@ -152,6 +146,7 @@ class TextTask(RecordTask, Preset, keras.Model):
         if loss is None:
             loss = self.default_loss()
         else:
+            loss = outputs.made(loss)
             outputs.check_loss(loss, self.loss_outputs(), type(self).__name__)
         # Rows that only fill up a batch have weight 0, which Keras hides from what is called `metrics`.
         given = [*as_list(kwargs.pop("metrics", None)), *as_list(kwargs.pop("weighted_metrics", None))]

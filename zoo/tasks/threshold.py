@@ -9,7 +9,7 @@ import numpy as np
 
 from zoo.data import as_pairs
 from zoo.metrics import pair_metrics
-from zoo.metrics.threshold import fit_decision
+from zoo.metrics.threshold import check_decision, fit_decision
 
 
 def has_both_labels(pairs):
@@ -25,9 +25,17 @@ class ThresholdMixin:
     """What follows from `score(pairs)`: predict, metrics, the threshold and decisions by it. For text matchers.
 
     Mixed in before a `zoo.tasks.record_task.RecordTask`.
+
+    Attributes:
+        decision: the threshold of `classify` and where it comes from, as `fit_threshold` gives it, or None. May be set, to a
+            number of your own too: `matcher.decision = 0.93` is {"threshold": 0.93}, and goes into presets.
+        threshold: float or None, the threshold of `decision`; setting it sets that.
     """
 
-    decision = None
+    _decision = None
+    validation_metrics = (
+        "spearman", "pearson", "auc", "average_precision", "best_accuracy", "accuracy", "f1", "head_accuracy", "loss",
+    )  # fmt: skip
     _threshold_metric = None  # what the last fit was told
     _dropped = None  # the threshold that is void
     _why_dropped = "was fitted before the last fit changed the weights"
@@ -36,6 +44,22 @@ class ThresholdMixin:
     targets: Callable
     score: Callable  # of the matcher: pairs -> float `[N]`
     task_config: Callable  # of the matcher
+
+    @property
+    def decision(self):
+        return self._decision
+
+    @decision.setter
+    def decision(self, decision):
+        self._decision = check_decision(decision)
+
+    @property
+    def threshold(self):
+        return None if self.decision is None else self.decision["threshold"]
+
+    @threshold.setter
+    def threshold(self, threshold):
+        self.decision = threshold
 
     def predict_records(self, x, batch_size, verbose):
         """Scores of pairs of raw strings."""
@@ -52,12 +76,20 @@ class ThresholdMixin:
 
         Returns:
             dict of threshold, metric, value (what applying it to these pairs gives), pairs and sha256.
+
+        Raises:
+            ValueError: labels other than 0 and 1, or only one of them, which any threshold beyond all scores gets right.
         """
         pairs = as_pairs(pairs, labelled=True)
+        if len(found := np.unique(pairs.labels)) == 1 and found[0] in (0, 1):
+            raise ValueError(
+                f"fit_threshold: all {len(pairs):,} labels are {found[0]:g}, which says nothing about where to cut; expected "
+                "pairs of both labels, 0 and 1. A threshold that you know is set by matcher.threshold = 0.8"
+            )
         scores = self.score(pairs, batch_size, verbose)
         decision = self._decide(pairs, scores, metric)
         matches = int(np.sum(np.asarray(scores, "float64") >= decision["threshold"]))
-        if has_both_labels(pairs) and matches in (0, len(pairs)):
+        if matches in (0, len(pairs)):
             called, real = "all" if matches else "none", int(np.sum(pairs.labels))
             mend = "" if metric == "f1" else "; metric='f1' weighs matches alone (fit: threshold_metric='f1')"
             warnings.warn(
@@ -87,7 +119,8 @@ class ThresholdMixin:
             if self._dropped is not None:
                 why = f"the threshold {self._dropped['threshold']:.4g} {self._why_dropped}"
             raise ValueError(
-                f"{why}: call fit_threshold(labelled_pairs), or fit with validation_data that has both labels, 0 and 1"
+                f"{why}: call fit_threshold(labelled_pairs), or fit with validation_data that has both labels, 0 and 1; or set "
+                "one that you know, matcher.threshold = 0.8"
             )
         return (np.asarray(self.score(pairs, batch_size, verbose), "float64") >= self.decision["threshold"]).astype(
             "int64"
@@ -145,7 +178,7 @@ class ThresholdMixin:
         if self._threshold_metric is not None:
             return self._threshold_metric
         before = self.decision or self._dropped
-        return before["metric"] if before else "accuracy"
+        return (before or {}).get("metric", "accuracy")
 
     def score_labelled(self, pairs, batch_size, verbose, with_loss=False):
         """Scores float `[N]` of labelled pairs, and metrics by other outputs than these; with_loss: `loss` too."""

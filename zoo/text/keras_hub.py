@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from zoo.text.text_tokenizer import renamed_text_pairs
+from zoo.text.text_tokenizer import check_texts, renamed_text_pairs
 
 
 class KerasHubTokenizer:
@@ -20,10 +20,7 @@ class KerasHubTokenizer:
     def __call__(self, texts, text_pairs=None, max_length=512, pad_to=None, segment_ids="pair", seconds=None):
         """See `zoo.Tokenizer`; rows are padded to the preprocessor's length."""
         text_pairs = renamed_text_pairs(text_pairs, seconds)
-        for what, column in (("texts", texts), ("text_pairs", text_pairs or ())):
-            for index, text in enumerate(column):
-                if not isinstance(text, str):
-                    raise TypeError(f"{what}[{index}] is {text!r:.60}, expected a str")
+        check_texts(texts, text_pairs)
         # By keyword: given a bare pair, keras-hub takes the second texts for labels.
         batch = self.preprocessor(x=list(texts) if text_pairs is None else (list(texts), list(text_pairs)))
         batch = {name: ops.convert_to_numpy(ops.convert_to_tensor(array)) for name, array in batch.items()}

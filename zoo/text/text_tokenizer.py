@@ -181,9 +181,7 @@ class TextTokenizer:
         return type(self).__name__
 
     def _checked(self, text, name, index=None):
-        if not isinstance(text, str):
-            where = name if index is None else f"{name}[{index}]"
-            raise TypeError(f"{self._name}: {where} is {text!r:.60} of type {type(text).__name__}, expected a str.")
+        check_text(text, f"{self._name}: {name}" + ("" if index is None else f"[{index}]"))
         if not self._told_of_mask and self.mask_token and self.mask_token in text:
             self._tell_of_mask(text)
         return text
@@ -234,6 +232,19 @@ class TextTokenizer:
                 "Lower max_length to the largest pad_to, or add a wider one."
             )
         return fitting[0]
+
+
+def check_text(text, where):
+    """TypeError for a text that is no str; `where` says which it is."""
+    if not isinstance(text, str):
+        raise TypeError(f"{where} is {text!r:.60} of type {type(text).__name__}, expected a str.")
+
+
+def check_texts(texts, text_pairs=None):
+    """The same for all of some texts and their second texts."""
+    for name, column in (("texts", texts), ("text_pairs", text_pairs or ())):
+        for index, text in enumerate(column):
+            check_text(text, f"{name}[{index}]")
 
 
 def renamed_text_pairs(text_pairs, seconds):

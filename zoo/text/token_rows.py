@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from zoo.text.text_tokenizer import check_texts
+
 # Texts tokenized at a time, and places of their padded arrays: those of texts of like length, never of the whole corpus.
 _CHUNK, _PLACES = 8192, 1 << 22
 
@@ -33,7 +35,8 @@ class TokenRows:
             second = None if text_pairs is None else [text_pairs[row] for row in rows]
             batch = tokenizer(first, second, max_length=max_length, segment_ids=segment_ids)
             real = np.asarray(batch["padding_mask"], bool)
-            self.unreadable[rows] = _unreadable(tokenizer, first, second, np.asarray(batch["token_ids"]), real)
+            token_ids = np.asarray(batch["token_ids"])
+            self.unreadable[rows] = unreadable_rows(tokenizer, first, token_ids, second, real)
             ids.append(np.asarray(batch["token_ids"], "int32")[real])
             segments.append(np.asarray(batch["segment_ids"], "int8")[real])
             lengths.append(real.sum(axis=1))
@@ -66,14 +69,6 @@ class TokenRows:
             f"{self.longest:,}, and lose their ends; {more}"
         )
 
-    def unreadable_message(self, texts):
-        """What to tell the user of texts that the vocabulary cannot tell apart."""
-        first = int(np.flatnonzero(self.unreadable)[0])
-        return (
-            f"{self.unreadable.sum():,} of {len(self):,} texts hold nothing but unknown tokens, such as {texts[first]!r:.60}: "
-            "to the model they are all the same; its vocabulary was made for other languages or scripts"
-        )
-
     def batch(self, rows, length):
         """Padded rows.
 
@@ -97,10 +92,7 @@ class TokenRows:
 
 def _by_length(texts, text_pairs, max_length):
     """Rows in the order of their characters, and cut into chunks whose padded arrays are small: int array, list of them."""
-    for kind, column in (("texts", texts), ("text_pairs", text_pairs or ())):
-        for index, text in enumerate(column):  # before rows are sorted, after which their numbers are others
-            if not isinstance(text, str):
-                raise TypeError(f"{kind}[{index}] is {text!r:.60}; expected a str")
+    check_texts(texts, text_pairs)  # before rows are sorted, after which their numbers are others
     characters = np.array([len(text) for text in texts], "int64")
     if text_pairs is not None:
         characters += [len(text) for text in text_pairs]
@@ -115,10 +107,28 @@ def _by_length(texts, text_pairs, max_length):
     return order, chunks
 
 
-def _unreadable(tokenizer, texts, text_pairs, ids, real):
-    """Bool `[rows]`, where the text, or one of the two, is not empty and has no token that is known."""
+def unreadable_message(unreadable, texts):
+    """What to tell the user of texts that the vocabulary cannot tell apart, `unreadable` bool `[rows]`."""
+    first = int(np.flatnonzero(unreadable)[0])
+    return (
+        f"{unreadable.sum():,} of {len(unreadable):,} texts hold nothing but unknown tokens, such as {texts[first]!r:.60}: "
+        "to the model they are all the same; its vocabulary was made for other languages or scripts"
+    )
+
+
+def unreadable_rows(tokenizer, texts, ids, text_pairs=None, real=None):
+    """Bool `[rows]`, where the text, or one of the two, is not empty and has no token that is known.
+
+    Args:
+        ids: int `[rows, n]` of the texts, padded, and `real`, bool `[rows, n]`, the mask; or lists of int.
+    """
     if not hasattr(tokenizer, "unk_token_id"):
         return np.zeros(len(texts), bool)
+    if real is None:
+        lengths = np.array([len(row) for row in ids])
+        real = np.arange(lengths.max(initial=0)) < lengths[:, None]
+        rows, ids = ids, np.zeros(real.shape, "int64")
+        ids[real] = np.concatenate(rows)
     empty = [tokenizer.unk_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id]
     if "\u2581" in tokenizer.vocabulary[:1000]:  # the blank before a word, a token of its own before unknown characters
         empty.append(tokenizer.token_to_id("\u2581"))

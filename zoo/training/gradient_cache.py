@@ -29,7 +29,7 @@ def cached_train_function(model, micro_batch_size):
 
         def one_step(inputs, labels, weights):
             loss = step(micro_batches(inputs, weights, micro_batch_size, model.buckets), labels, weights)
-            mean.update_state(loss, len(labels) if weights is None else np.count_nonzero(weights))
+            mean.update_state(loss, len(labels))  # as Keras does
             return step.metrics(labels, weights)
 
         return one_step

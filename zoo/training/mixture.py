@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import numpy as np
 
+from zoo.backend.arguments import plain
 from zoo.data.batching import BUCKETS, BatchPlan
 from zoo.data.shuffling import SETS, permutation
 
@@ -18,11 +21,34 @@ class Mixture:
         alpha: float from 0 to 1. A set of N rows comes about N^alpha often: 1 is as its size, 0 all sets alike.
         shares: dict from the name of each set to a positive number, in the place of N^alpha; or None.
         steps: int or None, about how many batches an epoch has; None: as many as hold every row once.
+
+    Raises:
+        ValueError: an argument is none of these.
     """
 
     alpha: float = 0.5
     shares: dict | None = None
     steps: int | None = None
+
+    def __post_init__(self):
+        for name in ("alpha", "shares", "steps"):
+            object.__setattr__(self, name, plain(getattr(self, name)))
+        alpha, shares, steps = self.alpha, self.shares, self.steps
+        if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
+            raise ValueError(f"Mixture: alpha={alpha!r:.60}; expected 0 (every set as often) to 1 (every row as often)")
+        if shares is not None:
+            if not isinstance(shares, Mapping) or not shares:
+                raise ValueError(
+                    f"Mixture: shares={shares!r:.60}; expected a dict from the name of each set to a number"
+                )
+            if not all(
+                isinstance(one, Real) and not isinstance(one, bool) and 0 < one < np.inf for one in shares.values()
+            ):
+                raise ValueError(f"Mixture: shares={shares!r:.80}; expected a positive number for each")
+        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
+            raise ValueError(
+                f"Mixture: steps={steps!r:.60}; expected how many batches an epoch has, at least 1, or None"
+            )
 
     def batches(self, sizes, batch_size):
         """Batches of each set an epoch, dict from name to int.
@@ -31,10 +57,8 @@ class Mixture:
             sizes: dict from name to int, rows of each set.
 
         Raises:
-            ValueError: the names of `shares` are not those of the sets, a share is not positive, alpha is not in [0, 1].
+            ValueError: the names of `shares` are not those of the sets.
         """
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha={self.alpha}, expected 0 (every set as often) to 1 (every row as often).")
         shares = (
             {name: float(size) ** self.alpha for name, size in sizes.items()} if self.shares is None else self.shares
         )
@@ -42,8 +66,6 @@ class Mixture:
             raise ValueError(
                 f"shares of {', '.join(map(str, shares))} for sets {', '.join(map(str, sizes))}; expected one for each."
             )
-        if min(shares.values()) <= 0:
-            raise ValueError(f"shares={shares}, expected a positive number for each.")
         parts = np.array([shares[name] for name in sizes], "float64")
         total = sum(-(-size // batch_size) for size in sizes.values()) if self.steps is None else self.steps
         return {name: max(1, round(total * share)) for name, share in zip(sizes, parts / parts.sum())}

@@ -39,6 +39,12 @@ def named_records(x):
     """
     if isinstance(x, Mapping):
         sets = {name: begun(part) for name, part in x.items()}
+        others = [name for name in sets if not isinstance(name, str)]
+        if not sets or others and any(map(holds_texts, sets.values())):
+            got = f"the name {others[0]!r:.40} of type {type(others[0]).__name__}" if sets else "an empty dict"
+            raise TypeError(
+                f"got {got}; several sets of records are a dict from the name of each, a str, to its records"
+            )
         if sets and all(isinstance(name, str) for name in sets) and any(map(holds_texts, sets.values())):
             if all(map(holds_texts, sets.values())) and not set(sets) <= set(COLUMNS):
                 return x, sets
@@ -99,6 +105,28 @@ def refuse_name(task, backbone):
         raise TypeError(
             f"{task.__name__} takes a backbone, got the {type(backbone).__name__} {str(backbone)!r:.80}; from a preset it is "
             f"made by {task.__name__}.from_preset({str(backbone)!r:.80})"
+        )
+
+
+def check_tokenizer(task, tokenizer, backbone):
+    """Refuse what is no tokenizer, or one that gives ids for which the backbone has no rows.
+
+    Args:
+        task: class. tokenizer: object or None.
+    """
+    if tokenizer is None:
+        return
+    if isinstance(tokenizer, type) or not callable(tokenizer):
+        raise TypeError(
+            f"{task.__name__}: tokenizer is the {type(tokenizer).__name__} {tokenizer!r:.80}; expected an object such as "
+            "zoo.Tokenizer.from_vocabulary_text(text of a vocab.txt), or the tokenizer of a backbone, "
+            "zoo.Backbone.from_preset(...).tokenizer"
+        )
+    size, rows = getattr(tokenizer, "vocabulary_size", 0), getattr(backbone, "vocabulary_size", None)
+    if rows is not None and isinstance(size, int) and size > rows:
+        raise ValueError(
+            f"{task.__name__}: the tokenizer has {size:,} tokens, the {type(backbone).__name__} rows for {rows:,}; is it the "
+            "tokenizer of another model?"
         )
 
 

@@ -136,6 +136,8 @@ class GeneralizedMean(TaskWeights):
     needs_all = True
 
     def __init__(self, power):
+        if isinstance(power, bool) or not isinstance(power, Real) or not np.isfinite(power):
+            raise ValueError(f"GeneralizedMean: power={power!r:.60}; expected a finite number")
         self.power = float(power)
 
     def factors(self, names, losses, gram=None, first=None, prior=None):
@@ -189,6 +191,8 @@ class PrimaryTask(TaskWeights):
     needs_gram = needs_all = True
 
     def __init__(self, name):
+        if not isinstance(name, str):
+            raise ValueError(f"PrimaryTask: name={name!r:.60}; expected the name of a task, a str")
         self.name = name
 
     def check(self, names):
