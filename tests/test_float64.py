@@ -139,17 +139,19 @@ def test_other_tasks_under_other_defaults(default):
         tasks = {"match": zoo.RepresentationMatcher(shared), "topic": zoo.TextClassifier(shared, 3)}
         both = zoo.MultiTask(tasks, combine=zoo.training.MinNorm())
         both.fit({"match": PAIRS, "topic": ROWS}, callbacks=[zoo.callbacks.StopOnNaN()], verbose=0)
-        for pooling in ("cls", "max", "attention", "comparison", "first_last_mean") if BACKEND == "torch" else ("cls",):
+        model = matcher()
+        model.fit(PAIRS, micro_batch_size=2, callbacks=[zoo.callbacks.StopOnNaN()], verbose=0)
+        if BACKEND != "torch":  # each of the others compiles for seconds
+            return
+        for pooling in ("cls", "max", "attention", "comparison", "first_last_mean"):
             model = zoo.InteractionMatcher(backbone("BERT"), pooling=pooling)
             model.fit(PAIRS, validation_data=PAIRS, callbacks=[zoo.callbacks.StopOnNaN()], verbose=0)
         model = zoo.RepresentationMatcher(backbone("GAUAlpha", max_sequence_length=16), num_classes=2)
         model.fit(PAIRS, verbose=0)
-        model = matcher()
-        model.fit(PAIRS, micro_batch_size=2, callbacks=[zoo.callbacks.StopOnNaN()], verbose=0)
 
 
-@pytest.mark.parametrize("family", ["RoFormerV2", "GAUAlpha", "BERT"])
-@pytest.mark.parametrize("mask", ["causal", "unilm"])
+@pytest.mark.parametrize("family", ["RoFormerV2", "GAUAlpha", "BERT"] if BACKEND == "torch" else ["GAUAlpha"])
+@pytest.mark.parametrize("mask", ["causal", "unilm"] if BACKEND == "torch" else ["causal"])
 def test_generation_in_float64(family, mask):
     """Cached steps give what the whole rows give, and float32's tokens."""
     with x64():
@@ -171,7 +173,7 @@ def test_generation_under_other_defaults(default):
 
 
 def test_masks_of_float64_models():
-    model = zoo.MaskedLM(backbone(dtype="float64"))
     with x64():
+        model = zoo.MaskedLM(backbone(dtype="float64"))
         logits = model.predict(tokenizer()(["今天天气"]), verbose=0)
     assert np.isfinite(logits).all()
