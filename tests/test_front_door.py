@@ -193,6 +193,42 @@ def test_sets_that_are_none(data, options, says):
         model.fit(data, verbose=0, **options)
 
 
+@pytest.mark.parametrize(
+    ("ask", "says"),
+    [
+        (lambda: zoo.TextClassifier(backbone(), "3"), "TextClassifier: num_classes='3'; expected a whole number"),
+        (lambda: zoo.TextClassifier(backbone(), True), "num_classes=True"),
+        (lambda: zoo.RepresentationMatcher(backbone(), num_classes=2.5), "num_classes=2.5"),
+        (lambda: zoo.InteractionMatcher(backbone(), dropout="0.1"), "InteractionMatcher: dropout='0.1'"),
+        (lambda: zoo.TextClassifier(backbone(), 2, dropout=1.5), "dropout=1.5; expected a number in"),
+        (lambda: matcher().fit(PAIRS, micro_batch_size="2"), r"fit\(micro_batch_size='2'\)"),
+        (lambda: matcher().fit(PAIRS, seed=1.5), r"fit\(seed=1.5\)"),
+        (lambda: matcher().encode(TEXTS, batch_size="4"), "batch_size='4'"),
+        (lambda: matcher().score(PAIRS, batch_size=2.5), "batch_size=2.5"),
+        (lambda: matcher().compile(loss={"a": zoo.losses.CoSENT()}), "loss is a dict; a RepresentationMatcher has one"),
+        (
+            lambda: zoo.optimizers.LowRank("adam", form=zoo.optimizers.GaLore),
+            r"expected an object such as .*GaLore\(\)",
+        ),
+        (lambda: zoo.freeze(matcher(), ["layer_0"]), "as the pattern of paths; expected a regular expression"),
+        (lambda: zoo.freeze(matcher(), "layer_("), "is no regular expression"),
+        (
+            lambda: zoo.CausalLM(backbone(attention_mask="causal")).generate([[2, 5]], 2, end=["[SEP]"]),
+            r"token_to_id\('\[SEP\]'\)",
+        ),
+        (
+            lambda: zoo.MaskedLM(backbone(), masked_positions=True).predict(
+                {"token_ids": np.array([[2, 5, 3]]), "masked_positions": np.array([[1, 3]])}
+            ),
+            "masked_positions go from 1 to 3 in rows of 3 tokens",
+        ),
+    ],
+)
+def test_wrong_values_are_named(ask, says):
+    with pytest.raises((TypeError, ValueError), match=says):
+        ask()
+
+
 def test_a_loss_by_its_class():
     model = matcher()
     model.compile(loss=zoo.losses.InfoNCE)

@@ -31,7 +31,15 @@ def named_by(pattern, path):
     Args:
         pattern: str, such as `"embedding|layer_[0-3]/"`, searched anywhere in the path. path: str.
     """
+    if not isinstance(pattern, str):
+        raise TypeError(
+            f"{pattern!r:.60} as the pattern of paths; expected a regular expression, a str: 'layer_0|layer_1'"
+        )
     flags = re.match(r"(\(\?[aiLmsux]+\))*", pattern)[0]
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r:.60} is no regular expression: {error}") from None
     return re.search(f"{flags}{_WITHIN_NUMBER}(?:{pattern[len(flags) :]}){_WITHIN_NUMBER}", path) is not None
 
 

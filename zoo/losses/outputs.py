@@ -71,13 +71,11 @@ def check_loss(loss: Any, outputs: str, task: str) -> None:
 
 
 def made(loss: Any) -> Any:
-    """A loss, or each of a dict or list of them; of a class the object that it makes without arguments.
+    """A loss; of a class the object that it makes without arguments.
 
     Raises:
         ValueError: a class that needs arguments, with the line that is meant.
     """
-    if isinstance(loss, dict) and "class_name" not in loss:
-        return {name: made(one) for name, one in loss.items()}
     if not isinstance(loss, type) or not issubclass(loss, losses.Loss):
         return loss
     parameters = list(inspect.signature(loss).parameters.values())

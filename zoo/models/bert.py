@@ -9,7 +9,7 @@ from zoo.layers.dropout import Dropout
 from zoo.layers.embedding import PositionEmbedding, SegmentEmbedding, TokenEmbedding
 from zoo.layers.norm import LayerNorm
 from zoo.models.backbone import Backbone
-from zoo.models.sizes import check_config
+from zoo.models.sizes import check_config, check_rates
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -143,9 +143,7 @@ class BERT(Backbone):
             key_dim=self.key_dim,
             max_sequence_length=max_sequence_length,
         )
-        for field, rate in (("dropout", dropout), ("attention_dropout", attention_dropout)):
-            if not isinstance(rate, int | float) or not 0 <= rate < 1:
-                raise ValueError(f"{family}: {field}={rate!r}; expected a number in [0, 1)")
+        check_rates(family, dropout=dropout, attention_dropout=attention_dropout)
         self.activation, self.norm_epsilon = activation, norm_epsilon
         activations.get(activation)  # an unknown name is an error here, not in the first block
         self.dropout, self.attention_dropout = dropout, attention_dropout

@@ -37,6 +37,8 @@ def check_ids(model, inputs):
     Raises:
         ValueError: the ids, the table and its rows, and what to do.
     """
+    if isinstance(inputs, dict):
+        _check_places(inputs)
     for name, ids in _by_name(model, inputs).items():
         ids = None if ids is None else looked_at(ids)
         if ids is None or ids.dtype.kind not in "iuf" or not ids.size:
@@ -49,6 +51,19 @@ def check_ids(model, inputs):
                 f"{name} holds {', '.join(map(str, wrong[:5]))}{more}; the {type(backbone_of(model)).__name__} has a table of "
                 f"{rows:,} rows for them, so they go from 0 to {rows - 1}: {_MENDS[name]}"
             )
+
+
+def _check_places(inputs):
+    """Refuse places of masked tokens that the rows have not."""
+    places, ids = inputs.get("masked_positions"), inputs.get("token_ids")
+    places = None if places is None else looked_at(places)
+    length = (getattr(ids, "shape", None) or (None,))[-1]
+    if places is None or length is None or not places.size or (places.min() >= 0 and places.max() < length):
+        return
+    raise ValueError(
+        f"masked_positions go from {places.min()} to {places.max()} in rows of {length} tokens; expected places from 0 to "
+        f"{length - 1}"
+    )
 
 
 def _by_name(model, inputs):

@@ -10,6 +10,13 @@ def check_config(family, **fields):
             raise ValueError(f"{family}: {name}={value!r}; expected a whole number of at least 1")
 
 
+def check_rates(family, **fields):
+    """Refuse rates of dropout that are no numbers in [0, 1), with the field's name."""
+    for name, rate in fields.items():
+        if not isinstance(rate, int | float) or not 0 <= rate < 1:
+            raise ValueError(f"{family}: {name}={rate!r}; expected a number in [0, 1)")
+
+
 def checked_length(max_length):
     """`max_length` of a task as an int.
 

@@ -11,7 +11,7 @@ from keras import ops
 from zoo.backend import add_product, outside_graph, snapshot
 from zoo.backend.variables import named_by, to_numpy
 from zoo.optimizers.low_rank_delta import LowRankDelta, base_sha256, fingerprint
-from zoo.optimizers.low_rank_forms import LoRA
+from zoo.optimizers.low_rank_forms import Form, LoRA
 from zoo.optimizers.wrapper import HALF, OptimizerWrapper, chain
 
 
@@ -69,6 +69,9 @@ class LowRank(OptimizerWrapper):
             form = keras.saving.deserialize_keras_object(form)
         self.rank, self.pattern, self.full_rank, self.seed = rank, pattern, full_rank, seed
         self.form = LoRA() if form is None else form
+        if not isinstance(self.form, Form):
+            made = f"{form.__name__}()" if isinstance(form, type) else "LoRA()"
+            raise TypeError(f"LowRank: form={form!r:.60}; expected an object such as zoo.optimizers.{made}")
         if not isinstance(rank, int) or rank < 1:
             raise ValueError(f"rank={rank!r}; expected a whole number of at least 1")
         if self.inner.built:

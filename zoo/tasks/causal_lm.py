@@ -119,10 +119,15 @@ class CausalLM(LanguageModel):
         Returns:
             list of str for str, without the prompt; else list of lists of int, without the end.
         """
-        check_numbers("generate", max_new_tokens=max_new_tokens)
+        check_numbers("generate", max_new_tokens=max_new_tokens, seed=seed)
         sampler = _checked_sampler(sampler)
-        if isinstance(end, str):
-            raise TypeError(f"generate(end={end!r}): expected a token id, model.tokenizer.token_to_id({end!r})")
+        texts = [
+            one for one in ([end] if isinstance(end, str) else end if np.iterable(end) else []) if isinstance(one, str)
+        ]
+        if texts:
+            raise TypeError(
+                f"generate(end={end!r:.60}): expected a token id or several, model.tokenizer.token_to_id({texts[0]!r})"
+            )
         rows, are_texts = self._prompts(prompts)
         longest = max(map(len, rows), default=0) + max_new_tokens - 1  # nothing is computed of the last one
         if longest > self.backbone.max_sequence_length and self.backbone.has_position_table:

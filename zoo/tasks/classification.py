@@ -9,6 +9,7 @@ from zoo.data import Pairs, Records, as_records, as_texts
 from zoo.data.labels import DECIMAL
 from zoo.data.raw_rows import plain_rows
 from zoo.metrics import accuracy, macro_f1
+from zoo.models.sizes import check_config
 from zoo.tasks.text_task import TextTask, dense_head
 
 
@@ -50,6 +51,7 @@ class TextClassifier(TextTask):
         name=None,
     ):
         super().__init__(backbone, tokenizer, pooling, max_length, segment_ids, name)
+        check_config(type(self).__name__, num_classes=num_classes)
         if class_names is not None:
             check_class_names(class_names, num_classes)
         self.num_classes, self.dropout = num_classes, dropout

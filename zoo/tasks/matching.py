@@ -19,6 +19,7 @@ from zoo.formats.families import task_name
 from zoo.losses import CoSENT, cosine_similarity, needs
 from zoo.metrics import accuracy
 from zoo.models.preset import resolve
+from zoo.models.sizes import check_config
 from zoo.store import PresetError
 from zoo.tasks import comparison
 from zoo.tasks.classification import check_classes
@@ -66,6 +67,7 @@ class RepresentationMatcher(RankMixin, ThresholdMixin, TextTask):
         self.num_classes, self.head_in_loss = num_classes, num_classes is not None
         self.decision = decision
         if num_classes is not None:
+            check_config(type(self).__name__, num_classes=num_classes)
             self.classifier = keras.layers.Dense(
                 num_classes, kernel_initializer=head_initializer(backbone), dtype="float32", name="classifier"
             )

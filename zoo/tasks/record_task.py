@@ -221,7 +221,7 @@ class RecordTask(TokensOnly):
         """
         x, named = self.named_records(x, y)
         batch_size = 32 if batch_size is None else batch_size  # as Keras takes it
-        check_numbers("fit", batch_size=batch_size, epochs=epochs, initial_epoch=initial_epoch)
+        check_numbers("fit", batch_size=batch_size, epochs=epochs, initial_epoch=initial_epoch, seed=seed)
         _check_callbacks(callbacks)
         self.set_threshold_metric(threshold_metric)
         if named is not None:
@@ -399,8 +399,7 @@ class RecordTask(TokensOnly):
     def _check_micro_batch_size(self, size):
         if size is None:
             return
-        if size < 1:
-            raise ValueError(f"micro_batch_size={size}; expected at least 1")
+        check_numbers("fit", micro_batch_size=size)
         if self.head_in_loss:
             raise ValueError(
                 "micro_batch_size trains what the model computes, and this head of classes is part of the loss; its loss "

@@ -13,7 +13,7 @@ from zoo.layers.pooling import Pooling
 from zoo.losses import outputs
 from zoo.models.backbone import check_distribution
 from zoo.models.preset import Preset
-from zoo.models.sizes import checked_length
+from zoo.models.sizes import check_rates, checked_length
 from zoo.optimizers import DecayOverFit, ExcludeFromDecay, FusedAdamW
 from zoo.tasks import comparison
 from zoo.tasks.keras_config import task_arguments, task_config
@@ -21,7 +21,7 @@ from zoo.tasks.record_task import RecordTask
 from zoo.text.keras_hub import KerasHubTokenizer
 from zoo.text.token_rows import TokenRows
 from zoo.training.progress import shows_bar
-from zoo.training.records import Examples, check_tokenizer, refuse_name
+from zoo.training.records import Examples, check_numbers, check_tokenizer, refuse_name
 
 QUIET = 2048  # more texts than this at a time show a progress bar
 
@@ -146,6 +146,10 @@ class TextTask(RecordTask, Preset, keras.Model):
         if loss is None:
             loss = self.default_loss()
         else:
+            if isinstance(loss, list | tuple) or (isinstance(loss, dict) and "class_name" not in loss):
+                raise ValueError(
+                    f"compile: loss is a {type(loss).__name__}; a {type(self).__name__} has one loss: loss=..."
+                )
             loss = outputs.made(loss)
             outputs.check_loss(loss, self.loss_outputs(), type(self).__name__)
         # Rows that only fill up a batch have weight 0, which Keras hides from what is called `metrics`.
@@ -181,6 +185,7 @@ class TextTask(RecordTask, Preset, keras.Model):
         Returns:
             float32 array `[N, ...]`.
         """
+        check_numbers(type(self).__name__, batch_size=batch_size)
         # Few rows are filled up to a power of two, so that calls of any size share few compiled shapes.
         last = "pad" if compiles_each_shape(self) else "keep"
         if last == "pad":
@@ -274,6 +279,7 @@ def head_initializer(backbone):
 
 def dense_head(task, units, dropout):
     """Dropout and dense layer from the pooled vector of a task to `units` numbers: (Dropout, Dense)."""
+    check_rates(type(task).__name__, dropout=dropout)
     classifier = keras.layers.Dense(
         units, kernel_initializer=head_initializer(task.backbone), dtype="float32", name="classifier"
     )

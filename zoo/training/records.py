@@ -131,9 +131,9 @@ def check_tokenizer(task, tokenizer, backbone):
 
 
 def check_numbers(verb, **numbers):
-    """Refuse what is no whole number of at least 1 (`initial_epoch`: of at least 0), before Keras trains by it."""
+    """Refuse what is no whole number of at least 1 (`initial_epoch` and `seed`: of at least 0), before Keras trains by it."""
     for name, value in numbers.items():
-        least = int(name != "initial_epoch")
+        least = int(name not in ("initial_epoch", "seed"))
         if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
             raise ValueError(f"{verb}({name}={value!r}): expected a whole number of at least {least}")
 
