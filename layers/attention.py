@@ -51,8 +51,8 @@ class AttentionLayer(OptionsLayer):
         mixed, position = ops.matmul(weights, value), self.options.position
         if position is None or not position.in_values:
             return mixed
-        here = places.get("first_query", 0) + ops.arange(ops.shape(query)[-2])
-        return mixed + position.mixed(weights, here, ops.arange(ops.shape(key)[-2]), value.shape[-1])
+        here = places.get("first_query", 0) + ops.arange(ops.shape(query)[-2], dtype="int32")
+        return mixed + position.mixed(weights, here, ops.arange(ops.shape(key)[-2], dtype="int32"), value.shape[-1])
 
     def check_cross(self):
         """Raise ValueError where keys of another sequence meet rules about places in one sequence."""
@@ -72,14 +72,14 @@ class AttentionLayer(OptionsLayer):
         """A v of the new queries over the cache with the new keys and values put in, and this cache."""
         self.options.check_pattern("causal")
         count = ops.shape(query)[-2]
-        here = index + ops.arange(count)
+        here = index + ops.arange(count, dtype="int32")
         rotated = self.options.keys_rotate_once()
         if rotated:
             key = self.options.position.rotate(key, here if positions is None else positions, sequence_axis=-2)
             key = ops.cast(key, self.compute_dtype)
         start = [0] * (len(key.shape) - 2) + [index, 0]
         keys, values = (ops.slice_update(old, start, new) for old, new in zip(cache, (key, value)))
-        there = ops.arange(ops.shape(keys)[-2])
+        there = ops.arange(ops.shape(keys)[-2], dtype="int32")
         if attention_mask is None:
             attention_mask = there[None, :] <= here[:, None]
         else:
@@ -194,7 +194,7 @@ class MultiHeadAttention(AttentionLayer):
         if key is not None and key is not query:
             self.check_cross()
             if key_positions is None and positions is not None:
-                key_positions = ops.arange(ops.shape(key)[1])
+                key_positions = ops.arange(ops.shape(key)[1], dtype="int32")
         key = query if key is None else key
         places = {
             "padding_mask": padding_mask,
@@ -210,7 +210,7 @@ class MultiHeadAttention(AttentionLayer):
         """The call's output at the first token alone, `[B, 1, output_dim]`; `first` is this token of x, `[B, 1, d]`."""
         tokens, padding_mask = tokens_and_mask(padding_mask)
         q, k, v = self.project(first, x, x, tokens)
-        key_positions = ops.arange(ops.shape(k)[2]) if positions is None else positions
+        key_positions = ops.arange(ops.shape(k)[2], dtype="int32") if positions is None else positions
         places = {
             "padding_mask": padding_mask,
             "attention_mask": None if attention_mask is None else attention_mask[..., :1, :],

@@ -221,7 +221,9 @@ class AttentionOptions(options.Option):
         rank, length, num_keys = len(query.shape), ops.shape(query)[-2], ops.shape(key)[-2]
         visible = visible_keys(padding_mask, attention_mask, rank)
         for rule in self.visibility:
-            seen = rule.visible(first_query + ops.arange(length), ops.arange(num_keys), num_heads)
+            seen = rule.visible(
+                first_query + ops.arange(length, dtype="int32"), ops.arange(num_keys, dtype="int32"), num_heads
+            )
             visible = seen if visible is None else ops.logical_and(visible, seen)
         query, key = ops.cast(query, "float32"), ops.cast(key, "float32")
         if self.query_key_bias:
@@ -233,7 +235,7 @@ class AttentionOptions(options.Option):
         scale = self.scale(query.shape[-1])
         where = positions, key_positions
         if self.position is not None and self.position.counts_places:
-            where = first_query + ops.arange(length), ops.arange(num_keys)
+            where = first_query + ops.arange(length, dtype="int32"), ops.arange(num_keys, dtype="int32")
         scores = attention_scores(query, key, self.position, scale, *where, rotated_keys)
         if self.score_bias is not None:
             here = counted(positions, length)

@@ -129,7 +129,7 @@ class GatedAttentionUnit(AttentionLayer):
     ):
         tokens, padding_mask = tokens_and_mask(padding_mask)
         if self.cross_attention and key_positions is None and positions is not None:
-            key_positions = ops.arange(ops.shape(key)[1])
+            key_positions = ops.arange(ops.shape(key)[1], dtype="int32")
         places = {
             "padding_mask": padding_mask,
             "attention_mask": attention_mask,

@@ -13,7 +13,7 @@ def causal_mask(length):
     Returns:
         bool `[n, n]`.
     """
-    index = ops.arange(length)
+    index = ops.arange(length, dtype="int32")
     return index[None, :] <= index[:, None]
 
 
@@ -68,7 +68,7 @@ class PaddingMask(Configured, keras.layers.Layer):
     def call(self, token_ids, padding_mask=None):
         if padding_mask is not None:
             return ops.cast(padding_mask, "bool")
-        first = ops.arange(ops.shape(token_ids)[1]) == 0
+        first = ops.arange(ops.shape(token_ids)[1], dtype="int32") == 0
         return ops.logical_or(ops.not_equal(token_ids, 0), first[None, :])
 
     def compute_output_spec(self, token_ids, padding_mask=None):

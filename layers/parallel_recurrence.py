@@ -317,6 +317,6 @@ class ParallelRNN(PlainNumbers, keras.layers.Layer):
 
 def _last_real(outputs, padding_mask):
     """Outputs `[B, units]` of the last real step of each row, 0 where there is none."""
-    steps = ops.arange(1, outputs.shape[1] + 1)
+    steps = ops.arange(1, outputs.shape[1] + 1, dtype="int32")
     last = ops.max(ops.where(ops.cast(padding_mask, "bool"), steps, 0), axis=1)
     return ops.sum(ops.where((steps == last[:, None])[..., None], outputs, 0.0), axis=1)

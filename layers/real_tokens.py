@@ -21,7 +21,7 @@ class RealTokens:
     def __init__(self, padding_mask):
         self.mask = ops.cast(padding_mask, "bool")
         self.shape = tuple(ops.shape(self.mask))
-        computed = ops.logical_or(self.mask, ops.arange(self.shape[1]) == 0)
+        computed = ops.logical_or(self.mask, ops.arange(self.shape[1], dtype="int32") == 0)
         self.places = ops.nonzero(ops.reshape(computed, (-1,)))[0]  # in the batch, [T]
 
     def flat(self, x):

@@ -115,5 +115,5 @@ def recurrent_attention(
 
 def _causal_block(rows, columns, offset):
     """bool `[rows, columns]`: column j <= row i + offset."""
-    i, j = ops.arange(rows.start, rows.stop), ops.arange(columns.start, columns.stop)
+    i, j = ops.arange(rows.start, rows.stop, dtype="int32"), ops.arange(columns.start, columns.stop, dtype="int32")
     return j[None, :] <= i[:, None] + offset

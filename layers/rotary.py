@@ -13,7 +13,7 @@ from zoo.layers.frequency_scaling import FrequencyScaling
 
 def counted(positions, length):
     """Positions float32 `[1 or B, n]` from int or float `[n]` or `[B, n]`; None counts 0 .. length - 1."""
-    positions = ops.cast(ops.arange(length) if positions is None else positions, "float32")
+    positions = ops.cast(ops.arange(length, dtype="int32") if positions is None else positions, "float32")
     return positions if len(positions.shape) == 2 else ops.expand_dims(positions, 0)
 
 
@@ -113,7 +113,7 @@ class RotaryEmbedding(Position, keras.layers.Layer):
         """The rotation alone, float32 whatever the dtype of x."""
         x = ops.cast(x, "float32")
         if positions is None:
-            positions = ops.arange(ops.shape(x)[sequence_axis])
+            positions = ops.arange(ops.shape(x)[sequence_axis], dtype="int32")
         angles = ops.expand_dims(ops.cast(positions, "float32"), -1) * self.frequencies(x.shape[-1])  # [(B,) n, s/2]
         if len(angles.shape) == 2:
             angles = ops.expand_dims(angles, 0)
@@ -197,7 +197,7 @@ class RelativePosition(Position):
 
     def scores(self, query, key, query_positions=None, key_positions=None):
         """q_i · (k_j + r_ij), float32 `[..., n, m]`; positions are places `[n]` and `[m]`."""
-        here = ops.arange(ops.shape(query)[-2]) if query_positions is None else query_positions
+        here = ops.arange(ops.shape(query)[-2], dtype="int32") if query_positions is None else query_positions
         there = here if key_positions is None else key_positions
         vectors = self.vectors(here, there, query.shape[-1])
         heads = "h" if len(query.shape) == 4 else ""

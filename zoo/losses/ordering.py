@@ -105,7 +105,7 @@ def sums_before(values, weights, starts):
     shape = (2,) + levels * (chunk,)
     peak = ops.reshape(ops.concatenate([values, FLOOR * ops.ones(surplus, "float32")], axis=1), shape)
     total = ops.reshape(ops.concatenate([weights, ops.zeros(surplus, "float32")], axis=1), shape)
-    position = ops.arange(chunk)
+    position = ops.arange(chunk, dtype="int32")
     peak, total = prefix(peak, total, position[:, None] >= position)
     starts = starts + ops.reshape(ops.arange(2, dtype="int32") * size, (2, 1))
     return ops.take(ops.reshape(peak, (-1,)), starts), ops.take(ops.reshape(total, (-1,)), starts)

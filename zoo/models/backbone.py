@@ -272,7 +272,7 @@ class Backbone(OptionalInputs, Preset, keras.Model):
             return [self.embed(token_ids, segment_ids, positions)], places
         if self.has_position_table and positions is None:
             self.get_layer("position_embedding").check_length(token_ids.shape[1])
-            positions = ops.broadcast_to(ops.arange(ops.shape(token_ids)[1]), ops.shape(token_ids))
+            positions = ops.broadcast_to(ops.arange(ops.shape(token_ids)[1], dtype="int32"), ops.shape(token_ids))
         tokens = RealTokens(mask)
         arrays = (None if x is None else tokens.flat(x) for x in (token_ids, segment_ids, positions))
         return [self.embed(*arrays)], {**places, "padding_mask": tokens}
@@ -312,7 +312,7 @@ class Backbone(OptionalInputs, Preset, keras.Model):
                 f"a cache in a {type(self).__name__} with attention_mask='bidirectional', whose old tokens see the new "
                 "ones; load it with attention_mask='causal' or 'unilm'"
             )
-        here = index + ops.arange(ops.shape(token_ids)[1]) if positions is None else positions
+        here = index + ops.arange(ops.shape(token_ids)[1], dtype="int32") if positions is None else positions
         x = self.embed(token_ids, segment_ids, ops.maximum(here, 0))  # padding on the left stands before position 0
         caches = []
         for block, part in zip(self.blocks, cache):
