@@ -79,6 +79,20 @@ def test_texts_never_reach_keras(tasks):
         head.fit({"token_ids": np.ones((1, 3), "int32")}, np.ones((1, 3)))
 
 
+@pytest.mark.parametrize("name", ["representation", "interaction", "classifier"])
+def test_arrays_by_other_names_are_refused_by_name(tasks, name):
+    """Keras' KeyError named one input; the model is as it was."""
+    task, rows = tasks[name]
+    before, ids = task.evaluate(rows, verbose=0), np.ones((2, 1, 4), "int32")
+    says = r"got inputs \['input_ids'\]; expected a dict of token_ids and padding_mask.*raw texts go into"
+    for call in (task, lambda x: task.predict(x, verbose=0), task.predict_on_batch):
+        with pytest.raises(ValueError, match=says):
+            call({"input_ids": ids})
+    with pytest.raises(ValueError, match=r"got (ndarray|Tensor|ArrayImpl|EagerTensor); expected a dict of token_ids"):
+        task(ids)
+    assert task.evaluate(rows, verbose=0) == before
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

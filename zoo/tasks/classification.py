@@ -61,6 +61,7 @@ class TextClassifier(TextTask):
         self.dropout_layer, self.classifier = dense_head(self, num_classes, dropout)
 
     def call(self, inputs, training=None):
+        self.check_inputs(inputs)
         return self.classifier(self.dropout_layer(self.pool(inputs, training=training), training=training))
 
     def default_loss(self):

@@ -107,6 +107,7 @@ class RepresentationMatcher(RankMixin, ThresholdMixin, TextTask):
         return model
 
     def call(self, inputs, training=None):
+        self.check_inputs(inputs)
         texts = ops.shape(inputs["token_ids"])[1]
         vectors = self.pool(flatten_texts(inputs), training=training)
         return ops.reshape(vectors, (-1, texts, self.hidden_dim))
@@ -303,6 +304,7 @@ class InteractionMatcher(RankMixin, ThresholdMixin, TextTask):
             comparison.start_as_cosine(self.classifier, self.hidden_dim)
 
     def call(self, inputs, training=None):
+        self.check_inputs(inputs)
         pooled = self.dropout_layer(self.pool(inputs, training=training), training=training)
         return self.classifier(pooled)[:, 0]
 

@@ -79,6 +79,20 @@ class TextTask(RecordTask, Preset, keras.Model):
 
     # From tokens to vectors
 
+    def __call__(self, inputs, *args, **kwargs):
+        self.refuse_texts("(...)", inputs)
+        self.check_inputs(inputs)  # Keras would wrap an error from `call`
+        return super().__call__(inputs, *args, **kwargs)
+
+    def check_inputs(self, inputs):
+        """ValueError where arrays are missing; called by every `call`, which is all that Keras' trainer on JAX calls."""
+        names = sorted(inputs) if isinstance(inputs, dict) else None
+        if names is None or not {"token_ids", "padding_mask"} <= set(names):
+            raise ValueError(
+                f"{type(self).__name__} got {f'inputs {names}' if names is not None else type(inputs).__name__}; expected "
+                f"a dict of token_ids and padding_mask, and of segment_ids where there are two; {self.texts_go}"
+            )
+
     def pool(self, inputs, training=None):
         """Sentence vectors float32 `[B, d]` of token arrays `[B, n]`."""
         inputs, mask = {name: inputs[name] for name in self.backbone.input if name in inputs}, inputs["padding_mask"]
