@@ -1,6 +1,6 @@
 """A matcher as one ONNX file: written from the bundled preset, used without Keras, its scores beside the model's.
 
-KERAS_BACKEND=torch python examples/export_matcher.py --folder=my_export [--format=openvino] [--quantize=int8]
+python examples/export_matcher.py --folder=my_export [--format=openvino] [--quantize=int8]
 """
 
 import pathlib

@@ -270,7 +270,7 @@ def test_a_threshold_set_by_hand_comes_back(tmp_path):
     model.threshold = np.float32(0.25)
     model.save_to_preset(tmp_path / "preset")
     again = zoo.RepresentationMatcher.from_preset(tmp_path / "preset")
-    assert again.decision == {"threshold": 0.25} and again.threshold == 0.25
+    assert again.decision == {"threshold": 0.25, "metric": "manual"} and again.threshold == 0.25
     assert (again.classify([pair[:2] for pair in PAIRS]) == (again.score(PAIRS) >= 0.25)).all()
     assert zoo.RepresentationMatcher.from_preset(tmp_path / "preset", decision=0.75).threshold == 0.75
     assert keras.models.clone_model(zoo.TextClassifier(backbone(), 2)) is not None

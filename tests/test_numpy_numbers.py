@@ -46,7 +46,7 @@ MADE = [
     lambda n: zoo.NextSentence(backbone("BERT")),
     lambda n: zoo.CausalLM(backbone(attention_mask="causal"), max_length=n(8)),
     lambda n: zoo.RepresentationMatcher(backbone(), num_classes=n(3), max_length=n(8), decision=n(0.5)),
-    lambda n: zoo.InteractionMatcher(backbone(), dropout=n(0.5), max_length=n(8), decision={"threshold": n(0.5)}),
+    lambda n: zoo.InteractionMatcher(backbone(), dropout=n(0.5), max_length=n(8), decision=n(0.5)),
     lambda n: zoo.TextClassifier(backbone(), n(3), dropout=n(0.5), max_length=n(8)),
     lambda n: zoo.MultiTask({"match": zoo.RepresentationMatcher(backbone())}, training.WeightedSum({"match": n(0.5)})),
     lambda n: layers.ALiBi([n(0.5), n(0.25)]),

@@ -101,28 +101,31 @@ def fit_decision(labels: ArrayLike, scores: ArrayLike, metric: str, data_hash: s
 
 
 _FITTED = {"threshold", "metric", "value", "pairs", "sha256"}
+_BY_HAND = "manual"  # the metric of a threshold that was set and not fitted
 
 
 def check_decision(decision: Mapping[str, Any] | float | None) -> dict[str, Any] | None:
     """A threshold in the form in which it is stored, JSON; a damaged one is refused, as it would classify silently wrong.
 
     Args:
-        decision: what `fit_decision` gives; a number, or {"threshold": number}, which was set by hand; or None.
+        decision: what `fit_decision` gives; a number, set by hand, which becomes {"threshold": number, "metric": "manual"};
+            or None.
 
     Raises:
         ValueError: none of these, or the threshold is no finite number.
     """
     if decision is None:
         return None
-    found = dict(decision) if isinstance(decision, Mapping) else {"threshold": decision}
+    found = dict(decision) if isinstance(decision, Mapping) else {"threshold": decision, "metric": _BY_HAND}
     found = {name: value.item() if isinstance(value, np.generic) else value for name, value in found.items()}
-    if set(found) not in (_FITTED, {"threshold"}):
+    by_hand = set(found) == {"threshold", "metric"} and found["metric"] == _BY_HAND
+    if set(found) != _FITTED and not by_hand:
         raise ValueError(
             f"decision={str(decision)[:100]!r}; expected a number, or threshold, metric, value, pairs and sha256"
         )
     threshold = found["threshold"]
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not math.isfinite(threshold):
         raise ValueError(f"decision: threshold={threshold!r:.60}; expected a finite number")
-    if found.get("metric", "f1") not in ("accuracy", "f1"):
+    if not by_hand and found["metric"] not in ("accuracy", "f1"):
         raise ValueError(f"decision: metric={found['metric']!r}; expected 'accuracy' or 'f1'")
     return found

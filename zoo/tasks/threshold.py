@@ -28,7 +28,7 @@ class ThresholdMixin:
 
     Attributes:
         decision: the threshold of `classify` and where it comes from, as `fit_threshold` gives it, or None. May be set, to a
-            number of your own too: `matcher.decision = 0.93` is {"threshold": 0.93}, and goes into presets.
+            number of your own too: `matcher.decision = 0.93`, which goes into presets.
         threshold: float or None, the threshold of `decision`; setting it sets that.
     """
 
@@ -177,8 +177,8 @@ class ThresholdMixin:
     def _metric(self):
         if self._threshold_metric is not None:
             return self._threshold_metric
-        before = self.decision or self._dropped
-        return (before or {}).get("metric", "accuracy")
+        before = (self.decision or self._dropped or {}).get("metric")
+        return before if before in ("accuracy", "f1") else "accuracy"
 
     def score_labelled(self, pairs, batch_size, verbose, with_loss=False):
         """Scores float `[N]` of labelled pairs, and metrics by other outputs than these; with_loss: `loss` too."""
