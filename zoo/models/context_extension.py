@@ -141,7 +141,7 @@ def _rebuilt(model, layer_attention, factor):
     longer = type(backbone)(**config, dtype=backbone.dtype_policy, name=backbone.name)
     if model is not backbone:
         config = model.task_config()
-        if "max_length" in config:
+        if hasattr(model, "max_length"):
             # A second method, put on the first, makes it no longer.
             most = min(model.max_length, backbone.max_sequence_length) * factor
             config["max_length"] = max(model.max_length, int(most))

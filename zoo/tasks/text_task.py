@@ -165,12 +165,12 @@ class TextTask(RecordTask, Preset, keras.Model):
         if loss is None:
             loss = self.default_loss()
         else:
+            loss = outputs.made(loss)
+            outputs.check_loss(loss, self.loss_outputs(), type(self).__name__)
             if isinstance(loss, list | tuple) or (isinstance(loss, dict) and "class_name" not in loss):
                 raise ValueError(
                     f"compile: loss is a {type(loss).__name__}; a {type(self).__name__} has one loss: loss=..."
                 )
-            loss = outputs.made(loss)
-            outputs.check_loss(loss, self.loss_outputs(), type(self).__name__)
         # Rows that only fill up a batch have weight 0, which Keras hides from what is called `metrics`.
         given = [*as_list(kwargs.pop("metrics", None)), *as_list(kwargs.pop("weighted_metrics", None))]
         outputs.check_metrics(given, self.metric_outputs, type(self).__name__, self.metrics_hint)
