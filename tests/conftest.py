@@ -18,10 +18,11 @@ pytest.register_assert_rewrite("support")
 
 from support.paths import GOLDENS, ROOT  # noqa: E402
 
-# What JAX compiled stays for the next run. Each worker has its own folder: JAX does not write a file at one stroke.
-os.environ.setdefault(
-    "JAX_COMPILATION_CACHE_DIR", str(ROOT / "build" / "jax" / os.environ.get("PYTEST_XDIST_WORKER", "alone"))
-)
+# What JAX compiled stays for the next run. Each worker has its own folder: JAX does not write a file at one stroke. A
+# worker inherits what was set here before it was started.
+_COMPILED = ROOT / "build" / "jax"
+if os.environ.get("JAX_COMPILATION_CACHE_DIR", str(_COMPILED / "alone")) == str(_COMPILED / "alone"):
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_COMPILED / os.environ.get("PYTEST_XDIST_WORKER", "alone"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
