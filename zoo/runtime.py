@@ -10,7 +10,7 @@ What they are given, and what they refuse, is as in `zoo.RepresentationMatcher`,
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,7 +86,7 @@ class Runtime:
         self.hidden_dim, self.class_names = description["hidden_dim"], description["class_names"]
         self.decision = check_decision(description["decision"])
         self.tokenizer = _tokenizer(files, description["tokenizer"])
-        self._engine = _ENGINES[description["engine"]](files, description["model"], threads, dtype)
+        self._engine: Any = _ENGINES[description["engine"]](files, description["model"], threads, dtype)
         self._told_of_cut = False
 
     def compute(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
@@ -131,6 +131,8 @@ class Runtime:
 
 class _Matcher(Runtime):
     """What follows from `score`."""
+
+    score: Callable  # of the matcher
 
     def classify(self, pairs: Sequence, batch_size: int = 64) -> np.ndarray:
         """Decisions int64 `[N]`: 1 where score >= threshold.

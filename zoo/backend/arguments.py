@@ -47,7 +47,8 @@ def of_plain_numbers(constructor):
     def made(self, *args, **kwargs):
         constructor(self, *map(plain, args), **{name: plain(value) for name, value in kwargs.items()})
 
-    made.__signature__ = inspect.signature(constructor)  # Keras looks here, and not behind wrappers
+    # Keras looks here, and not behind wrappers
+    setattr(made, "__signature__", inspect.signature(constructor))  # noqa: B010  (mypy knows of no such attribute)
     return made
 
 

@@ -3,6 +3,8 @@
 import contextlib
 import threading
 import weakref
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import keras
@@ -111,6 +113,17 @@ class ReadingVerbs:
     """Keras lends the weights' memory to each of these verbs and assigns the weights anew when it ends: another thread that
     asks meanwhile, the same model or one over the same backbone, finds none, and a training beside it is undone.
     """
+
+    # Of the keras.Model that this is mixed into
+    run_eagerly: bool
+    jit_compile: bool
+    predict_function: Any
+    test_function: Any
+    predict_step: Callable
+    test_step: Callable
+    _make_function: Callable
+    trainable_variables: list
+    non_trainable_variables: list
 
     def _lends(self):
         return self.run_eagerly or not self.jit_compile or keras.distribution.distribution() is not None

@@ -220,7 +220,7 @@ def _quality(model, exported, task, dev_pairs):
     if task == "TextClassifier":
         records = as_records(dev_pairs)
         second = records.text_b if isinstance(records, Pairs) else None
-        rows = records.columns[0] if second is None else list(zip(records.text_a, second))
+        rows = records.columns[0] if second is None else list(zip(*records.columns))
         pairs = {"model": model.outputs_of(records, 64, 0), "export": exported.logits(rows)}
         found = {name: {"accuracy": accuracy(records.labels, logits.argmax(axis=-1))} for name, logits in pairs.items()}
     elif task is None:

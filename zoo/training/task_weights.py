@@ -136,7 +136,7 @@ class GeneralizedMean(TaskWeights):
     needs_all = True
 
     def __init__(self, power):
-        if isinstance(power, bool) or not isinstance(power, Real) or not np.isfinite(power):
+        if isinstance(power, bool) or not isinstance(power, Real) or not np.isfinite(float(power)):
             raise ValueError(f"GeneralizedMean: power={power!r:.60}; expected a finite number")
         self.power = float(power)
 
