@@ -37,8 +37,13 @@ def holds(summary):
 def says(summary):
     above = [way for way in WAYS if way != "sum" and summary.beats(way, "sum", "mean")]
     costs = ", ".join("{} {:.2f} ± {:.2f}".format(way, *harm(summary, way)) for way in ["sum", *INVARIANT])
+    moved = lambda task: [summary.gain(way, "sum", task) for way in WAYS if way != "sum"]
+    trade = ", ".join(
+        f"{task} {min(moved(task)):+.1f} to {max(moved(task)):+.1f}" for task in ("match", "nli", "topic")
+    )
     return (
-        f"Above the plain sum by more than the joint standard deviation: {', '.join(above) or 'none'}. What a topic loss x100 "
+        f"A trade: against the plain sum the ways change {trade}; inference stays near the share of its largest class. "
+        f"Above it in the mean by more than the joint standard deviation: {', '.join(above) or 'none'}. What a topic loss x100 "
         f"costs in the mean: {costs}."
     )
 
