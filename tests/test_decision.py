@@ -80,11 +80,11 @@ def test_constant_scores_and_one_class():
     assert matcher.fit_threshold(pairs)["value"] == 0.5
 
 
-@pytest.mark.parametrize("given", [0.45, np.float32(0.5), np.float64(0.45), 0])
+@pytest.mark.parametrize("given", [0.45, np.float32(0.5), {"threshold": np.float64(0.45)}, 0])
 def test_a_threshold_set_by_hand(given):
     matcher, pairs = scored([0.1, 0.6], [0, 1])
     matcher.decision = given
-    threshold = float(given)
+    threshold = float(given["threshold"] if isinstance(given, dict) else given)
     assert matcher.decision == json.loads(json.dumps(matcher.decision)) == {"threshold": threshold, "metric": "manual"}
     assert matcher.threshold == threshold
     assert matcher.classify(pairs).tolist() == [int(0.1 >= threshold), 1]

@@ -108,6 +108,7 @@ class Preset(CheckedIds, KeptWeights, PlainNumbers):
         `zoo.runtime.load` and `zoo.export.verify` want beside it.
         """
         if self.is_backbone and format == "onnx":
+            options.pop("verbose", None)  # of Keras' verb; nothing is printed either way
             return zoo.export.export(self, filepath, format, **options)
         return super().export(filepath, format=format, **options)  # type: ignore[misc]  # of the keras.Model
 

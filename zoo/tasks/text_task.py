@@ -232,6 +232,7 @@ class TextTask(RecordTask, Preset, keras.Model):
         format: str = "onnx",
         quantize: str | None = None,
         dev_pairs: Sequence | None = None,
+        verbose: bool | None = None,
     ) -> dict[str, Any]:
         """Write the model with tokenizer, pooling, head and threshold for programs without Keras (extra `onnx`).
 
@@ -246,6 +247,7 @@ class TextTask(RecordTask, Preset, keras.Model):
                 one with onnx/model.onnx, for text-embeddings-inference and fastembed, where it is another.
             quantize: None, or `"int8"`: products in int8, a quarter of the size.
             dev_pairs: labelled records on which model and export are measured too, or None; for `quantize`.
+            verbose: an argument of Keras' verb; nothing is printed either way.
 
         Returns:
             dict of largest_difference, its limit, least_cosine, canaries (their number), and quality where asked for.

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ class ThresholdMixin:
 
     Attributes:
         decision: the threshold of `classify` and where it comes from, as `fit_threshold` gives it, or None. May be set, to a
-            number of your own too: `matcher.decision = 0.93`, which goes into presets.
+            number of your own too: `matcher.decision = 0.93`, or {"threshold": 0.93}, which goes into presets.
         threshold: float or None, the threshold of `decision`; setting it sets that.
     """
 
@@ -51,7 +51,8 @@ class ThresholdMixin:
 
     @decision.setter
     def decision(self, decision):
-        self._decision = check_decision(decision)
+        by_hand = isinstance(decision, Mapping) and set(decision) == {"threshold"}
+        self._decision = check_decision(decision["threshold"] if by_hand else decision)
 
     @property
     def threshold(self):
