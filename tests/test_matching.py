@@ -382,12 +382,12 @@ def test_interaction_takes_odd_texts(interaction):
 def test_rank_is_the_order_of_the_scores(kind):
     model = matcher() if kind == "representation" else zoo.InteractionMatcher(backbone(), max_length=32)
     scatter_weights(model)
-    texts = [*TEXTS, TEXTS[3]]  # one twice
+    texts = TEXTS
     expected = model.score([("今天天气很好", text) for text in texts])
     ids, scores = model.rank("今天天气很好", texts)
     assert sorted(ids) == list(range(len(texts)))
     np.testing.assert_array_equal(scores, expected[ids])
-    assert (np.diff(scores) <= 0).all() and list(ids).index(3) + 1 == list(ids).index(len(texts) - 1)
+    assert (np.diff(scores) <= 0).all()
     best, _ = model.rank("今天天气很好", texts, k=2)
     np.testing.assert_array_equal(best, ids[:2])
     assert model.rank("今天天气很好", [])[0].shape == (0,)
@@ -395,6 +395,8 @@ def test_rank_is_the_order_of_the_scores(kind):
         model.rank(["今天天气很好"], texts)
     with pytest.raises(ValueError, match="k=0"):
         model.rank("今天天气很好", texts, k=0)
+    model.score = lambda pairs, verbose: np.array([0.5, 0.9, 0.5, 0.9], "float32")
+    assert model.rank("今天天气很好", texts[:4])[0].tolist() == [1, 3, 0, 2]  # of equal scores the first one first
 
 
 def test_similarity_is_the_table_of_the_scores():
