@@ -93,6 +93,12 @@ def test_arrays_by_other_names_are_refused_by_name(tasks, name):
     assert task.evaluate(rows, verbose=0) == before
 
 
+def test_arrays_without_labels_are_refused(tasks):
+    for task, _ in tasks.values():
+        with pytest.raises(ValueError, match=r"arrays need labels beside them, fit\(x, y\); raw texts go into fit"):
+            task.fit({"token_ids": np.ones((2, 3), "int32")})
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

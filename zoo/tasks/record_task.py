@@ -226,6 +226,8 @@ class RecordTask(TokensOnly):
         self.set_threshold_metric(threshold_metric)
         if named is not None:
             refuse_with_records("fit", y, kwargs)
+        elif y is None and isinstance(x, dict | np.ndarray):
+            raise ValueError(f"{type(self).__name__}.fit: arrays need labels beside them, fit(x, y); {self.texts_go}")
         if not self.compiled:
             self.compile()
         if named is not None:
