@@ -281,7 +281,8 @@ class Weights:
 
         def make():
             # one row after the other: the table of vectors by distance is the layer's own, read off at −M .. M
-            table = to_numpy_array(position.vectors(np.zeros(1, "int32"), np.arange(-furthest, furthest + 1), width))[0]
+            places = np.arange(-furthest, furthest + 1, dtype="int32")
+            table = to_numpy_array(position.vectors(np.zeros(1, "int32"), places, width))[0]
             table = g.weight(f"relative_{furthest}_{width}", table)
             limited = g.op("Clip", g.op("Neg", self.places.distance), np.float32(-furthest), np.float32(furthest))
             rows = g.op("Cast", g.op("Add", limited, np.float32(furthest)), to=g.onnx.TensorProto.INT64)
