@@ -1,6 +1,8 @@
 """A matcher as one ONNX file: written from the bundled preset, used without Keras, its scores beside the model's.
 
-python examples/export_matcher.py --folder=my_export [--format=openvino] [--quantize=int8]
+    python examples/export_matcher.py --folder=my_export [--format=openvino] [--quantize=int8]
+
+The folder is all that a program without Keras needs: `zoo.runtime.load("my_export")`.
 """
 
 import pathlib

@@ -18,6 +18,7 @@ from zoo.formats import sentence_transformers
 from zoo.formats.families import task_name
 from zoo.losses import CoSENT, cosine_similarity, needs
 from zoo.metrics import accuracy
+from zoo.metrics.threshold import check_decision
 from zoo.models.preset import resolve
 from zoo.models.sizes import check_config
 from zoo.store import PresetError
@@ -65,7 +66,7 @@ class RepresentationMatcher(RankMixin, ThresholdMixin, TextTask):
         comparison.refuse(pooling)
         super().__init__(backbone, tokenizer, pooling, max_length, segment_ids, name)
         self.num_classes, self.head_in_loss = num_classes, num_classes is not None
-        self.decision = decision
+        self.decision = check_decision(decision)
         if num_classes is not None:
             check_config(type(self).__name__, num_classes=num_classes)
             self.classifier = keras.layers.Dense(
@@ -297,7 +298,7 @@ class InteractionMatcher(RankMixin, ThresholdMixin, TextTask):
         name=None,
     ):
         super().__init__(backbone, tokenizer, pooling, max_length, segment_ids, name)
-        self.dropout, self.decision = dropout, decision
+        self.dropout, self.decision = dropout, check_decision(decision)
         self.dropout_layer, self.classifier = dense_head(self, 1, dropout)
         if pooling == comparison.NAME:
             self.random_head = False
