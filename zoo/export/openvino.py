@@ -19,7 +19,9 @@ def files(graph):
     with tempfile.TemporaryDirectory() as place:
         source = pathlib.Path(place, "model.onnx")
         extras.onnx().save_model(graph, str(source))
-        model = openvino.convert_model(str(source))
+        model = openvino.Core().read_model(
+            str(source)
+        )  # `convert_model` sends telemetry from a fork, which JAX does not bear
         openvino.save_model(model, str(pathlib.Path(place, NAMES[0])), compress_to_fp16=False)
         folder = Folder(place)
         return {name: folder.memory_map(name).tobytes() for name in NAMES}
