@@ -293,7 +293,9 @@ def test_keras_own_export_of_a_backbone_is_left_to_it(monkeypatch):
 # Other formats
 
 
-@pytest.mark.filterwarnings(r"ignore:os\.fork:RuntimeWarning")  # openvino forks when it is imported; JAX warns of any fork
+@pytest.mark.filterwarnings(
+    r"ignore:os\.fork:RuntimeWarning"
+)  # openvino forks when it is imported; JAX warns of any fork
 def test_openvino(tmp_path):
     model = matcher()
     report = model.export(tmp_path, format="openvino")
